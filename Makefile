@@ -1,0 +1,23 @@
+# The front doors: each sets up all it needs (Python >= 3.9 with venv and pip). ARGS="..." is handed to pytest.
+PYTHON ?= python3
+TOX = .venv/bin/tox
+
+.PHONY: gate test accuracy performance lint clean
+
+gate: $(TOX)
+	$(TOX) run -q -e gate -- $(ARGS)
+
+test: $(TOX)
+	$(TOX) run -q -e tests -- $(ARGS)
+
+accuracy performance lint: $(TOX)
+	$(TOX) run -q -e $@ -- $(ARGS)
+
+$(TOX): Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "Python 3.9 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install -q --disable-pip-version-check 'tox>=4.20,<5'
+	@touch $(TOX)
+
+clean:
+	rm -rf .venv .tox .cache .pytest_cache

@@ -1,0 +1,8 @@
+"""Loads the plugins of fixtures/ and nothing else."""
+pytest_plugins = [
+    "fixtures.options",
+    "fixtures.verdicts",
+    "fixtures.subject",
+    "fixtures.runs",
+    "fixtures.records",
+]

@@ -1,0 +1,1 @@
+"""Measures any object detector: data set, load, evaluation, verdict. Knows no framework, no test runner."""

@@ -1,0 +1,120 @@
+"""PASS, FAIL or INVALID with the evidence; as a message, a table for the terminal and a results file."""
+from __future__ import annotations
+
+import json
+import math
+import os
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.targets import Target
+
+PASS, FAIL, INVALID = "PASS", "FAIL", "INVALID"
+COLUMNS = ("verdict", "check", "metric", "value", "bound", "count", "evidence")
+NARROWEST_EVIDENCE = 24  # characters
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome for one target row; value and bound in the metric's unit, `count` the samples behind it."""
+
+    check: str
+    metric: str
+    value: float | None
+    bound: float
+    sense: str
+    verdict: str
+    count: int
+    platform: str
+    backend: str
+    evidence: str
+    command: str
+    interval: tuple[float, float] | None = None
+
+    def message(self) -> str:
+        """One line: metric = value, should be >= bound [evidence]."""
+        start = "INVALID: " if self.verdict == INVALID else ""
+        value = "nothing" if self.value is None else f"{self.value:.6g}"
+        return f"{start}{self.metric} = {value}, should be {self.sense} {self.bound:g} [{self.evidence}]"
+
+    def as_record(self) -> dict[str, Any]:
+        """A dictionary for strict JSON."""
+        return asdict(self)
+
+
+def judge(
+    target: Target,
+    value: float | None,
+    count: int,
+    *,
+    platform: str,
+    backend: str,
+    evidence: str,
+    command: str,
+    interval: tuple[float, float] | None = None,
+) -> Verdict:
+    """PASS or FAIL by the target's bound; INVALID without samples or without a finite value and interval."""
+    details = dict(platform=platform, backend=backend, command=command)
+    if count <= 0:
+        return invalid(target, f"no samples; {evidence}", **details)
+    if not all(number is not None and math.isfinite(number) for number in (value, *(interval or ()))):
+        return invalid(target, f"the value is {value}, its interval {interval}; {evidence}", **details)
+    passed = value >= target.bound if target.sense == ">=" else value <= target.bound
+    return Verdict(
+        target.check, target.metric, float(value), target.bound, target.sense, PASS if passed else FAIL,
+        int(count), evidence=evidence, interval=interval, **details,
+    )
+
+
+def invalid(target: Target, why: str, *, platform: str, backend: str, command: str) -> Verdict:
+    """The target could neither be met nor missed, and why."""
+    return Verdict(
+        target.check, target.metric, None, target.bound, target.sense, INVALID,
+        0, platform, backend, evidence=why, command=command,
+    )
+
+
+def write_results(path: str | Path, records: Sequence[dict[str, Any]]) -> None:
+    """Write a strict JSON list whole or not at all; ValueError names `--results FILE` when it cannot be."""
+    path = Path(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        text = json.dumps(list(records), indent=1, allow_nan=False)
+        _write_durably(draft, text + "\n")
+        os.replace(draft, path)
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"--results {path}: was not written ({error}); name a writable file") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _write_durably(path: Path, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def table(verdicts: Sequence[Verdict], width: int = 100) -> list[str]:
+    """Lines of an aligned table, a header first; the evidence is wrapped so that lines keep to `width`."""
+    rows = [COLUMNS] + [_cells(verdict) for verdict in verdicts]
+    widths = [max(map(len, column)) for column in list(zip(*rows))[:-1]]
+    room = max(width - sum(widths) - 2 * len(widths), NARROWEST_EVIDENCE)
+    return [line for row in rows for line in _lines(row, widths, room)]
+
+
+def _cells(v: Verdict) -> tuple[str, ...]:
+    value = "-" if v.value is None else f"{v.value:.5g}"
+    bound = f"{v.sense} {v.bound:g}"
+    return v.verdict, v.check, v.metric, value, bound, str(v.count), v.evidence
+
+
+def _lines(row: tuple[str, ...], widths: list[int], room: int) -> list[str]:
+    aligns = (str.rjust if name in ("value", "count") else str.ljust for name in COLUMNS)
+    cells = [align(cell, w) for align, cell, w in zip(aligns, row, widths)]
+    head = "  ".join(cells) + "  "
+    wrapped = textwrap.wrap(row[-1], room) or [""]
+    return [((" " * len(head) if part else head) + text).rstrip() for part, text in enumerate(wrapped)]

@@ -1,0 +1,1 @@
+"""The detector under test: architecture, weights, network, pre- and post-processing, compilation. Knows no pytest."""

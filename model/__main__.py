@@ -1,0 +1,101 @@
+"""The detector's command line: `python -m model build` and `python -m model detect`."""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from model.backends import CASTS
+from model.profile import RESIZE, Profile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+def main(arguments=None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m model", description="Builds and runs YOLOv4 detectors.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    build = commands.add_parser("build", help="darknet weights → SavedModel (TensorFlow Serving loads it as it is)")
+    build.add_argument("--cfg", metavar="FILE", help="darknet cfg (default: YOLOv4 for COCO, 80 classes, 608 pixels)")
+    build.add_argument("--weights", required=True, metavar="FILE", help="darknet weights, or `random` for untrained ones")
+    build.add_argument("--size", type=int, metavar="N", help="input size in pixels (default: the cfg's)")
+    build.add_argument("--names", metavar="FILE", help="class names, one a line")
+    build.add_argument("--resize", choices=RESIZE, default=Profile.resize)
+    build.add_argument("--score-threshold", type=float, default=Profile.score_threshold, metavar="X")
+    build.add_argument("--iou-threshold", type=float, default=Profile.iou_threshold, metavar="X")
+    build.add_argument("--output", required=True, metavar="DIR", help="SavedModel folder to write; must not exist")
+    build.set_defaults(run=_build)
+    detect = commands.add_parser("detect", help="find objects in images")
+    detect.add_argument("images", nargs="+", metavar="IMAGE")
+    detect.add_argument("--model", required=True, metavar="DIR", help="SavedModel folder that `build` wrote")
+    detect.add_argument("--cast", choices=CASTS["cpu"], default="fp32")
+    detect.add_argument("--score-threshold", type=float, default=0.25, metavar="X", help="show what scores at least X")
+    detect.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    detect.add_argument("--draw", metavar="DIR", help="write the images with their boxes into this folder")
+    detect.set_defaults(run=_detect)
+    return parser
+
+
+def _build(options) -> int:
+    from model.build import build
+    from model.load import load_architecture, load_weights
+
+    profile = Profile(options.resize, options.score_threshold, options.iou_threshold)
+    architecture = load_architecture(options.cfg, options.size)
+    weights = load_weights(options.weights, architecture)
+    names = Path(options.names).read_text(encoding="utf-8").split("\n") if options.names else []
+    build(architecture, weights, options.output, profile, [name.strip() for name in names if name.strip()])
+    print(f"{options.output}: {architecture.width}x{architecture.height}, {architecture.classes} classes, "
+          f"{architecture.parameters():,} parameters, {architecture.flops() / 1e9:.1f} GFLOP an image")
+    return 0
+
+
+def _detect(options) -> int:
+    from model.backends import cpu
+    from model.detector import Detector
+
+    with tempfile.TemporaryDirectory() as folder:
+        detector = Detector(cpu.compile(options.model, Path(folder, "compiled"), options.cast))
+        names = detector.metadata.get("names", [])
+        results = [_detect_one(detector, Path(image), options, names) for image in options.images]
+    print(json.dumps(results, indent=1) if options.json else _table(results))
+    return 1 if any(result["error"] for result in results) else 0
+
+
+def _detect_one(detector, path: Path, options, names) -> dict:
+    from model.draw import class_name, draw
+
+    encoded = path.read_bytes()
+    answer = detector.detect([encoded])[0]
+    if options.draw and not answer.error:
+        Path(options.draw).mkdir(parents=True, exist_ok=True)
+        draw(encoded, answer, names, options.score_threshold).save(Path(options.draw, f"{path.stem}.png"))
+    rows = [
+        {"class": class_name(names, label), "score": round(float(score), 4), "box": [round(float(x), 1) for x in box]}
+        for box, score, label in zip(*answer[:3]) if score >= options.score_threshold
+    ]
+    return {"image": str(path), "error": answer.error, "detections": rows}
+
+
+def _table(results) -> str:
+    lines = []
+    for result in results:
+        lines.append(f"{result['image']}: {result['error'] or str(len(result['detections'])) + ' objects'}")
+        for row in result["detections"]:
+            corners = "  ".join(f"{x:8.1f}" for x in row["box"])
+            lines.append(f"  {row['score']:.3f}  {row['class']:<20} {corners}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,299 @@
+"""The detector's architecture as a list of layer records, in the vocabulary of darknet's cfg files.
+
+Records come from the built-in YOLOv4 table below or from a `.cfg` file (`model.darknet.read_cfg`); both say
+exactly what the network computes, so two equal architectures are the same network.
+Source: Bochkovskiy, Wang, Liao, "YOLOv4: Optimal Speed and Accuracy of Object Detection", 2020, and yolov4.cfg.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class Convolutional:
+    """A convolution, then batch norm (or a bias), then the activation. `padding` is in pixels on every side."""
+
+    filters: int
+    size: int = 1
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    batch_normalize: bool = True
+    activation: str = "leaky"
+
+
+@dataclass(frozen=True)
+class Route:
+    """Concatenation of earlier layers (absolute indexes), or part `group_id` of `groups` of each."""
+
+    layers: tuple[int, ...]
+    groups: int = 1
+    group_id: int = 0
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """The sum of the previous layer and an earlier one (absolute index)."""
+
+    source: int
+    activation: str = "linear"
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Maximum over size × size; darknet pads by `padding` pixels in all, the smaller half before."""
+
+    size: int
+    stride: int
+    padding: int
+
+
+@dataclass(frozen=True)
+class Upsample:
+    """Nearest-neighbour enlargement by `stride`."""
+
+    stride: int = 2
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Nothing at inference; a record because darknet counts it as a layer."""
+
+
+@dataclass(frozen=True)
+class Yolo:
+    """A detection head: anchors (width, height) in pixels of the network's input, one per predicted box.
+
+    `scale_x_y` widens the sigmoid of the box centre; `new_coords` is the encoding of scaled-YOLOv4.
+    """
+
+    anchors: tuple[tuple[float, float], ...]
+    classes: int
+    scale_x_y: float = 1.0
+    new_coords: bool = False
+
+
+class Shape(NamedTuple):
+    """Height, width and channels of a layer's output."""
+
+    height: int
+    width: int
+    channels: int
+
+
+class ArchitectureError(ValueError):
+    """The records do not make a network; the message names the layer."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Input size in pixels, the layer records, and whether the weights were trained on letterboxed pictures."""
+
+    width: int
+    height: int
+    layers: tuple
+    letterbox: bool = False
+
+    def __post_init__(self):
+        heads = self.heads
+        if not heads:
+            raise ArchitectureError("the architecture has no yolo layer, so it detects nothing")
+        if len({(head.classes, head.new_coords) for head in heads}) > 1:
+            raise ArchitectureError("the yolo layers disagree on classes or new_coords")
+        shapes = self.shapes()
+        stride = max(self.height // shapes[i - 1].height for i, _ in self._indexed(Yolo))
+        if self.width % stride or self.height % stride or min(self.width, self.height) < stride:
+            raise ArchitectureError(
+                f"the input size {self.width}x{self.height} is not a multiple of {stride}, the network's largest stride"
+            )
+
+    def _indexed(self, kind):
+        return [(i, layer) for i, layer in enumerate(self.layers) if isinstance(layer, kind)]
+
+    @property
+    def heads(self) -> list[Yolo]:
+        return [layer for _, layer in self._indexed(Yolo)]
+
+    @property
+    def classes(self) -> int:
+        return self.heads[0].classes
+
+    def shapes(self) -> list[Shape]:
+        """The output shape of every layer. Raises ArchitectureError where the records do not fit together."""
+        shapes: list[Shape] = []
+        previous = Shape(self.height, self.width, 3)
+        for index, layer in enumerate(self.layers):
+            try:
+                previous = _output_shape(layer, previous, shapes)
+            except (IndexError, ArchitectureError) as error:
+                kind = type(layer).__name__.lower()
+                raise ArchitectureError(f"layer {index} ({kind}): {error or 'refers to a layer that is not there'}") from None
+            shapes.append(previous)
+        return shapes
+
+    def convolutions(self) -> list[tuple[int, Convolutional, int]]:
+        """(layer index, record, input channels) of every convolution, in the order of a weights file."""
+        shapes = self.shapes()
+        return [(i, layer, shapes[i - 1].channels if i else 3) for i, layer in self._indexed(Convolutional)]
+
+    def parameters(self) -> int:
+        """Numbers in a darknet weights file: kernels, and per filter a bias or the four rows of batch norm."""
+        return sum(parameter_count(conv, channels) for _, conv, channels in self.convolutions())
+
+    def flops(self) -> int:
+        """Floating-point operations of the convolutions for one image: 2 per multiply-add, as darknet counts."""
+        shapes = self.shapes()
+        return sum(
+            2 * shapes[i].height * shapes[i].width * kernel_count(conv, channels)
+            for i, conv, channels in self.convolutions()
+        )
+
+
+def kernel_count(conv: Convolutional, channels: int) -> int:
+    """Numbers in the convolution's kernel."""
+    return conv.filters * (channels // conv.groups) * conv.size * conv.size
+
+
+def parameter_count(conv: Convolutional, channels: int) -> int:
+    """Numbers that a darknet weights file holds for the convolution."""
+    return kernel_count(conv, channels) + conv.filters * (4 if conv.batch_normalize else 1)
+
+
+def _output_shape(layer, previous: Shape, shapes: list[Shape]) -> Shape:
+    if isinstance(layer, Convolutional):
+        return _convolved(layer, previous)
+    if isinstance(layer, MaxPool):
+        return Shape(*((side + layer.padding - layer.size) // layer.stride + 1 for side in previous[:2]), previous.channels)
+    if isinstance(layer, Upsample):
+        return Shape(previous.height * layer.stride, previous.width * layer.stride, previous.channels)
+    if isinstance(layer, Route):
+        return _routed(layer, [shapes[i] for i in layer.layers])
+    if isinstance(layer, Shortcut):
+        if shapes[layer.source] != previous:
+            raise ArchitectureError(f"adds {tuple(shapes[layer.source])} (layer {layer.source}) to {tuple(previous)}")
+        return previous
+    if isinstance(layer, Yolo):
+        expected = len(layer.anchors) * (5 + layer.classes)
+        if previous.channels != expected:
+            raise ArchitectureError(
+                f"{len(layer.anchors)} anchors and {layer.classes} classes need {expected} filters "
+                f"in the layer before, which has {previous.channels}"
+            )
+    return previous
+
+
+def _convolved(layer: Convolutional, previous: Shape) -> Shape:
+    if previous.channels % layer.groups or layer.filters % layer.groups:
+        raise ArchitectureError(f"{layer.groups} groups divide neither {previous.channels} channels nor {layer.filters} filters")
+    sides = ((side + 2 * layer.padding - layer.size) // layer.stride + 1 for side in previous[:2])
+    return Shape(*sides, layer.filters)
+
+
+def _routed(layer: Route, sources: list[Shape]) -> Shape:
+    if len({source[:2] for source in sources}) > 1:
+        raise ArchitectureError(f"concatenates layers of different sizes {[tuple(s) for s in sources]}")
+    if any(source.channels % layer.groups for source in sources) or layer.group_id >= layer.groups:
+        raise ArchitectureError(f"cannot take group {layer.group_id} of {layer.groups} of {[s.channels for s in sources]} channels")
+    return Shape(*sources[0][:2], sum(source.channels // layer.groups for source in sources))
+
+
+# The YOLOv4 table: CSPDarknet53's stages (filters, residual blocks), anchors and centre scale of the three heads.
+STAGES = (64, 128, 256, 512, 1024)
+DEPTH = (1, 2, 8, 8, 4)
+ANCHORS = ((12, 16), (19, 36), (40, 28), (36, 75), (76, 55), (72, 146), (142, 110), (192, 243), (459, 401))
+SCALES_X_Y = (1.2, 1.1, 1.05)
+
+
+def yolov4(classes=80, size=608, width=1.0, depth=DEPTH, anchors=ANCHORS) -> Architecture:
+    """YOLOv4 with `classes`, square input `size`, channels scaled by `width`, `depth` residual blocks per stage.
+
+    Scaled channels are rounded to multiples of 8 and never fewer than 8. Nine anchors, smallest first.
+    """
+    if len(depth) != len(STAGES) or len(anchors) != 9:
+        raise ArchitectureError(f"YOLOv4 needs 5 stage depths and 9 anchors, not {len(depth)} and {len(anchors)}")
+    return Architecture(size, size, tuple(_Yolov4(classes, width, depth, anchors).layers))
+
+
+class _Yolov4:
+    """Writes the layer records one after the other and remembers where the branches leave."""
+
+    def __init__(self, classes, width, depth, anchors):
+        self.classes, self.width, self.anchors = classes, width, anchors
+        self.layers: list = []
+        self._conv(32, 3, activation="mish")
+        stages = [self._stage(filters, blocks) for filters, blocks in zip(STAGES, depth)]
+        deep = self._spatial_pyramid_pooling()
+        middle = self._upward(512, stages[3])
+        fine = self._upward(256, stages[2])
+        self._head(0, 256, fine)
+        middle = self._downward(512, fine, middle)
+        self._head(1, 512, middle)
+        deep = self._downward(1024, middle, deep)
+        self._head(2, 1024, deep)
+
+    def _add(self, layer) -> int:
+        self.layers.append(layer)
+        return len(self.layers) - 1
+
+    def _conv(self, filters, size=1, stride=1, activation="leaky") -> int:
+        filters = max(8, round(filters * self.width / 8) * 8)
+        return self._add(Convolutional(filters, size, stride, size // 2, activation=activation))
+
+    def _route(self, *layers) -> int:
+        return self._add(Route(layers))
+
+    def _stage(self, filters, blocks) -> int:
+        """A cross-stage-partial stage: halve the size, split, `blocks` residual blocks on one part, join."""
+        part = filters if filters == STAGES[0] else filters // 2
+        down = self._conv(filters, 3, 2, "mish")
+        skip = self._conv(part, activation="mish")
+        self._route(down)
+        last = self._conv(part, activation="mish")
+        for _ in range(blocks):
+            self._conv(filters // 2, activation="mish")
+            self._conv(part, 3, activation="mish")
+            last = self._add(Shortcut(last))
+        self._route(self._conv(part, activation="mish"), skip)
+        return self._conv(filters, activation="mish")
+
+    def _spatial_pyramid_pooling(self) -> int:
+        self._conv(512)
+        self._conv(1024, 3)
+        source = self._conv(512)
+        pools = []
+        for size in (5, 9, 13):
+            if pools:
+                self._route(source)
+            pools.append(self._add(MaxPool(size, 1, size - 1)))
+        self._route(*reversed(pools), source)
+        self._conv(512)
+        self._conv(1024, 3)
+        return self._conv(512)
+
+    def _upward(self, filters, lateral) -> int:
+        """Joins the enlarged deeper map with a backbone stage; five convolutions on the result."""
+        self._conv(filters // 2)
+        enlarged = self._add(Upsample(2))
+        self._route(lateral)
+        self._route(self._conv(filters // 2), enlarged)
+        return self._five(filters)
+
+    def _downward(self, filters, finer, deeper) -> int:
+        """Joins the halved finer map with the deeper one of the way up; five convolutions on the result."""
+        self._route(finer)
+        self._route(self._conv(filters // 2, 3, 2), deeper)
+        return self._five(filters)
+
+    def _five(self, filters) -> int:
+        for _ in range(2):
+            self._conv(filters // 2)
+            self._conv(filters, 3)
+        return self._conv(filters // 2)
+
+    def _head(self, index, filters, source) -> None:
+        self._conv(filters, 3)
+        boxes = 3 * (5 + self.classes)
+        self._add(Convolutional(boxes, batch_normalize=False, activation="linear"))
+        anchors = tuple(tuple(map(float, pair)) for pair in self.anchors[3 * index:3 * index + 3])
+        self._add(Yolo(anchors, self.classes, SCALES_X_Y[index]))

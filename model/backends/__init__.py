@@ -1,0 +1,15 @@
+"""One module per backend: each compiles the SavedModel for one kind of machine into another SavedModel.
+
+A backend's `compile(saved_model, output, cast)` writes a frozen SavedModel with the same signature.
+"""
+from __future__ import annotations
+
+from importlib import import_module
+
+# Name → the numeric formats that it compiles for. The modules are imported only when used: TensorFlow is slow to load.
+CASTS = {"cpu": ("fp32", "bf16")}
+
+
+def backend(name: str):
+    """The backend's module."""
+    return import_module(f"model.backends.{name}")

@@ -1,0 +1,71 @@
+"""The CPU backend: the frozen graph as TensorFlow runs it, in FP32 or with BF16 convolutions.
+
+BF16 is TensorFlow's own auto-cast (oneDNN) where the processor computes in BF16. Elsewhere it is emulated, correct
+but slower: operands are rounded to BF16 (to nearest even), products accumulate in FP32.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from model.backends.freeze import frozen_graph, write_saved_model
+from model.build import published, read_metadata, write_metadata
+
+CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
+
+
+def compile(saved_model, output, cast="fp32") -> Path:
+    """Writes the frozen SavedModel folder `output`, complete or not at all. Raises SavedModelError, BuildError."""
+    graph_def, inputs, outputs = frozen_graph(saved_model)
+    engine = cast_engine(cast)
+    if engine == "emulated":
+        round_operands(graph_def, tf.bfloat16)
+    with published(output) as folder:
+        # TensorFlow's builder insists on making the folder itself.
+        folder.rmdir()
+        write_saved_model(graph_def, inputs, outputs, folder)
+        write_metadata(folder, {**read_metadata(saved_model), "backend": "cpu", "cast": cast, "cast_engine": engine})
+    return Path(output)
+
+
+def cast_engine(cast: str) -> str:
+    """How this machine computes in that format: `native`, `onednn` (BF16 instructions) or `emulated`."""
+    if cast == "fp32":
+        return "native"
+    return "onednn" if _has_bf16() else "emulated"
+
+
+def _has_bf16() -> bool:
+    flags = Path("/proc/cpuinfo")
+    return flags.is_file() and any(flag in flags.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+
+
+def session_config(metadata: dict):
+    """The ConfigProto under which a model compiled by this backend is to run."""
+    config = tf.compat.v1.ConfigProto()
+    if metadata.get("cast_engine") == "onednn":
+        rewrite = config.graph_options.rewrite_options
+        rewrite.auto_mixed_precision_onednn_bfloat16 = rewrite.ON
+    return config
+
+
+def round_operands(graph_def, dtype) -> None:
+    """Rounds both operands of every convolution to `dtype` and back to float32, in place."""
+    for node in [n for n in graph_def.node if n.op in CONVOLUTIONS]:
+        for position in (0, 1):
+            low = _cast(graph_def, f"{node.name}/rounded_{position}", node.input[position], tf.float32, dtype)
+            node.input[position] = _cast(graph_def, f"{low}/back", low, dtype, tf.float32)
+
+
+def _cast(graph_def, name, source, source_type, target_type) -> str:
+    node = graph_def.node.add(op="Cast", name=name, input=[source])
+    node.attr["SrcT"].type = source_type.as_datatype_enum
+    node.attr["DstT"].type = target_type.as_datatype_enum
+    return name
+
+
+def is_bf16_convolution(node) -> bool:
+    """Whether a node of the executed graph is a convolution that computes in BF16."""
+    rounded = any("/rounded_" in source for source in node.input)
+    return "Conv2" in node.op and "T" in node.attr and (node.attr["T"].type == tf.bfloat16.as_datatype_enum or rounded)

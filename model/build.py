@@ -1,0 +1,119 @@
+"""Architecture and weights → the SavedModel that ships: from encoded images to boxes, scores and classes."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import tensorflow as tf
+
+from model.architecture import Architecture
+from model.network import assign, network
+from model.postprocess import candidates, suppress, to_pixels
+from model.preprocess import preprocess
+from model.profile import Profile
+from model.weights import ConvolutionWeights, digest
+
+# TensorFlow Serving ignores this folder of a SavedModel; ours says in it what the detector is.
+METADATA = Path("assets.extra", "detector.json")
+
+
+class BuildError(ValueError):
+    """The SavedModel cannot be built as asked; the message names the option."""
+
+
+def build(architecture: Architecture, weights: list[ConvolutionWeights], output, profile=None, names=()) -> Path:
+    """Writes the SavedModel folder `output`, complete or not at all.
+
+    Signature `serving_default`: `image` string [batch] (encoded images) → `boxes` float32 [batch, max, 4] (x1, y1,
+    x2, y2 in pixels of the original), `scores` float32 [batch, max] falling, `classes` int32 [batch, max],
+    `count` int32 [batch] (rows from there on are padding).
+    Raises BuildError if `output` exists or the names are not one per class.
+    """
+    profile = profile or Profile()
+    if names and len(names) != architecture.classes:
+        raise BuildError(f"{len(names)} class names for a detector of {architecture.classes} classes")
+    with published(output) as folder:
+        module = _Serving(architecture, weights, profile)
+        tf.saved_model.save(module, str(folder), signatures=module.serve.get_concrete_function())
+        write_metadata(folder, _metadata(architecture, weights, profile, names))
+    return Path(output)
+
+
+class _Serving(tf.Module):
+    """What TensorFlow saves: the network's variables and the function around it."""
+
+    def __init__(self, architecture, weights, profile):
+        super().__init__()
+        self.network = network(architecture)
+        assign(self.network, architecture, weights)
+        self._architecture, self._profile = architecture, profile
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image")])
+    def serve(self, image):
+        architecture, profile = self._architecture, self._profile
+        with tf.name_scope("preprocess"):
+            pictures, frames = preprocess(image, architecture.height, architecture.width, profile.resize)
+        maps = self.network(pictures, training=False)
+        with tf.name_scope("postprocess"):
+            boxes, scores = candidates(maps, architecture, profile.score_threshold)
+            boxes, scores, classes, count = suppress(
+                boxes, scores, profile.score_threshold, profile.iou_threshold, profile.max_detections
+            )
+            boxes = to_pixels(boxes, frames)
+        return {"boxes": boxes, "scores": scores, "classes": classes, "count": count}
+
+
+def _metadata(architecture, weights, profile, names) -> dict:
+    return {
+        "width": architecture.width,
+        "height": architecture.height,
+        "classes": architecture.classes,
+        "names": list(names),
+        "convolutions": len(weights),
+        "parameters": architecture.parameters(),
+        "flops": architecture.flops(),
+        "architecture_sha256": architecture_digest(architecture),
+        "weights_sha256": digest(weights),
+        **asdict(profile),
+    }
+
+
+def architecture_digest(architecture: Architecture) -> str:
+    """SHA-256 of the records, alike for equal architectures wherever they came from."""
+    return hashlib.sha256(repr(architecture).encode()).hexdigest()
+
+
+def write_metadata(saved_model, metadata: dict) -> None:
+    """Adds what is known of the detector to a SavedModel folder."""
+    path = Path(saved_model, METADATA)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(metadata, indent=1))
+
+
+def read_metadata(saved_model) -> dict:
+    """What the SavedModel says of itself; empty for one that this project did not build."""
+    path = Path(saved_model, METADATA)
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+@contextmanager
+def published(output):
+    """A new folder beside `output` that takes its name when the block ends well, and vanishes when it does not."""
+    output = Path(output)
+    if output.exists():
+        raise BuildError(f"{output} exists already: choose another folder or remove it")
+    partial = output.with_name(f"{output.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise BuildError(f"{output} cannot be written: {error.strerror}") from None
+    try:
+        yield partial
+        os.replace(partial, output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

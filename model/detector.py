@@ -1,0 +1,96 @@
+"""The detector as its users call it: encoded images in, one `Detections` per image out."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from model.backends import cpu
+from model.backends.freeze import SavedModelError
+from model.build import read_metadata
+
+
+class Detections(NamedTuple):
+    """The answer for one image.
+
+    `boxes` float32 [n, 4]: x1, y1, x2, y2 in pixels of the original image; `scores` float32 [n] in [0, 1], falling;
+    `classes` int32 [n]: index into the sorted category ids. Where the image could not be answered, `error` says why
+    and the arrays are empty.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    error: str = ""
+
+
+OUTPUTS = ("boxes", "scores", "classes", "count")
+
+
+class Detector:
+    """A compiled SavedModel, loaded and ready. `detect` may be called from several threads at once.
+
+    `metadata` holds what the model says of itself (names, flops, hashes, profile, backend, cast).
+    """
+
+    def __init__(self, compiled):
+        self.metadata = read_metadata(compiled)
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=cpu.session_config(self.metadata))
+        signature = _load(self._session, Path(compiled))
+        self._image = signature.inputs["image"].name
+        self._outputs = [signature.outputs[key].name for key in OUTPUTS]
+        graph = self._session.graph
+        tensors = map(graph.get_tensor_by_name, self._outputs)
+        self._call = self._session.make_callable(list(tensors), [graph.get_tensor_by_name(self._image)])
+
+    def detect(self, images: Sequence[bytes]) -> list[Detections]:
+        """One answer per encoded image, in order. An image that cannot be decoded gets an answer with `error` set;
+        its batch-mates are answered as if it were not there."""
+        if not len(images):
+            return []
+        try:
+            return self._run(images)
+        except tf.errors.InvalidArgumentError as error:
+            if "DecodeJpeg" not in error.message:
+                raise
+            if len(images) == 1:
+                return [_undecodable(images[0], error)]
+        return [self.detect([image])[0] for image in images]
+
+    def _run(self, images) -> list[Detections]:
+        boxes, scores, classes, count = self._call(np.array(images, object))
+        return [Detections(boxes[i, :n], scores[i, :n], classes[i, :n]) for i, n in enumerate(count)]
+
+    def executed_graphs(self, image: bytes) -> list:
+        """The GraphDefs that TensorFlow really executes for one image, after all its optimisations."""
+        options = tf.compat.v1.RunOptions(output_partition_graphs=True)
+        run = tf.compat.v1.RunMetadata()
+        self._session.run(self._outputs, {self._image: np.array([image], object)}, options, run)
+        return list(run.partition_graphs)
+
+    def bf16_convolutions(self, image: bytes) -> int:
+        """How many convolutions compute in BF16: the proof that an auto-cast took place."""
+        return sum(cpu.is_bf16_convolution(node) for graph in self.executed_graphs(image) for node in graph.node)
+
+
+def _load(session, compiled: Path):
+    try:
+        with session.graph.as_default():
+            meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], str(compiled))
+        signature = meta_graph.signature_def["serving_default"]
+    except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
+        raise SavedModelError(f"{compiled}: is not a SavedModel: {str(error).splitlines()[0]}") from None
+    missing = {"image"} - set(signature.inputs) | set(OUTPUTS) - set(signature.outputs)
+    if missing:
+        raise SavedModelError(f"{compiled}: its signature serving_default lacks {', '.join(sorted(missing))}")
+    return signature
+
+
+def _undecodable(image: bytes, error) -> Detections:
+    # TensorFlow puts the decoder's own words last, before a line that points into the graph.
+    reason = [line for line in error.message.splitlines() if line.strip() and "[[" not in line][-1]
+    what = f"({len(image):,} bytes) cannot be decoded: {reason[:200]}" if image else "is empty (0 bytes)"
+    empty = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32)
+    return Detections(*empty, error=f"the image {what}")

@@ -1,0 +1,67 @@
+"""The numbers of a convolution, however they are stored, and what is done with them before export."""
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+
+from model.architecture import Architecture
+
+# darknet's batch norm divides by sqrt(variance + 1e-5).
+BATCH_NORM_EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class ConvolutionWeights:
+    """float32 arrays: kernel [height, width, channels / groups, filters]; the others [filters].
+
+    `bias` is batch norm's beta where there is batch norm (`scale`, `mean` and `variance` then are not None).
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    scale: Optional[np.ndarray] = None
+    mean: Optional[np.ndarray] = None
+    variance: Optional[np.ndarray] = None
+
+    def folded(self) -> ConvolutionWeights:
+        """The same convolution with batch norm folded into kernel and bias (computed in float64)."""
+        if self.scale is None:
+            return self
+        factor = self.scale / np.sqrt(self.variance.astype(np.float64) + BATCH_NORM_EPSILON)
+        kernel = (self.kernel * factor).astype(np.float32)
+        return ConvolutionWeights(kernel, (self.bias - self.mean * factor).astype(np.float32))
+
+    def arrays(self) -> list[np.ndarray]:
+        """The arrays that are there, in the order of the fields."""
+        return [a for a in (self.kernel, self.bias, self.scale, self.mean, self.variance) if a is not None]
+
+
+def random_weights(architecture: Architecture, seed: int) -> list[ConvolutionWeights]:
+    """Seeded weights of a trained network's scale: activations neither vanish nor explode, few objects are seen."""
+    rng = np.random.default_rng(seed)
+    return [_random_convolution(rng, conv, channels) for _, conv, channels in architecture.convolutions()]
+
+
+def _random_convolution(rng, conv, channels) -> ConvolutionWeights:
+    fan_in = channels // conv.groups * conv.size * conv.size
+    shape = (conv.size, conv.size, channels // conv.groups, conv.filters)
+    kernel = rng.standard_normal(shape, np.float32) * np.float32((2 / fan_in) ** 0.5)
+
+    def row(low, high):
+        return rng.uniform(low, high, conv.filters).astype(np.float32)
+
+    if not conv.batch_normalize:
+        return ConvolutionWeights(kernel, row(-3, -1))
+    return ConvolutionWeights(kernel, row(-0.2, 0.2), row(0.8, 1.2), row(-0.2, 0.2), row(0.8, 1.2))
+
+
+def digest(weights: list[ConvolutionWeights]) -> str:
+    """SHA-256 of all numbers in order: what identifies the trained detector whatever file it came from."""
+    sha = hashlib.sha256()
+    for convolution in weights:
+        for array in convolution.arrays():
+            sha.update(np.ascontiguousarray(array).data)
+    return sha.hexdigest()

@@ -1,0 +1,17 @@
+"""Gate: does the auto-cast to a narrower format cost accuracy against FP32 on CPU?"""
+from __future__ import annotations
+
+import pytest
+
+from harness.evaluation import evaluate, matched_share
+
+
+@pytest.mark.parity
+@pytest.mark.gate("parity")
+def test_cast_keeps_accuracy(dataset, fp32_answers, cast_answers, judge):
+    fp32, cast = (evaluate(dataset, answers).figures["AP"] for answers in (fp32_answers, cast_answers))
+    found, total = matched_share(fp32_answers, cast_answers)
+    judge(
+        "parity", {"AP_drop": fp32 - cast, "matched_share": found / total if total else None}, len(dataset),
+        f"AP {fp32:.4f} in FP32 and {cast:.4f} cast; {found} of {total} confident detections found again",
+    )

@@ -1,0 +1,80 @@
+"""A made-up COCO data set of 8 images x 2 classes, with an annotation id 0, and the right answers to it."""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+SIDE = 200  # pixels
+
+
+@dataclass(frozen=True)
+class Answer:
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    error: str = ""
+
+
+def answer(boxes, scores, classes) -> Answer:
+    return Answer(
+        np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(classes, np.int32)
+    )
+
+
+NOTHING = answer([], [], [])
+
+
+def content() -> dict:
+    """COCO annotations: images 1 to 8, categories 0 and 7, a box of 50 x 40 and one of 90 x 100 an image."""
+    images = [
+        {"id": i, "file_name": f"{i}.jpg", "width": SIDE, "height": SIDE} for i in range(1, 9)
+    ]
+    boxes = [
+        {"image_id": i, "category_id": category, "bbox": [float(x + i), 10.0, *size]}
+        for i in range(1, 9)
+        for category, x, size in ((0, 0, [50.0, 40.0]), (7, 80, [90.0, 100.0]))
+    ]
+    annotations = [
+        {**box, "id": i, "area": box["bbox"][2] * box["bbox"][3], "iscrowd": 0} for i, box in enumerate(boxes)
+    ]
+    return {
+        "images": images, "annotations": annotations,
+        "categories": [{"id": 0, "name": "cup"}, {"id": 7, "name": "can"}],
+    }
+
+
+def write(folder: Path, coco: dict) -> tuple[Path, Path]:
+    """Write annotation file and stand-ins for images; gives the two arguments of Dataset.load."""
+    annotations, images = folder / "annotations" / "instances_val.json", folder / "val"
+    annotations.parent.mkdir(parents=True)
+    images.mkdir()
+    annotations.write_text(json.dumps(coco))
+    for image in coco["images"]:
+        (images / str(image["file_name"])).write_bytes(f"picture {image['id']}".encode())
+    return annotations, images
+
+
+def perfect(dataset) -> dict[int, Answer]:
+    """Every annotation found exactly, with scores 0.9 and 0.8."""
+    index = {category: i for i, category in enumerate(dataset.category_ids)}
+    answers = {}
+    for i in dataset.image_ids:
+        rows = [row for row in dataset.ground_truth["annotations"] if row["image_id"] == i]
+        boxes = [[x, y, x + w, y + h] for x, y, w, h in (row["bbox"] for row in rows)]
+        scores = 0.9 - 0.1 * np.arange(len(rows)) / max(1, len(rows) - 1)
+        answers[i] = answer(boxes, scores, [index[row["category_id"]] for row in rows])
+    return answers
+
+
+def changed(answers: dict[int, Answer], change, every: int = 1) -> dict[int, Answer]:
+    """The answers with every `every`-th one's fields replaced by `change(answer)`."""
+    chosen = list(answers)[::every]
+    return {i: replace(a, **change(a)) if i in chosen else a for i, a in answers.items()}
+
+
+def rows(a: Answer, which) -> dict[str, np.ndarray]:
+    """The chosen rows of an answer, as fields for `changed`."""
+    return {"boxes": a.boxes[which], "scores": a.scores[which], "classes": a.classes[which]}

@@ -1,0 +1,285 @@
+"""The accuracy gate cannot fail open: what it says to each input that some evaluator takes for perfect."""
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import evaluation
+from harness.dataset import Dataset, DatasetError
+from harness.evaluation import FIGURES, InvalidRun, Scores, box_iou, evaluate, matched_share
+from tests.harness import synthetic
+from tests.harness.synthetic import NOTHING, answer, changed, rows
+
+NAN, INF = np.float32("nan"), np.float32("inf")
+
+
+def test_perfect_detections_score_one(dataset, answers):
+    assert evaluate(dataset, answers).figures["AP"] == 1.0
+
+
+def test_figures_are_exactly_the_twelve(dataset, answers):
+    assert tuple(evaluate(dataset, answers).figures) == FIGURES
+
+
+def test_a_size_without_ground_truth_is_none(dataset, answers):
+    assert evaluate(dataset, answers).figures["APs"] is None
+
+
+def test_per_class_ap_is_by_name(dataset, answers):
+    only_cups = changed(answers, lambda a: rows(a, [0]))
+    assert evaluate(dataset, only_cups).per_class == {"cup": 1.0, "can": 0.0}
+
+
+def test_a_class_without_ground_truth_is_none(tmp_path, coco):
+    coco["categories"].append({"id": 3, "name": "box"})
+    loaded = Dataset.load(*synthetic.write(tmp_path, coco))
+    assert evaluate(loaded, synthetic.perfect(loaded)).per_class == {"cup": 1.0, "box": None, "can": 1.0}
+
+
+def test_images_and_detections_are_counted(dataset, answers):
+    score = evaluate(dataset, {**answers, 1: NOTHING})
+    assert (score.images, score.detections) == (8, 14)
+
+
+def test_nothing_of_the_caller_is_changed(dataset, answers):
+    before = copy.deepcopy((dataset.ground_truth, answers))
+    evaluate(dataset, answers)
+    assert repr((dataset.ground_truth, answers)) == repr(before)
+
+
+def test_evaluators_are_kept_silent(dataset, answers, capfd):
+    evaluate(dataset, answers)
+    assert capfd.readouterr() == ("", "")
+
+
+# One test for each way of failing open that is known of COCO evaluators.
+
+BOXES_AND_SCORES_OF_NO_USE = {
+    "all boxes NaN": (lambda a: {"boxes": a.boxes * NAN}, 1),
+    "all scores NaN": (lambda a: {"scores": a.scores * NAN}, 1),
+    "one NaN width in every box": (lambda a: {"boxes": a.boxes * np.float32([1, 1, NAN, 1])}, 1),
+    "NaN box on half the images": (lambda a: {"boxes": a.boxes * NAN}, 2),
+    "all boxes infinite": (lambda a: {"boxes": np.full_like(a.boxes, INF)}, 1),
+    "unknown category on half the images": (lambda a: {"classes": a.classes + np.int32(2)}, 2),
+}
+
+
+@pytest.mark.parametrize("case", BOXES_AND_SCORES_OF_NO_USE)
+def test_is_invalid_and_names_the_first_image(dataset, answers, case):
+    change, every = BOXES_AND_SCORES_OF_NO_USE[case]
+    with pytest.raises(InvalidRun, match=f"{8 // every} of 8 answers cannot be scored; first image 1: "):
+        evaluate(dataset, changed(answers, change, every))
+
+
+def test_boxes_all_zero_score_zero(dataset, answers):
+    zero = {
+        i: replace(a, boxes=a.boxes * 0, scores=a.scores - np.float32(i / 100)) for i, a in answers.items()
+    }
+    assert evaluate(dataset, zero).figures["AP"] == 0.0
+
+
+def test_no_detections_at_all_scores_zero(dataset, answers):
+    figures = evaluate(dataset, dict.fromkeys(answers, NOTHING)).figures
+    assert (figures["AP"], figures["AR100"]) == (0.0, 0.0)
+
+
+def test_the_same_answer_for_every_image_is_invalid(dataset, answers):
+    with pytest.raises(InvalidRun, match="image 1: has the very same detections as every other image"):
+        evaluate(dataset, dict.fromkeys(answers, answers[1]))
+
+
+def test_an_answer_for_an_unknown_image_is_invalid(dataset, answers):
+    with pytest.raises(InvalidRun, match="1 answers are for unknown images; first 99"):
+        evaluate(dataset, {**answers, 99: answers[1]})
+
+
+def test_half_the_images_unanswered_is_invalid(dataset, answers):
+    half = {i: answers[i] for i in (1, 3, 5, 7)}
+    with pytest.raises(InvalidRun, match=r"4 of 8 images are unanswered; first 2 \(no answer\), 4 .*\.\.\."):
+        evaluate(dataset, half)
+
+
+def test_an_image_answered_with_an_error_counts_as_unanswered(dataset, answers):
+    with pytest.raises(InvalidRun, match=r"1 of 8 images are unanswered; first 4 \(truncated JPEG\)"):
+        evaluate(dataset, {**answers, 4: replace(NOTHING, error="truncated JPEG")})
+
+
+def test_something_else_than_detections_is_invalid(dataset, answers):
+    with pytest.raises(InvalidRun, match="image 4: boxes is NoneType"):
+        evaluate(dataset, {**answers, 4: "boxes"})
+
+
+def test_ground_truth_of_a_missing_image_is_refused(tmp_path, coco):
+    coco["annotations"][0]["image_id"] = 99
+    with pytest.raises(DatasetError, match="image_id must be in images"):
+        Dataset.load(*synthetic.write(tmp_path, coco))
+
+
+def test_ground_truth_with_a_duplicate_id_is_refused(tmp_path, coco):
+    coco["annotations"][0]["id"] = 1
+    with pytest.raises(DatasetError, match="ids must be unique"):
+        Dataset.load(*synthetic.write(tmp_path, coco))
+
+
+def test_duplicated_detections_lower_the_figure(dataset, answers):
+    twice = changed(answers, lambda a: rows(a, [0, 0, 1, 1]))
+    assert 0.5 < evaluate(dataset, twice).figures["AP"] < 0.9
+
+
+def test_an_annotation_with_id_0_can_be_found(tmp_path, coco):
+    coco["annotations"] = coco["annotations"][:1]
+    loaded = Dataset.load(*synthetic.write(tmp_path, coco))
+    assert evaluate(loaded, synthetic.perfect(loaded)).figures["AP"] == pytest.approx(1.0)
+
+
+def test_boxes_are_continuous_without_a_pixel_added(tmp_path, coco):
+    # IoU 9.99 / 20 just misses 0.5; with a pixel added to the width it would be 10.99 / 20.
+    coco["annotations"] = [{**coco["annotations"][0], "bbox": [0, 0, 20, 9], "area": 180}]
+    loaded = Dataset.load(*synthetic.write(tmp_path, coco))
+    half = {**dict.fromkeys(loaded.image_ids, NOTHING), 1: answer([[0, 0, 9.99, 9]], [0.9], [0])}
+    assert evaluate(loaded, half).figures["AP50"] == 0.0
+
+
+def test_crowds_neither_help_nor_hurt(tmp_path, coco):
+    coco["annotations"][1]["iscrowd"] = 1
+    loaded = Dataset.load(*synthetic.write(tmp_path, coco))
+    assert evaluate(loaded, synthetic.perfect(loaded)).figures["AP"] == 1.0
+
+
+# Two evaluators.
+
+def test_both_evaluators_are_named(dataset, answers):
+    pytest.importorskip("hotcoco", reason="pip install hotcoco to compare two evaluators")
+    assert evaluate(dataset, answers).evaluator.split()[0::3] == ["pycocotools", "hotcoco"]
+
+
+def test_without_hotcoco_the_evaluator_says_alone(dataset, answers, monkeypatch):
+    monkeypatch.setattr(evaluation, "hotcoco", None)
+    assert evaluate(dataset, answers).evaluator.endswith(" alone")
+
+
+@pytest.mark.parametrize("other", [0.9, 1.00001, None])
+def test_evaluators_that_differ_in_a_figure_are_invalid(dataset, answers, monkeypatch, other):
+    right = evaluation._pycocotools(dataset, answers)
+    monkeypatch.setattr(evaluation, "hotcoco", object())
+    wrong = Scores({**right.figures, "AP75": other}, right.per_class)
+    monkeypatch.setattr(evaluation, "_hotcoco", lambda *_: wrong)
+    with pytest.raises(InvalidRun, match=f"AP75 is 1.0 by pycocotools and {other} by hotcoco"):
+        evaluate(dataset, answers)
+
+
+def test_evaluators_that_differ_in_a_class_are_invalid(dataset, answers, monkeypatch):
+    right = evaluation._pycocotools(dataset, answers)
+    wrong = Scores(right.figures, {**right.per_class, "can": 0.5})
+    monkeypatch.setattr(evaluation, "hotcoco", object())
+    monkeypatch.setattr(evaluation, "_hotcoco", lambda *_: wrong)
+    with pytest.raises(InvalidRun, match="AP of class can is 1"):
+        evaluate(dataset, answers)
+
+
+@st.composite
+def noisy(draw):
+    """8 images with up to 6 random boxes each on 200 x 200 pixels; scores are coarse, so that ties occur."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    answers = {}
+    for image_id in range(1, 9):
+        count = rng.integers(0, 7)
+        corners = np.sort(rng.uniform(0, 200, (count, 2, 2)), axis=1).reshape(count, 4)
+        scores = np.sort(rng.integers(0, 5, count) / 5)[::-1]
+        answers[image_id] = answer(corners, scores, rng.integers(0, 2, count))
+    return answers
+
+
+@given(found=noisy(), keep=st.integers(0, 8))
+@settings(max_examples=25)
+def test_evaluators_agree_on_random_answers_with_ties(tmp_path_factory, found, keep):
+    loaded = Dataset.load(*synthetic.write(tmp_path_factory.mktemp("data"), synthetic.content()))
+    mixed = {i: a if i > keep else found[i] for i, a in synthetic.perfect(loaded).items()}
+    assert 0.0 <= evaluate(loaded, mixed).figures["AP"] <= 1.0
+
+
+@pytest.mark.parametrize(("annotations", "images"), [
+    ("coco/annotations/instances_val2017.json", "coco/val2017"), ("retail/instances.json", "retail/images"),
+])
+def test_evaluators_agree_on_real_ground_truth(real, annotations, images):
+    loaded = Dataset.load(real / annotations, real / images)
+    clipped = changed(synthetic.perfect(loaded), lambda a: rows(a, slice(100)))
+    assert evaluate(loaded, clipped).figures["AP"] > 0.95
+
+
+# Parity of two sets of answers.
+
+def brute_force(reference, candidate, min_score, iou):
+    found = total = 0
+    for i in reference:
+        free = list(range(len(candidate[i].scores)))
+        a, b = reference[i], candidate[i]
+        for box, score, label in zip(a.boxes, a.scores, a.classes):
+            if score < min_score:
+                continue
+            total += 1
+            same = [(plain_iou(box, b.boxes[j]), -j) for j in free if b.classes[j] == label]
+            best, j = max(same, default=(0, 0))
+            if best >= iou:
+                found += 1
+                free.remove(-j)
+    return found, total
+
+
+def plain_iou(a, b):
+    a, b = [float(v) for v in a], [float(v) for v in b]
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    return shared / union if union > 0 else 0.0
+
+
+@given(reference=noisy(), candidate=noisy(), iou=st.sampled_from([0.05, 0.1, 0.3]))
+def test_matched_share_is_the_greedy_definition(reference, candidate, iou):
+    assert matched_share(reference, candidate, 0.25, iou) == brute_force(reference, candidate, 0.25, iou)
+
+
+@given(reference=noisy())
+def test_answers_match_themselves_whole(reference):
+    sure = sum(int((a.scores >= 0.25).sum()) for a in reference.values())
+    assert matched_share(reference, reference) == (sure, sure)
+
+
+PAIR = {1: answer([[0, 0, 100, 100], [0, 0, 100, 99]], [0.9, 0.8], [0, 0])}
+
+
+@pytest.mark.parametrize(("candidate", "expected"), [
+    (PAIR[1], (2, 2)),
+    (answer([[0, 0, 100, 100]], [0.9], [0]), (1, 2)),
+    (answer([[0, 0, 100, 100]] * 2, [0.9, 0.1], [0, 1]), (1, 2)),
+    (answer([[0, 0, 100, 100], [0, 0, 100, 80]], [0.9, 0.1], [0, 0]), (1, 2)),
+    (NOTHING, (0, 2)),
+])
+def test_a_candidate_box_is_used_once_and_only_for_its_class(candidate, expected):
+    assert matched_share(PAIR, {1: candidate}) == expected
+
+
+@pytest.mark.parametrize("candidate", [{}, {1: NOTHING, 2: NOTHING}, {1: replace(NOTHING, error="lost")}])
+def test_a_candidate_that_answered_other_images_is_invalid(candidate):
+    with pytest.raises(InvalidRun):
+        matched_share(PAIR, candidate)
+
+
+def test_a_reference_that_did_not_answer_is_invalid():
+    with pytest.raises(InvalidRun, match=r"1 of 1 images are unanswered; first 1 \(lost\)"):
+        matched_share({1: replace(NOTHING, error="lost")}, PAIR)
+
+
+def test_iou_of_two_boxes_without_area_is_zero():
+    assert box_iou(np.zeros((1, 4), np.float32), np.zeros((2, 4), np.float32)).tolist() == [[0.0, 0.0]]
+
+
+def test_figures_are_plain_json(dataset, answers):
+    score = evaluate(dataset, answers)
+    assert json.dumps([score.figures, score.per_class], allow_nan=False)

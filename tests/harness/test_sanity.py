@@ -1,0 +1,109 @@
+"""Each way an answer can be unfit is one fault that names image, row and value; a fit answer has none."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from harness.sanity import faults, stale
+from tests.harness.synthetic import NOTHING, Answer, answer
+
+GOOD = answer([[0, 0, 50, 40], [10, 10, 100, 80]], [0.9, 0.5], [0, 1])
+
+
+def found(detections) -> list[str]:
+    return [str(fault) for fault in faults(7, detections, classes=2, width=100, height=80)]
+
+
+FIT = {
+    "two": GOOD,
+    "none": NOTHING,
+    "a pixel outside": answer([[-1, -1, 101, 81]], [1], [0]),
+    "no area": answer([[5, 5, 5, 5]], [0], [1]),
+    "as many as allowed": answer([[0, 0, 1, 1]] * 100, [0.5] * 100, [0] * 100),
+}
+
+
+@pytest.mark.parametrize("good", FIT.values(), ids=FIT)
+def test_a_fit_answer_has_no_fault(good):
+    assert found(good) == []
+
+
+def boxes(*rows):
+    return {"boxes": np.array(rows, np.float32)}
+
+
+def scores(*values):
+    return {"scores": np.array(values, np.float32)}
+
+
+FAULTS = [
+    ({"boxes": GOOD.boxes.astype(np.float64)}, "boxes is float64, should be float32"),
+    ({"scores": GOOD.scores.astype(np.float16)}, "scores is float16, should be float32"),
+    ({"classes": GOOD.classes.astype(np.int64)}, "classes is int64, should be int32"),
+    ({"scores": [0.9, 0.5]}, "scores is list, should be float32"),
+    ({"boxes": None}, "boxes is NoneType, should be float32"),
+    ({"boxes": GOOD.boxes.T}, "boxes has shape (4, 2), should be [n, 4]"),
+    ({"scores": GOOD.scores[:, None]}, "scores has shape (2, 1), should be [n]"),
+    ({"scores": np.float32([0.9])}, "lengths differ: {'boxes': 2, 'scores': 1, 'classes': 2}"),
+    (boxes([0, 0, 50, 40], [10, np.nan, 100, 80]), "box is not finite (row 1: [10.0, nan, 100.0,"),
+    (boxes([0, 0, np.inf, 40], [0, 0, 1, 1]), "box is not finite (row 0: [0.0, 0.0, inf, 40.0], 1 of 2"),
+    (boxes([50, 0, 10, 40], [0, 0, 1, 1]), "box has x1 > x2 or y1 > y2 (row 0"),
+    (boxes([0, 40, 10, 10], [0, 0, 1, 1]), "box has x1 > x2 or y1 > y2 (row 0"),
+    (boxes([0, 0, 101.5, 40], [0, 0, 1, 1]), "box leaves the 100 x 80 image (row 0"),
+    (boxes([0, 0, 10, 40], [0, -1.5, 1, 1]), "box leaves the 100 x 80 image (row 1"),
+    (boxes([0, 0, 10, 81.5], [0, 0, 1, 1]), "box leaves the 100 x 80 image (row 0"),
+    (scores(1.5, 0.5), "score is not in [0, 1] (row 0: 1.5, 1 of 2 rows)"),
+    (scores(0.5, -0.1), "score is not in [0, 1] (row 1"),
+    (scores(0.5, np.nan), "score is not in [0, 1] (row 1: nan"),
+    (scores(0.5, 0.6), "score is higher than the one before it (row 1"),
+    ({"classes": np.int32([0, 2])}, "class is not in [0, 2) (row 1: 2, 1 of 2 rows)"),
+    ({"classes": np.int32([-1, 1])}, "class is not in [0, 2) (row 0: -1, 1 of 2 rows)"),
+    ({"error": "truncated JPEG"}, "was not answered: truncated JPEG"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), FAULTS)
+def test_an_unfit_answer_names_image_row_and_value(fields, message):
+    assert found(replace(GOOD, **fields))[0].startswith(f"image 7: {message}")
+
+
+def test_more_detections_than_the_limit_is_a_fault():
+    many = answer([[0, 0, 1, 1]] * 101, [0.5] * 101, [0] * 101)
+    assert found(many) == ["image 7: has 101 detections, should have at most 100"]
+
+
+@pytest.mark.parametrize("thing", [None, 3, [], {}])
+def test_something_else_than_detections_is_a_fault(thing):
+    assert "boxes is NoneType" in found(thing)[0]
+
+
+FLOATS = st.floats(-300, 300, width=32) | st.sampled_from([float("nan"), float("inf"), -float("inf")])
+
+
+@given(
+    rows=hnp.arrays(np.float32, (3, 4), elements=FLOATS),
+    values=hnp.arrays(np.float32, 3, elements=FLOATS | st.floats(0, 1, width=32)),
+    labels=hnp.arrays(np.int32, 3),
+)
+def test_no_fault_means_the_plain_definition_holds(rows, values, labels):
+    plain = (
+        all(-1 <= x1 <= x2 <= 101 and -1 <= y1 <= y2 <= 81 for x1, y1, x2, y2 in rows)
+        and 1 >= values[0] >= values[1] >= values[2] >= 0
+        and all(label in (0, 1) for label in labels)
+    )
+    assert (not found(Answer(rows, values, labels))) == plain
+
+
+def test_the_same_detections_for_different_images_are_stale():
+    fault = stale({3: GOOD, 4: NOTHING, 5: replace(GOOD)})[0]
+    assert str(fault) == "image 3: has the very same detections as every other image that has any"
+
+
+@pytest.mark.parametrize("answers", [{}, {1: GOOD}, {1: NOTHING, 2: NOTHING}, {1: GOOD, 2: FIT["no area"]}])
+def test_different_or_empty_answers_are_not_stale(answers):
+    assert stale(answers) == []

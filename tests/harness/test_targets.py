@@ -1,0 +1,44 @@
+"""The target table: no row twice, every row with its source and date."""
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from harness import targets
+from harness.targets import TARGETS, markdown_table, rows
+
+
+def test_rows_are_unique():
+    assert max(Counter((t.check, t.metric, t.platform) for t in TARGETS).values()) == 1
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.check}-{t.metric}-{t.platform}")
+def test_every_row_has_a_sense_a_source_and_a_date(target):
+    assert target.sense in (">=", "<=") and target.source and date.fromisoformat(target.date)
+
+
+def test_the_row_of_the_platform_goes_before_that_of_any(monkeypatch):
+    [general] = rows("accuracy", "cpu")
+    special = replace(general, platform="cpu", bound=0.1)
+    monkeypatch.setattr(targets, "TARGETS", (special, general))
+    assert rows("accuracy", "cpu") == [special]
+
+
+def test_a_row_for_any_platform_is_the_fallback():
+    assert [row.bound for row in rows("accuracy", "inf1.xlarge")] == [0.48]
+
+
+def test_a_check_without_rows_names_what_to_do():
+    with pytest.raises(LookupError, match="no target for latency on gpu; add a row"):
+        rows("latency", "gpu")
+
+
+def test_the_readme_table_has_every_row():
+    assert len(markdown_table().splitlines()) == 2 + len(TARGETS)
+
+
+def test_a_row_of_the_readme_table():
+    assert "| throughput | images_per_second | ≥ 105 | inf1.2xlarge | AWS " in markdown_table()

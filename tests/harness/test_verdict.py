@@ -1,0 +1,102 @@
+"""Verdicts: nothing unmeasured passes; records are strict JSON and reach the disk whole or not at all."""
+from __future__ import annotations
+
+import json
+import math
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.targets import Target
+from harness.verdict import Verdict, invalid, judge, table, write_results
+
+FLOOR = Target("accuracy", "AP", 0.48, ">=", "any", "source", "2024-09-16")
+CEILING = Target("latency", "P99", 0.05, "<=", "any", "source", "2024-09-16")
+DETAILS = dict(platform="cpu", backend="cpu", command="pytest -m accuracy")
+
+
+def verdict(target, value, count=8) -> Verdict:
+    return judge(target, value, count, evidence="8 images", **DETAILS)
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "expected"),
+    [(FLOOR, 0.48, "PASS"), (FLOOR, 0.4799, "FAIL"), (CEILING, 0.05, "PASS"), (CEILING, 0.0501, "FAIL")],
+)
+def test_the_bound_itself_passes(target, value, expected):
+    assert verdict(target, value).verdict == expected
+
+
+@pytest.mark.parametrize("target", [FLOOR, CEILING])
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
+def test_no_finite_value_is_invalid_and_says_so(target, value):
+    judged = verdict(target, value)
+    assert (judged.verdict, judged.value) == ("INVALID", None) and f"the value is {value}" in judged.evidence
+
+
+def test_an_interval_that_is_not_finite_is_invalid():
+    judged = judge(FLOOR, 0.9, 8, evidence="", interval=(0.8, math.nan), **DETAILS)
+    assert judged.verdict == "INVALID"
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_samples_is_invalid(count):
+    assert verdict(FLOOR, 0.9, count).verdict == "INVALID"
+
+
+@given(value=st.floats() | st.none(), count=st.integers(-1, 2))
+def test_every_record_is_strict_json(value, count):
+    assert json.loads(json.dumps(verdict(FLOOR, value, count).as_record(), allow_nan=False))["metric"] == "AP"
+
+
+def test_the_message_is_value_bound_and_evidence():
+    assert verdict(FLOOR, 0.47129).message() == "AP = 0.47129, should be >= 0.48 [8 images]"
+
+
+def test_the_message_of_an_invalid_run_says_why():
+    message = invalid(FLOOR, "3 of 8 images are unanswered", **DETAILS).message()
+    assert message == "INVALID: AP = nothing, should be >= 0.48 [3 of 8 images are unanswered]"
+
+
+def test_results_are_read_back_as_written(tmp_path):
+    records = [verdict(FLOOR, 0.5).as_record()]
+    write_results(tmp_path / "results.json", records)
+    assert json.loads((tmp_path / "results.json").read_text()) == records
+
+
+@pytest.mark.parametrize("file", ["nowhere/results.json", "."])
+def test_results_that_cannot_be_written_name_the_option(tmp_path, file):
+    with pytest.raises(ValueError, match=r"--results .*was not written"):
+        write_results(tmp_path / file, [])
+
+
+def test_results_with_nan_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="--results"):
+        write_results(tmp_path / "results.json", [{"value": math.nan}])
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_results_and_no_draft(tmp_path, monkeypatch, step):
+    path = tmp_path / "results.json"
+    write_results(path, [{"old": 1}])
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(ValueError, match="No space left"):
+        write_results(path, [{"new": 2}])
+    assert (os.listdir(tmp_path), json.loads(path.read_text())) == (["results.json"], [{"old": 1}])
+
+
+def test_the_table_keeps_to_100_columns_and_wraps_the_evidence():
+    why = "3 of 5000 images are unanswered; first 139 (no answer), 285 (no answer), 632 (truncated JPEG)"
+    lines = table([verdict(FLOOR, 0.4713), verdict(CEILING, 0.04), invalid(FLOOR, why, **DETAILS)])
+    assert max(map(len, lines)) <= 100 and " ".join(" ".join(lines[3:])[50:].split()) == why
+
+
+def test_the_table_aligns_its_columns():
+    header, first, second = table([verdict(FLOOR, 0.4713), verdict(CEILING, 0.04)])
+    assert header.index("bound") == first.index(">=") == second.index("<=")
