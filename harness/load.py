@@ -66,9 +66,9 @@ def closed_loop(
     """Send every sample once, the short last batch included.
 
     `samples` is iterated outside the timed requests: a list keeps the images in memory, a `Dataset` reads each
-    when it is due. Before the clock starts the first batch is sent `warm_up` times per caller. `progress` is called with the number of
-    images after each request. What `detect` raises becomes that request's error; an unreadable sample and
-    KeyboardInterrupt end the run. Raises ValueError for a bad argument.
+    when it is due. Before the clock starts the first batch is sent `warm_up` times per caller. `progress` is
+    called with the number of images after each request. What `detect` raises becomes that request's error; an
+    unreadable sample and KeyboardInterrupt end the run. Raises ValueError for a bad argument.
     """
     least = {"callers": 1, "batch_size": 1, "warm_up": 0}
     for name, value in zip(least, (callers, batch_size, warm_up)):

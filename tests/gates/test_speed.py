@@ -25,7 +25,7 @@ def test_speed(timed_load, detector, options, benchmark, judge):
     }
     figures = {"images_per_second": speed, "efficiency": speed * detector.metadata["flops"] / peak, **latency}
     benchmark.extra_info.update(figures, matrix_product_rate=peak, **detector.metadata)
-    images, requests = (sum(len(part) for part in parts) for parts in zip(*((l.answers, l.requests) for l in loads)))
+    images, requests = sum(len(load.answers) for load in loads), sum(len(load.requests) for load in loads)
     judge(
         "throughput", {**figures, "matrix_product_rate": peak}, images,
         f"{speed:.4g} images/s, {options.callers} callers, batch {options.batch_size}; "
