@@ -6,7 +6,9 @@ Source: Bochkovskiy, Wang, Liao, "YOLOv4: Optimal Speed and Accuracy of Object D
 """
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 
@@ -82,6 +84,10 @@ class Shape(NamedTuple):
     channels: int
 
 
+# darknet counts the numbers of a layer in 32 bits.
+LARGEST_OUTPUT = 2**31 - 1
+
+
 class ArchitectureError(ValueError):
     """The records do not make a network; the message names the layer."""
 
@@ -101,12 +107,13 @@ class Architecture:
             raise ArchitectureError("the architecture has no yolo layer, so it detects nothing")
         if len({(head.classes, head.new_coords) for head in heads}) > 1:
             raise ArchitectureError("the yolo layers disagree on classes or new_coords")
-        shapes = self.shapes()
-        stride = max(self.height // shapes[i - 1].height for i, _ in self._indexed(Yolo))
+        self._check_references()
+        stride = self._largest_stride()
         if self.width % stride or self.height % stride or min(self.width, self.height) < stride:
             raise ArchitectureError(
                 f"the input size {self.width}x{self.height} is not a multiple of {stride}, the network's largest stride"
             )
+        self.shapes()
 
     def _indexed(self, kind):
         return [(i, layer) for i, layer in enumerate(self.layers) if isinstance(layer, kind)]
@@ -119,6 +126,27 @@ class Architecture:
     def classes(self) -> int:
         return self.heads[0].classes
 
+    def _check_references(self) -> None:
+        for index, layer in enumerate(self.layers):
+            wrong = [source for source in _sources(layer) if not 0 <= source < index]
+            if wrong:
+                kind = type(layer).__name__.lower()
+                raise ArchitectureError(f"layer {index} ({kind}): refers to layer {wrong[0]}, which is not before it")
+
+    def _largest_stride(self) -> int:
+        """Pixels of the input to one cell of the coarsest head."""
+        strides: list[Fraction] = []
+        previous = Fraction(1)
+        for layer in self.layers:
+            if isinstance(layer, Route):
+                previous = strides[layer.layers[0]]
+            elif isinstance(layer, Upsample):
+                previous /= layer.stride
+            else:
+                previous *= getattr(layer, "stride", 1)
+            strides.append(previous)
+        return math.ceil(max(strides[i] for i, _ in self._indexed(Yolo)))
+
     def shapes(self) -> list[Shape]:
         """The output shape of every layer. Raises ArchitectureError where the records do not fit together."""
         shapes: list[Shape] = []
@@ -126,9 +154,8 @@ class Architecture:
         for index, layer in enumerate(self.layers):
             try:
                 previous = _output_shape(layer, previous, shapes)
-            except (IndexError, ArchitectureError) as error:
-                kind = type(layer).__name__.lower()
-                raise ArchitectureError(f"layer {index} ({kind}): {error or 'refers to a layer that is not there'}") from None
+            except ArchitectureError as error:
+                raise ArchitectureError(f"layer {index} ({type(layer).__name__.lower()}): {error}") from None
             shapes.append(previous)
         return shapes
 
@@ -150,6 +177,13 @@ class Architecture:
         )
 
 
+def _sources(layer) -> tuple:
+    """The earlier layers that the record refers to; -1, which is none, for a route that names no layer."""
+    if isinstance(layer, Route):
+        return layer.layers or (-1,)
+    return (layer.source,) if isinstance(layer, Shortcut) else ()
+
+
 def kernel_count(conv: Convolutional, channels: int) -> int:
     """Numbers in the convolution's kernel."""
     return conv.filters * (channels // conv.groups) * conv.size * conv.size
@@ -161,17 +195,30 @@ def parameter_count(conv: Convolutional, channels: int) -> int:
 
 
 def _output_shape(layer, previous: Shape, shapes: list[Shape]) -> Shape:
+    shape = _unchecked_shape(layer, previous, shapes)
+    if min(shape) < 1:
+        raise ArchitectureError(f"is larger than what it gets, {previous.height}x{previous.width} pixels")
+    if math.prod(shape) > LARGEST_OUTPUT:
+        raise ArchitectureError(f"gives more than {LARGEST_OUTPUT:,} numbers an image")
+    return shape
+
+
+def _unchecked_shape(layer, previous: Shape, shapes: list[Shape]) -> Shape:
     if isinstance(layer, Convolutional):
         return _convolved(layer, previous)
     if isinstance(layer, MaxPool):
-        return Shape(*((side + layer.padding - layer.size) // layer.stride + 1 for side in previous[:2]), previous.channels)
+        if layer.padding > 2 * (layer.size - 1):
+            raise ArchitectureError(f"{layer.padding} pixels of padding are more than a window of {layer.size} covers")
+        sides = ((side + layer.padding - layer.size) // layer.stride + 1 for side in previous[:2])
+        return Shape(*sides, previous.channels)
     if isinstance(layer, Upsample):
         return Shape(previous.height * layer.stride, previous.width * layer.stride, previous.channels)
     if isinstance(layer, Route):
         return _routed(layer, [shapes[i] for i in layer.layers])
     if isinstance(layer, Shortcut):
-        if shapes[layer.source] != previous:
-            raise ArchitectureError(f"adds {tuple(shapes[layer.source])} (layer {layer.source}) to {tuple(previous)}")
+        source = shapes[layer.source]
+        if source != previous:
+            raise ArchitectureError(f"adds {tuple(source)} (layer {layer.source}) to {tuple(previous)}")
         return previous
     if isinstance(layer, Yolo):
         expected = len(layer.anchors) * (5 + layer.classes)
@@ -185,7 +232,9 @@ def _output_shape(layer, previous: Shape, shapes: list[Shape]) -> Shape:
 
 def _convolved(layer: Convolutional, previous: Shape) -> Shape:
     if previous.channels % layer.groups or layer.filters % layer.groups:
-        raise ArchitectureError(f"{layer.groups} groups divide neither {previous.channels} channels nor {layer.filters} filters")
+        raise ArchitectureError(
+            f"{layer.groups} groups do not divide both {previous.channels} channels and {layer.filters} filters"
+        )
     sides = ((side + 2 * layer.padding - layer.size) // layer.stride + 1 for side in previous[:2])
     return Shape(*sides, layer.filters)
 
@@ -194,7 +243,8 @@ def _routed(layer: Route, sources: list[Shape]) -> Shape:
     if len({source[:2] for source in sources}) > 1:
         raise ArchitectureError(f"concatenates layers of different sizes {[tuple(s) for s in sources]}")
     if any(source.channels % layer.groups for source in sources) or layer.group_id >= layer.groups:
-        raise ArchitectureError(f"cannot take group {layer.group_id} of {layer.groups} of {[s.channels for s in sources]} channels")
+        channels = [source.channels for source in sources]
+        raise ArchitectureError(f"cannot take group {layer.group_id} of {layer.groups} of {channels} channels")
     return Shape(*sources[0][:2], sum(source.channels // layer.groups for source in sources))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from model.architecture import Architecture
+from model.backends.freeze import SavedModelError
 from model.network import assign, network
 from model.postprocess import candidates, suppress, to_pixels
 from model.preprocess import preprocess
@@ -58,7 +59,7 @@ class _Serving(tf.Module):
         architecture, profile = self._architecture, self._profile
         with tf.name_scope("preprocess"):
             pictures, frames = preprocess(image, architecture.height, architecture.width, profile.resize)
-        maps = self.network(pictures, training=False)
+        maps = tf.nest.flatten(self.network(pictures, training=False))  # Keras gives a lone map without its list
         with tf.name_scope("postprocess"):
             boxes, scores = candidates(maps, architecture, profile.score_threshold)
             boxes, scores, classes, count = suppress(
@@ -96,9 +97,12 @@ def write_metadata(saved_model, metadata: dict) -> None:
 
 
 def read_metadata(saved_model) -> dict:
-    """What the SavedModel says of itself; empty for one that this project did not build."""
+    """What the SavedModel says of itself; empty for one that this project did not build. Raises SavedModelError."""
     path = Path(saved_model, METADATA)
-    return json.loads(path.read_text()) if path.is_file() else {}
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise SavedModelError(f"{path}: cannot be read: {error}") from None
 
 
 @contextmanager

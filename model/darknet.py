@@ -5,6 +5,7 @@ result and is not understood is an error; keys that only matter in training are 
 """
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -23,15 +24,11 @@ from model.architecture import (
     kernel_count,
     parameter_count,
 )
-from model.weights import ConvolutionWeights
+from model.weights import ConvolutionWeights, WeightsError
 
 
 class CfgError(ValueError):
     """The cfg file cannot be used; the message names file and line."""
-
-
-class WeightsError(ValueError):
-    """The weights file does not belong to the architecture; the message gives expected and actual counts."""
 
 
 ACTIVATIONS = ("leaky", "mish", "linear", "logistic", "relu", "swish")
@@ -63,6 +60,11 @@ class _Section:
         self.values: dict[str, tuple[str, int]] = {}
         self.used: set[str] = set()
 
+    def add(self, key, value, line) -> None:
+        """Notes a line; darknet would take the first of two, other readers the last."""
+        if self.values.setdefault(key, (value, line))[0] != value:
+            raise self.error(f"`{key}={value}` contradicts line {self.values[key][1]}", line)
+
     def error(self, why, line=None) -> CfgError:
         return CfgError(f"{self.path}:{line or self.line}: [{self.name}] {why}")
 
@@ -86,7 +88,7 @@ class _Section:
         return value
 
     def real(self, key, default=None) -> float:
-        return self._number(key, default, float)
+        return self._number(key, default, _finite)
 
     def numbers(self, key, kind) -> list:
         text = self.text(key)
@@ -99,6 +101,13 @@ class _Section:
         for key, (value, line) in self.values.items():
             if key not in self.used and key not in TRAINING_KEYS[self.name].split():
                 raise self.error(f"`{key}={value}` is not understood and may change the result", line)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def read_cfg(path) -> Architecture:
@@ -122,7 +131,7 @@ def read_cfg(path) -> Architecture:
 
 def _sections(path: Path) -> list[_Section]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise CfgError(f"{path}: there is no such cfg file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -136,7 +145,7 @@ def _sections(path: Path) -> list[_Section]:
             sections.append(_Section(path, line.strip("[]"), number))
         elif "=" in line and sections:
             key, value = line.split("=", 1)
-            sections[-1].values[key] = (value, number)
+            sections[-1].add(key, value, number)
         else:
             raise CfgError(f"{path}:{number}: `{line[:60]}` is neither a [section] nor key=value")
     return sections
@@ -201,10 +210,13 @@ def _maxpool(section: _Section, index: int) -> MaxPool:
 
 
 def _yolo(section: _Section, index: int) -> Yolo:
-    numbers = section.numbers("anchors", float)
+    numbers = section.numbers("anchors", _finite)
     pairs = list(zip(numbers[::2], numbers[1::2]))
     if len(numbers) % 2 or len(pairs) != section.integer("num", len(pairs)):
-        raise section.error(f"has {len(numbers)} anchor numbers, which is not two for each of num={section.text('num', '?')}")
+        num = section.text("num", "?")
+        raise section.error(f"has {len(numbers)} anchor numbers, which is not two for each of num={num}")
+    if min(numbers, default=1) <= 0:
+        raise section.error(f"`anchors={section.text('anchors')}` holds a side that is not longer than 0")
     mask = section.numbers("mask", int) if "mask" in section.values else range(len(pairs))
     if any(not 0 <= i < len(pairs) for i in mask):
         raise section.error(f"`mask={section.text('mask')}` names an anchor that is not among the {len(pairs)}")
@@ -234,10 +246,12 @@ def read_weights(path, architecture: Architecture) -> list[ConvolutionWeights]:
     """The weights file's numbers, one record per convolution in order. Raises WeightsError if they do not fit."""
     numbers = _numbers(Path(path), architecture.parameters())
     weights, offset = [], 0
-    for _, conv, channels in architecture.convolutions():
+    for index, conv, channels in architecture.convolutions():
         count = parameter_count(conv, channels)
         weights.append(_convolution(numbers[offset:offset + count], conv, channels))
         offset += count
+        if conv.batch_normalize and weights[-1].variance.min() < 0:
+            raise WeightsError(f"{path}: the variance of layer {index} is negative (is it the cfg's own weights file?)")
     return weights
 
 
@@ -284,10 +298,13 @@ def write_weights(path, weights: list[ConvolutionWeights]) -> None:
     """Writes a darknet weights file (version 0.2.5), in place of an old one only when complete."""
     path = Path(path)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with open(partial, "wb") as file:
-        file.write(np.array([0, 2, 5, 0, 0], "<i4").tobytes())
-        for conv in weights:
-            _, *rows = conv.arrays()
-            for array in (*rows, conv.kernel.transpose(3, 2, 0, 1)):
-                file.write(np.ascontiguousarray(array, "<f4").tobytes())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(np.array([0, 2, 5, 0, 0], "<i4").tobytes())
+            for conv in weights:
+                _, *rows = conv.arrays()
+                for array in (*rows, conv.kernel.transpose(3, 2, 0, 1)):
+                    file.write(np.ascontiguousarray(array, "<f4").tobytes())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,11 +1,13 @@
 """The detector as its users call it: encoded images in, one `Detections` per image out."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from model.backends import cpu
 from model.backends.freeze import SavedModelError
@@ -78,7 +80,7 @@ class Detector:
 def _load(session, compiled: Path):
     try:
         with session.graph.as_default():
-            meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], str(compiled))
+            meta_graph = SavedModelLoader(str(compiled)).load(session, ["serve"])
         signature = meta_graph.signature_def["serving_default"]
     except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
         raise SavedModelError(f"{compiled}: is not a SavedModel: {str(error).splitlines()[0]}") from None

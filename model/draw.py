@@ -17,10 +17,13 @@ def draw(encoded: bytes, detections, names=(), score_threshold=0.25) -> Image.Im
     line = max(2, round(min(picture.size) / 200))
     font = ImageFont.load_default(max(11, round(min(picture.size) / 36)))
     shown = [row for row in zip(detections.boxes, detections.scores, detections.classes) if row[1] >= score_threshold]
-    for box, score, label in reversed(shown):
-        colour = _colour(int(label))
-        canvas.rectangle(box.tolist(), outline=colour, width=line)
-        _label(canvas, box, f"{class_name(names, label)} {score:.2f}", colour, font)
+    for box, _, label in reversed(shown):
+        canvas.rectangle(box.tolist(), outline=_colour(int(label)), width=line)
+    plates: list[tuple] = []
+    for box, score, label in shown:
+        text = f"{class_name(names, label)} {score:.2f}"
+        plates.append(_free_plate(canvas, box, text, font, plates))
+        _label(canvas, plates[-1], text, _colour(int(label)), font)
     return picture
 
 
@@ -29,15 +32,29 @@ def class_name(names, label) -> str:
     return names[label] if label < len(names) else f"class {label}"
 
 
-def _label(canvas, box, text, colour, font) -> None:
-    """The text on a plate of the box's colour, above the box where there is room, always inside the picture."""
+def _free_plate(canvas, box, text, font, taken) -> tuple:
+    """Where the text goes, inside the picture: above the box, else at its top, its bottom or below, where it hides
+    no earlier text."""
     left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
     width, height = right - left + 6, bottom - top + 6
-    x = max(0, min(float(box[0]), canvas.im.size[0] - width))
-    y = float(box[1]) - height if box[1] >= height else min(float(box[1]), canvas.im.size[1] - height)
-    canvas.rectangle((x, y, x + width, y + height), fill=colour)
+    x1, y1, _, y2 = box.tolist()
+    x = max(0, min(x1, canvas.im.size[0] - width))
+    spots = [y for y in (y1 - height, y1, y2 - height, y2) if 0 <= y <= canvas.im.size[1] - height] or [0]
+    plates = [(x, y, x + width, y + height) for y in spots]
+    return next((plate for plate in plates if not any(_overlap(plate, other) for other in taken)), plates[0])
+
+
+def _overlap(one, two) -> bool:
+    return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
+
+
+def _label(canvas, plate, text, colour, font) -> None:
+    """The text on a plate of the box's colour."""
+    canvas.rectangle(plate, fill=colour)
+    left, top, *_ = canvas.textbbox((0, 0), text, font=font)
     brightness = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-    canvas.text((x + 3 - left, y + 3 - top), text, fill="black" if brightness > 140 else "white", font=font)
+    fill = "black" if brightness > 140 else "white"
+    canvas.text((plate[0] + 3 - left, plate[1] + 3 - top), text, fill=fill, font=font)
 
 
 def _colour(label: int) -> tuple:

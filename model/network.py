@@ -76,7 +76,9 @@ def _product(x, layer, padding, use_bias, name):
         return tf.keras.layers.DepthwiseConv2D(layer.size, depth_multiplier=multiplier, name=name, **options)(x)
     width, filters = x.shape[-1] // layer.groups, layer.filters // layer.groups
     parts = [
-        tf.keras.layers.Conv2D(filters, layer.size, name=f"{name}_group_{g}", **options)(x[..., g * width:(g + 1) * width])
+        tf.keras.layers.Conv2D(filters, layer.size, name=f"{name}_group_{g}", **options)(
+            x[..., g * width:(g + 1) * width]
+        )
         for g in range(layer.groups)
     ]
     return tf.keras.layers.Concatenate(name=name)(parts)

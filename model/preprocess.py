@@ -11,8 +11,8 @@ def preprocess(images, height: int, width: int, resize="stretch"):
     """String vector of encoded images → (float32 [batch, height, width, 3] in [0, 1], frames float32 [batch, 6]).
 
     A frame says where the picture lies in the network's input and how large it was: left, top, width, height
-    as fractions of the input, then width and height in pixels of the original. JPEG (grey and CMYK too), PNG,
-    GIF and BMP are decoded; EXIF orientation is not applied, as COCO's annotations ignore it.
+    as fractions of the input, then width and height in pixels of the original. JPEG (grey and CMYK too), PNG
+    and GIF of one picture are decoded; EXIF orientation is not applied, as COCO's annotations ignore it.
     Raises InvalidArgumentError in the graph for what is not an image.
     """
     fit = {"stretch": _stretch, "letterbox": _letterbox}[resize]

@@ -3,14 +3,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 
-from model.architecture import Architecture
+from model.architecture import Architecture, Dropout, Shortcut
 
 # darknet's batch norm divides by sqrt(variance + 1e-5).
 BATCH_NORM_EPSILON = 1e-5
+
+
+class WeightsError(ValueError):
+    """The weights file does not belong to the architecture; the message gives what was expected and found."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,9 @@ class ConvolutionWeights:
 
     kernel: np.ndarray
     bias: np.ndarray
-    scale: Optional[np.ndarray] = None
-    mean: Optional[np.ndarray] = None
-    variance: Optional[np.ndarray] = None
+    scale: np.ndarray | None = None
+    mean: np.ndarray | None = None
+    variance: np.ndarray | None = None
 
     def folded(self) -> ConvolutionWeights:
         """The same convolution with batch norm folded into kernel and bias (computed in float64)."""
@@ -42,13 +45,23 @@ class ConvolutionWeights:
 def random_weights(architecture: Architecture, seed: int) -> list[ConvolutionWeights]:
     """Seeded weights of a trained network's scale: activations neither vanish nor explode, few objects are seen."""
     rng = np.random.default_rng(seed)
-    return [_random_convolution(rng, conv, channels) for _, conv, channels in architecture.convolutions()]
+    return [
+        _random_convolution(rng, conv, channels, 0.1 if _is_added(architecture, index) else 1.0)
+        for index, conv, channels in architecture.convolutions()
+    ]
 
 
-def _random_convolution(rng, conv, channels) -> ConvolutionWeights:
+def _is_added(architecture, index) -> bool:
+    """Whether the layer's output goes into a sum at once."""
+    following = (layer for layer in architecture.layers[index + 1:] if not isinstance(layer, Dropout))
+    return isinstance(next(following, None), Shortcut)
+
+
+def _random_convolution(rng, conv, channels, gain) -> ConvolutionWeights:
+    """`gain` is small where a sum follows: in a chain of them activations would double at each."""
     fan_in = channels // conv.groups * conv.size * conv.size
     shape = (conv.size, conv.size, channels // conv.groups, conv.filters)
-    kernel = rng.standard_normal(shape, np.float32) * np.float32((2 / fan_in) ** 0.5)
+    kernel = rng.standard_normal(shape, np.float32) * np.float32(gain * (2 / fan_in) ** 0.5)
 
     def row(low, high):
         return rng.uniform(low, high, conv.filters).astype(np.float32)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from model.backends import CASTS
 from model.backends.freeze import frozen_graph, write_saved_model
 from model.build import published, read_metadata, write_metadata
 
@@ -31,6 +32,8 @@ def compile(saved_model, output, cast="fp32") -> Path:
 
 def cast_engine(cast: str) -> str:
     """How this machine computes in that format: `native`, `onednn` (BF16 instructions) or `emulated`."""
+    if cast not in CASTS["cpu"]:
+        raise ValueError(f"cast {cast} is not one of: {', '.join(CASTS['cpu'])}")
     if cast == "fp32":
         return "native"
     return "onednn" if _has_bf16() else "emulated"

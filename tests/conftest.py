@@ -1,0 +1,20 @@
+"""Fixtures of every test folder: the real data sets, weights and cfg files where they are at hand."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# No deadlines: on a busy machine they fail by chance and would say nothing of the code.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
+
+REAL = Path(__file__).parents[1] / ".." / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    if not REAL.is_dir():
+        pytest.skip(f"real material is not at {REAL}; put the folders coco, retail and darknet there")
+    return REAL

@@ -1,0 +1,143 @@
+"""The architecture: the built-in YOLOv4 is the published one, and records that make no network are refused by name."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from model.architecture import (
+    Architecture,
+    ArchitectureError,
+    Convolutional,
+    Dropout,
+    MaxPool,
+    Route,
+    Shape,
+    Shortcut,
+    Upsample,
+    Yolo,
+    yolov4,
+)
+from model.darknet import read_cfg
+from tests.model.samples import one_head, tiny
+
+CONV = Convolutional(8, 3, 1, 1)
+HALVE = Convolutional(8, 3, 2, 1)
+
+
+def test_yolov4_has_the_published_number_of_parameters():
+    assert yolov4().parameters() == 64_429_405
+
+
+def test_yolov4_has_110_convolutions():
+    assert len(yolov4().convolutions()) == 110
+
+
+def test_yolov4_takes_the_published_arithmetic():
+    assert round(yolov4().flops() / 1e9, 1) == 128.4
+
+
+def test_yolov4_is_what_the_official_cfg_describes(real):
+    assert yolov4() == read_cfg(real / "darknet" / "yolov4.cfg")
+
+
+OFFICIAL = {
+    "tiny": ("darknet/yolov4-tiny.cfg", 6_062_814),
+    "csp": ("darknet/yolov4-csp.cfg", 52_986_205),
+    "x-mish": ("darknet/yolov4x-mish.cfg", 99_847_037),
+    "fastest": ("coco/yolo-fastest-1.1-xl.cfg", 923_486),
+    "retail": ("retail/yolov4-tiny.cfg", 1_014_966),
+}
+
+
+@pytest.mark.parametrize("path, parameters", OFFICIAL.values(), ids=OFFICIAL)
+def test_official_cfg_has_as_many_parameters_as_its_weights_file(real, path, parameters):
+    assert read_cfg(real / path).parameters() == parameters
+
+
+def test_heads_see_the_input_at_strides_8_16_and_32():
+    architecture = yolov4()
+    shapes = architecture.shapes()
+    heads = [shapes[i][:2] for i, layer in enumerate(architecture.layers) if isinstance(layer, Yolo)]
+    assert heads == [(76, 76), (38, 38), (19, 19)]
+
+
+def test_scaled_channels_are_multiples_of_8_and_never_fewer():
+    filters = {conv.filters for _, conv, _ in tiny().convolutions() if conv.batch_normalize}
+    assert min(filters) == 8 and not any(count % 8 for count in filters), filters
+
+
+OUTPUTS = {
+    "convolution that halves": (HALVE, (16, 16, 8)),
+    "even kernel": (Convolutional(4, 2, 1, 1), (33, 33, 4)),
+    "no padding": (Convolutional(4, 3, 1, 0), (30, 30, 4)),
+    "max pool that halves": (MaxPool(2, 2, 1), (16, 16, 3)),
+    "max pool that keeps the size": (MaxPool(2, 1, 1), (32, 32, 3)),
+    "upsample": (Upsample(3), (96, 96, 3)),
+    "dropout": (Dropout(), (32, 32, 3)),
+}
+
+
+@pytest.mark.parametrize("record, expected", OUTPUTS.values(), ids=OUTPUTS)
+def test_output_shape_is_darknets(record, expected):
+    assert one_head(record).shapes()[0] == Shape(*expected)
+
+
+INCONSISTENT = {
+    "shortcut of other channels": ([CONV, Convolutional(16), Shortcut(0)], "layer 2 (shortcut): adds (32, 32, 8)"),
+    "shortcut of another size": ([CONV, HALVE, Shortcut(0)], "layer 2 (shortcut): adds (32, 32, 8)"),
+    "route of other sizes": ([CONV, HALVE, Route((0, 1))], "layer 2 (route): concatenates layers of different sizes"),
+    "route to a later layer": ([CONV, Route((2,))], "layer 1 (route): refers to layer 2, which is not before it"),
+    "route to itself": ([CONV, Route((1,))], "layer 1 (route): refers to layer 1, which is not before it"),
+    "route to a relative layer": ([CONV, Route((-1,))], "layer 1 (route): refers to layer -1"),
+    "route to nothing": ([CONV, Route(())], "layer 1 (route): refers to layer -1"),
+    "shortcut to a later layer": ([CONV, Shortcut(5)], "layer 1 (shortcut): refers to layer 5, which is not before it"),
+    "groups against channels": ([Convolutional(8, groups=2)], "layer 0 (convolutional): 2 groups do not divide"),
+    "groups against filters": ([CONV, Convolutional(9, groups=4)], "layer 1 (convolutional): 4 groups do not divide"),
+    "route groups": ([CONV, Route((0,), 3)], "layer 1 (route): cannot take group 0 of 3"),
+    "route group id": ([CONV, Route((0,), 2, 2)], "layer 1 (route): cannot take group 2 of 2"),
+    "yolo without its filters": ([CONV, Yolo(((9, 9),), 1)], "layer 1 (yolo): 1 anchors and 1 classes need 6 filters"),
+    "yolo at once": ([Yolo(((9, 9),), 1)], "layer 0 (yolo): 1 anchors and 1 classes need 6 filters"),
+    "kernel larger than the picture": ([Convolutional(8, 35)], "layer 0 (convolutional): is larger than"),
+    "window larger than the picture": ([MaxPool(40, 1, 0)], "layer 0 (maxpool): is larger than"),
+    "window of nothing but padding": ([MaxPool(2, 1, 4)], "layer 0 (maxpool): 4 pixels of padding"),
+    "more than memory holds": ([Convolutional(10**9)], "layer 0 (convolutional): gives more than"),
+    "enlarged beyond memory": ([Upsample(10**5)], "layer 0 (upsample): gives more than"),
+}
+
+
+@pytest.mark.parametrize("layers, message", INCONSISTENT.values(), ids=INCONSISTENT)
+def test_inconsistent_records_are_refused_with_the_layers_name(layers, message):
+    with pytest.raises(ArchitectureError) as caught:
+        one_head(*layers)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("size", [0, -32, 16, 33, 60, 63, 609])
+def test_a_size_that_is_no_multiple_of_the_stride_is_refused(size):
+    with pytest.raises(ArchitectureError, match=f"{size}x{size} is not a multiple of 32"):
+        replace(yolov4(), width=size, height=size)
+
+
+@pytest.mark.parametrize("width, height", [(64, 96), (96, 64)])
+def test_an_oblong_input_is_a_network(width, height):
+    assert replace(tiny(), width=width, height=height).shapes()[0] == Shape(height, width, 8)
+
+
+def test_without_a_yolo_layer_nothing_is_detected_so_it_is_refused():
+    with pytest.raises(ArchitectureError, match="has no yolo layer"):
+        Architecture(32, 32, (CONV,))
+
+
+@pytest.mark.parametrize("other", [{"classes": 2}, {"new_coords": True}], ids=str)
+def test_heads_that_disagree_are_refused(other):
+    one, two = Yolo(((9, 9),), 1), replace(Yolo(((9, 9),), 1), **other)
+    layers = (Convolutional(6), one, Route((0,)), Convolutional(5 + two.classes), two)
+    with pytest.raises(ArchitectureError, match="disagree on classes or new_coords"):
+        Architecture(32, 32, layers)
+
+
+@pytest.mark.parametrize("wrong", [{"depth": (1, 2)}, {"anchors": ((1, 1),) * 8}], ids=str)
+def test_the_table_refuses_other_numbers_of_stages_and_anchors(wrong):
+    with pytest.raises(ArchitectureError, match="5 stage depths and 9 anchors"):
+        yolov4(**wrong)

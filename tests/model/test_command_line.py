@@ -1,0 +1,199 @@
+"""The command line: builds from files, finds objects, and says in one sentence what is wrong with its input."""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from model.__main__ import main
+from model.build import read_metadata
+from model.darknet import write_weights
+from model.draw import _free_plate, class_name, draw
+from model.weights import random_weights
+from tests.model.samples import cfg_text, encode, one_head, pixels
+
+CFG = cfg_text(width=64, height=64)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """A folder with cfg, weights and names of a small detector, a picture, and a text that is no picture."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "small.cfg").write_text(CFG)
+    write_weights(folder / "small.weights", random_weights(one_head(size=64), 0))
+    (folder / "small.names").write_text("cup\n\n")
+    (folder / "picture.jpg").write_bytes(encode(pixels(), "JPEG"))
+    (folder / "text.jpg").write_text("not a picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(files) -> Path:
+    main(["build", "--cfg", str(files / "small.cfg"), "--weights", str(files / "small.weights"),
+          "--names", str(files / "small.names"), "--output", str(files / "model")])
+    return files / "model"
+
+
+@pytest.fixture
+def error(capsys):
+    """Runs the command line, which must fail with exit 2 and one sentence on stderr, and gives the sentence."""
+    def run(*arguments) -> str:
+        assert main([str(a) for a in arguments]) == 2
+        printed = capsys.readouterr()
+        assert printed.err.startswith("error: ") and printed.err.count("\n") == 1, printed.err
+        return printed.err
+
+    return run
+
+
+def detect(capsys, model, *arguments):
+    """Exit code and what was printed."""
+    code = main(["detect", "--model", str(model), "--score-threshold", "0", *map(str, arguments)])
+    return code, capsys.readouterr().out
+
+
+def test_build_writes_what_the_files_describe(model):
+    metadata = read_metadata(model)
+    assert (metadata["names"], metadata["width"], metadata["parameters"]) == (["cup"], 64, 24)
+
+
+def test_build_says_what_it_built(capsys, files, tmp_path):
+    code = main(["build", "--cfg", str(files / "small.cfg"), "--weights", "random", "--output", str(tmp_path / "m")])
+    assert (code, capsys.readouterr().out) == (
+        0, f"{tmp_path / 'm'}: 64x64, 1 classes, 24 parameters, 0.0 GFLOP an image\n")
+
+
+def test_build_options_end_up_in_the_model(files, tmp_path):
+    main(["build", "--cfg", str(files / "small.cfg"), "--weights", "random", "--size", "96", "--resize", "letterbox",
+          "--score-threshold", "0.2", "--iou-threshold", "0.6", "--output", str(tmp_path / "m")])
+    metadata = read_metadata(tmp_path / "m")
+    expected = {"width": 96, "resize": "letterbox", "score_threshold": 0.2, "iou_threshold": 0.6}
+    assert {key: metadata[key] for key in expected} == expected
+
+
+BAD_BUILDS = {
+    "existing output": ({"--output": "model"}, "model exists already"),
+    "missing cfg": ({"--cfg": "no.cfg"}, "no.cfg: there is no such cfg file"),
+    "missing weights": ({"--weights": "no.weights"}, "no.weights: there is no such weights file"),
+    "weights of another kind": ({"--weights": "picture.jpg"}, "picture.jpg: darknet weights files end in .weights"),
+    "cfg that is a picture": ({"--cfg": "picture.jpg"}, "picture.jpg: cannot be read as a cfg file"),
+    "missing names": ({"--names": "no.names"}, "no.names"),
+    "names that are a picture": ({"--names": "picture.jpg"}, "picture.jpg: is not a text file"),
+    "too many names": ({"--names": "small.cfg"}, "class names for a detector of 1 classes"),
+    "no size": ({"--size": "0"}, "--size 0: the input size 0x0"),
+}
+
+
+@pytest.mark.parametrize("change, message", BAD_BUILDS.values(), ids=BAD_BUILDS)
+def test_build_names_the_input_that_is_wrong(error, files, model, change, message):
+    options = {"--cfg": "small.cfg", "--weights": "small.weights", "--output": "other", **change}
+    arguments = [x if x.startswith("--") or x == "0" else files / x for pair in options.items() for x in pair]
+    assert message in error("build", *arguments)
+    assert not (files / "other").exists()
+
+
+def test_a_threshold_out_of_range_names_its_option(error, files):
+    assert "--iou-threshold 2.0 is not between 0 and 1" in error(
+        "build", "--weights", "random", "--output", files / "other", "--iou-threshold", 2)
+
+
+def test_detect_prints_a_table(capsys, files, model):
+    code, printed = detect(capsys, model, files / "picture.jpg")
+    first, *rows = printed.splitlines()
+    assert (code, first) == (0, f"{files / 'picture.jpg'}: {len(rows)} objects") and "cup" in rows[0]
+
+
+def test_detect_prints_json(capsys, files, model):
+    result, = json.loads(detect(capsys, model, files / "picture.jpg", "--json")[1])
+    assert (result["image"], result["error"]) == (str(files / "picture.jpg"), "")
+    assert result["detections"][0].keys() == {"class", "score", "box"}
+
+
+def test_detect_shows_only_what_scores_enough(capsys, files, model):
+    main(["detect", "--model", str(model), "--score-threshold", "1", str(files / "picture.jpg")])
+    assert capsys.readouterr().out == f"{files / 'picture.jpg'}: 0 objects\n"
+
+
+def test_detect_draws_pictures_of_the_same_size(capsys, files, model, tmp_path):
+    detect(capsys, model, files / "picture.jpg", "--draw", tmp_path / "drawn")
+    with Image.open(tmp_path / "drawn" / "picture.png") as drawn:
+        assert drawn.size == (80, 60)
+
+
+def test_no_drawing_replaces_another(error, files, model, tmp_path):
+    one, two = files / "picture.jpg", tmp_path / "picture.jpg"
+    message = error("detect", "--model", model, one, files / "other.jpg", two, "--draw", tmp_path / "drawn")
+    assert f"--draw: {one} and {two} would be drawn into the same file" in message
+
+
+def test_detect_names_what_is_no_picture_and_answers_the_others(capsys, files, model):
+    code, printed = detect(capsys, model, files / "text.jpg", files / "picture.jpg")
+    assert code == 1 and f"{files / 'text.jpg'}: the image (13 bytes) cannot be decoded" in printed
+    assert f"{files / 'picture.jpg'}: " in printed and " objects" in printed
+
+
+def test_detect_names_a_missing_picture(error, files, model):
+    assert "no.jpg" in error("detect", "--model", model, files / "no.jpg")
+
+
+@pytest.mark.parametrize("folder", ["no model", ""])
+def test_detect_names_a_folder_that_is_no_model(error, files, folder):
+    assert f"{files / folder}: is not a SavedModel" in error("detect", "--model", files / folder, files / "picture.jpg")
+
+
+def test_the_module_runs_as_a_program(files):
+    run = subprocess.run(
+        [sys.executable, "-m", "model", "build", "--cfg", files / "no.cfg", "--weights", "random", "--output", "x"],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+    )
+    last = run.stderr.splitlines()[-1]
+    assert (run.returncode, last) == (2, f"error: {files / 'no.cfg'}: there is no such cfg file"), run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.fixture
+def answer():
+    from model.detector import Detections
+
+    def make(*boxes, score=0.9):
+        import numpy as np
+        n = len(boxes)
+        return Detections(np.array(boxes, np.float32).reshape(-1, 4), np.full(n, score, np.float32),
+                          np.arange(n, dtype=np.int32))
+
+    return make
+
+
+@pytest.mark.parametrize("box", [
+    (0, 0, 80, 60), (70, 50, 80, 60), (0, 58, 3, 60), (40, 30, 40, 30), (0, 0, 0, 0), (80, 60, 80, 60),
+], ids=str)
+def test_a_box_anywhere_in_the_picture_can_be_drawn(answer, box):
+    picture = draw(encode(pixels()), answer(box), ["a name that is wider than the picture"])
+    assert picture.size == (80, 60)
+
+
+def test_labels_of_boxes_that_lie_upon_each_other_do_not_hide_each_other(answer):
+    boxes = [(50, 60, 180, 150)] * 3
+    canvas = ImageDraw.Draw(Image.new("RGB", (320, 240)))
+    font, plates = ImageFont.load_default(12), []
+    for box in answer(*boxes).boxes:
+        plates.append(_free_plate(canvas, box, "truck 0.43", font, plates))
+    assert len({y for _, y, *_ in plates}) == 3
+
+
+def test_a_picture_without_detections_stays_as_it_is(answer):
+    array = pixels()
+    assert (draw(encode(array), answer()).tobytes()) == array.tobytes()
+
+
+def test_boxes_below_the_threshold_are_not_drawn(answer):
+    array = pixels()
+    assert draw(encode(array), answer((5, 5, 50, 50), score=0.2), score_threshold=0.25).tobytes() == array.tobytes()
+
+
+def test_classes_without_names_are_called_by_index():
+    assert [class_name(names, 1) for names in (["cup"], ["cup", "can"])] == ["class 1", "can"]

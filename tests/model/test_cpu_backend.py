@@ -1,0 +1,111 @@
+"""The CPU backend: BF16 where BF16 was asked for, proved on the executed graph, and only there."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model.backends import CASTS, cpu
+from model.detector import Detector
+from tests.model.samples import pictures
+
+IMAGE = pictures(1)[0]
+
+
+@pytest.fixture(scope="module")
+def emulated(tiny_model, tmp_path_factory):
+    """The tiny detector as a machine without BF16 instructions computes it in BF16."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu, "_has_bf16", lambda: False)
+        return Detector(cpu.compile(tiny_model, tmp_path_factory.mktemp("bf16") / "emulated", "bf16"))
+
+
+@pytest.fixture(scope="module")
+def native(tiny_model, tmp_path_factory):
+    """The tiny detector in BF16 by the processor's own instructions."""
+    if not cpu._has_bf16():
+        pytest.skip("this processor does not compute in BF16 (avx512_bf16 or amx_bf16 in /proc/cpuinfo)")
+    return Detector(cpu.compile(tiny_model, tmp_path_factory.mktemp("bf16") / "onednn", "bf16"))
+
+
+def test_fp32_has_no_bf16_convolution(detector):
+    assert detector.bf16_convolutions(IMAGE) == 0
+
+
+def test_emulated_bf16_has_every_convolution(emulated):
+    assert emulated.bf16_convolutions(IMAGE) == emulated.metadata["convolutions"]
+
+
+def test_native_bf16_has_every_convolution(native):
+    assert native.bf16_convolutions(IMAGE) == native.metadata["convolutions"]
+
+
+@pytest.mark.parametrize("has_bf16, engine", {True: "onednn", False: "emulated"}.items())
+def test_the_engine_is_the_processors_where_it_can(monkeypatch, has_bf16, engine):
+    monkeypatch.setattr(cpu, "_has_bf16", lambda: has_bf16)
+    assert (cpu.cast_engine("bf16"), cpu.cast_engine("fp32")) == (engine, "native")
+
+
+def test_an_unknown_cast_is_refused_instead_of_taken_for_another():
+    with pytest.raises(ValueError, match="cast int8 is not one of: fp32, bf16"):
+        cpu.cast_engine("int8")
+
+
+def test_the_backend_offers_the_listed_casts():
+    assert [cpu.cast_engine(cast) for cast in CASTS["cpu"]]
+
+
+def test_metadata_say_what_really_computes(emulated):
+    assert (emulated.metadata["cast"], emulated.metadata["cast_engine"]) == ("bf16", "emulated")
+
+
+def to_bf16(array) -> np.ndarray:
+    """float32 rounded to the nearest BF16, ties to even, by its bits."""
+    bits = array.astype(np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return rounded.astype(np.uint32).view(np.float32)
+
+
+def convolution_graph(image, kernel):
+    with tf.Graph().as_default() as graph:
+        source = tf.compat.v1.placeholder(tf.float32, image.shape, "source")
+        tf.nn.conv2d(source, tf.constant(kernel, name="kernel"), 1, "VALID", name="product")
+    return graph.as_graph_def()
+
+
+def run(graph_def, image):
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        tf.import_graph_def(graph_def, name="")
+        return session.run("product:0", {"source:0": image})
+
+
+def test_emulation_rounds_both_operands_and_nothing_else():
+    rng = np.random.default_rng(0)
+    image, kernel = rng.standard_normal((1, 5, 5, 4), np.float32), rng.standard_normal((5, 5, 4, 6), np.float32)
+    graph_def = convolution_graph(image, kernel)
+    cpu.round_operands(graph_def, tf.bfloat16)
+    expected = np.tensordot(to_bf16(image)[0].astype(np.float64), to_bf16(kernel).astype(np.float64), 3)
+    exact = np.tensordot(image[0].astype(np.float64), kernel.astype(np.float64), 3)
+    np.testing.assert_allclose(run(graph_def, image)[0, 0, 0], expected, atol=1e-5)
+    assert np.abs(exact - expected).max() > 1e-3, "the sample would not show a missing rounding"
+
+
+def same_objects(one, two) -> float:
+    """The share of the first answer's boxes of which the second has the same class within 2 pixels."""
+    found = 0
+    for box, label in zip(one.boxes, one.classes):
+        rows = two.boxes[two.classes == label]
+        found += len(rows) > 0 and np.abs(rows - box).max(1).min() <= 2
+    return found / max(len(one.scores), 1)
+
+
+def test_bf16_sees_other_numbers_but_the_same_objects(detector, emulated):
+    fp32, bf16 = detector.detect([IMAGE])[0], emulated.detect([IMAGE])[0]
+    assert not np.array_equal(fp32.scores[:3], bf16.scores[:3]) and same_objects(fp32, bf16) >= 0.9
+
+
+def test_emulated_and_native_bf16_see_the_same_objects(emulated, native):
+    for image in pictures(3):
+        one, two = emulated.detect([image])[0], native.detect([image])[0]
+        assert min(same_objects(one, two), same_objects(two, one)) >= 0.9
+        assert one.scores[0] == pytest.approx(two.scores[0], abs=0.01)

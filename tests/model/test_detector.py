@@ -1,0 +1,163 @@
+"""The detector: one answer per image whatever its batch-mates are, from any number of threads."""
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model.backends.freeze import SavedModelError, write_saved_model
+from model.build import METADATA
+from model.detector import Detector
+from tests.model.samples import encode, pictures, pixels
+
+GOOD = pictures(4)
+BAD = {
+    "empty": (b"", "the image is empty (0 bytes)"),
+    "text": (b"this is not a picture", "the image (21 bytes) cannot be decoded: "),
+    "truncated JPEG": (GOOD[0][:len(GOOD[0]) // 2], f"the image ({len(GOOD[0]) // 2:,} bytes) cannot be decoded: "),
+    "JPEG without its body": (GOOD[0][:20], "the image (20 bytes) cannot be decoded: "),
+    "truncated PNG": (encode(pixels())[:200], "the image (200 bytes) cannot be decoded: "),
+    "BMP": (encode(pixels(8, 8), "BMP"), "cannot be decoded: "),
+}
+
+
+def same(one, two) -> bool:
+    """Whether two answers are equal to the bit."""
+    return all(np.array_equal(a, b) for a, b in zip(one[:3], two[:3])) and one.error == two.error
+
+
+def assert_close(answers, expected):
+    """Answers of other batch sizes: the same objects, boxes to 1e-3 pixels."""
+    for one, two in zip(answers, expected):
+        np.testing.assert_array_equal(one.classes, two.classes)
+        np.testing.assert_allclose(one.scores, two.scores, atol=1e-5)
+        np.testing.assert_allclose(one.boxes, two.boxes, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def alone(detector):
+    """The answer to each good picture sent by itself."""
+    return [detector.detect([image])[0] for image in GOOD]
+
+
+def test_answers_have_the_promised_types_and_shapes(alone):
+    for boxes, scores, classes, error in alone:
+        n = len(scores)
+        assert n > 0 and error == ""
+        assert (boxes.shape, scores.shape, classes.shape) == ((n, 4), (n,), (n,))
+        assert (boxes.dtype, scores.dtype, classes.dtype) == (np.float32, np.float32, np.int32)
+
+
+def test_scores_fall_and_boxes_lie_within_their_picture(alone):
+    for i, (boxes, scores, classes, _) in enumerate(alone):
+        size = np.array([60 + 17 * i, 90 - 7 * i] * 2)
+        assert (np.diff(scores) <= 0).all() and (scores >= 0.01).all() and (scores <= 1).all()
+        assert (boxes >= 0).all() and (boxes <= size).all() and (boxes[:, :2] <= boxes[:, 2:]).all()
+        assert set(classes) <= {0, 1, 2}
+
+
+def test_different_pictures_get_different_answers(alone):
+    assert not same(alone[0], alone[1])
+
+
+def test_the_same_picture_gets_the_same_answer_again(detector, alone):
+    assert same(detector.detect(GOOD[:1])[0], alone[0])
+
+
+def test_no_image_has_no_answer(detector):
+    assert detector.detect([]) == []
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 2, 0], [1, 3]], ids=str)
+def test_answers_come_in_order_and_do_not_depend_on_batch_mates(detector, alone, order):
+    assert_close(detector.detect([GOOD[i] for i in order]), [alone[i] for i in order])
+
+
+@pytest.mark.parametrize("container", [tuple, lambda images: np.array(images, object)], ids=["tuple", "array"])
+def test_any_sequence_of_images_is_taken(detector, alone, container):
+    assert_close(detector.detect(container(GOOD)), alone)
+
+
+@pytest.mark.parametrize("content, message", BAD.values(), ids=BAD)
+def test_what_is_no_picture_gets_its_own_error(detector, content, message):
+    answer, = detector.detect([content])
+    assert message in answer.error and len(answer.scores) == 0
+    assert (answer.boxes.shape, answer.boxes.dtype, answer.classes.dtype) == ((0, 4), np.float32, np.int32)
+
+
+@pytest.mark.parametrize("content, message", BAD.values(), ids=BAD)
+def test_batch_mates_of_what_is_no_picture_are_answered_to_the_bit_as_if_alone(detector, alone, content, message):
+    first, broken, second = detector.detect([GOOD[1], content, GOOD[2]])
+    assert message in broken.error and same(first, alone[1]) and same(second, alone[2])
+
+
+def test_a_batch_of_nothing_but_bad_images_names_each(detector):
+    answers = detector.detect([content for content, _ in BAD.values()])
+    assert [message in answer.error for answer, (_, message) in zip(answers, BAD.values())] == [True] * len(BAD)
+
+
+def test_eight_threads_get_the_answers_of_one(detector, alone):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda i: detector.detect([GOOD[i % 4]])[0], range(48)))
+    wrong = [i for i, answer in enumerate(answers) if not same(answer, alone[i % 4])]
+    assert not wrong, f"answers {wrong} of 48 differ"
+
+
+def test_eight_threads_with_bad_images_get_each_its_own_answer(detector, alone):
+    batches = [[GOOD[i % 4], b"bad"] if i % 2 else [GOOD[i % 4]] for i in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(detector.detect, batches))
+    assert all(same(found[0], alone[i % 4]) for i, found in enumerate(answers))
+    assert [len(found) for found in answers] == [len(batch) for batch in batches]
+
+
+def test_metadata_say_what_runs(detector):
+    assert [detector.metadata[key] for key in ("names", "cast", "width")] == [["cup", "can", "bottle"], "fp32", 64]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff" * 99], ids=["empty folder", "empty model", "garbage"])
+def test_a_folder_that_is_not_a_saved_model_is_refused_by_name(tmp_path, content):
+    if content is not None:
+        (tmp_path / "saved_model.pb").write_bytes(content)
+    with pytest.raises(SavedModelError, match=f"^{tmp_path}: is"):
+        Detector(tmp_path)
+
+
+def foreign(folder, output_names=("boxes", "scores", "classes", "count"), input_name="image"):
+    """A SavedModel that this project did not build: it answers nothing for every image."""
+    with tf.Graph().as_default() as graph:
+        images = tf.compat.v1.placeholder(tf.string, [None], "in")
+        n = tf.size(images)
+        shapes = {"boxes": [n, 1, 4], "scores": [n, 1], "classes": [n, 1], "count": [n]}
+        outputs = {
+            name: tf.zeros(shapes.get(name, [n]), tf.int32 if name in ("classes", "count") else tf.float32).name
+            for name in output_names
+        }
+        write_saved_model(graph.as_graph_def(), {input_name: images.name}, outputs, folder)
+    return folder
+
+
+def test_a_saved_model_without_our_metadata_runs_and_says_nothing_of_itself(tmp_path):
+    detector = Detector(foreign(tmp_path / "foreign"))
+    assert (detector.metadata, len(detector.detect([b"x"])[0].scores)) == ({}, 0)
+
+
+def test_a_saved_model_with_other_outputs_is_refused_with_their_names(tmp_path):
+    folder = foreign(tmp_path / "foreign", ("boxes", "scores"))
+    with pytest.raises(SavedModelError, match=f"{folder}: its signature serving_default lacks classes, count"):
+        Detector(folder)
+
+
+def test_a_saved_model_with_another_input_is_refused(tmp_path):
+    with pytest.raises(SavedModelError, match="its signature serving_default lacks image"):
+        Detector(foreign(tmp_path / "foreign", input_name="picture"))
+
+
+def test_metadata_that_cannot_be_read_are_an_error_with_their_file(tmp_path):
+    folder = foreign(tmp_path / "foreign")
+    (folder / METADATA).parent.mkdir()
+    (folder / METADATA).write_text("{")
+    with pytest.raises(SavedModelError, match=f"{folder / METADATA}: cannot be read"):
+        Detector(folder)
