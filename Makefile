@@ -2,7 +2,7 @@
 PYTHON ?= python3
 TOX = .venv/bin/tox
 
-.PHONY: gate test accuracy performance lint clean
+.PHONY: gate test accuracy performance lint clean coco weights
 
 gate: $(TOX)
 	$(TOX) run -q -e gate -- $(ARGS)
@@ -12,6 +12,10 @@ test: $(TOX)
 
 accuracy performance lint: $(TOX)
 	$(TOX) run -q -e $@ -- $(ARGS)
+
+# COCO val2017 and the public YOLOv4 checkpoints, into DATA (default: data), from MIRROR where it is given.
+coco weights: $(TOX)
+	$(TOX) run -q -e downloads -- $@ $(if $(DATA),--data-dir '$(DATA)') $(if $(MIRROR),--mirror '$(MIRROR)')
 
 $(TOX): Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "Python 3.9 or newer is needed: make PYTHON=python3.11")'

@@ -1,4 +1,4 @@
-"""The detector's command line: `python -m model build` and `python -m model detect`."""
+"""The detector's command line: `python -m model build`, `convert` and `detect`."""
 from __future__ import annotations
 
 import argparse
@@ -27,7 +27,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     build = commands.add_parser("build", help="darknet weights → SavedModel (TensorFlow Serving loads it as it is)")
     build.add_argument("--cfg", metavar="FILE", help="darknet cfg (default: YOLOv4 for COCO, 80 classes, 608 pixels)")
-    build.add_argument("--weights", required=True, metavar="FILE", help="darknet weights, or `random` for untrained ones")
+    build.add_argument("--weights", required=True, metavar="FILE",
+                       help="darknet weights or PyTorch checkpoint; `random` for untrained ones")
     build.add_argument("--size", type=int, metavar="N", help="input size in pixels (default: the cfg's)")
     build.add_argument("--names", metavar="FILE", help="class names, one a line")
     build.add_argument("--resize", choices=RESIZE, default=Profile.resize)
@@ -35,6 +36,11 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--iou-threshold", type=float, default=Profile.iou_threshold, metavar="X")
     build.add_argument("--output", required=True, metavar="DIR", help="SavedModel folder to write; must not exist")
     build.set_defaults(run=_build)
+    convert = commands.add_parser("convert", help="darknet weights ↔ PyTorch checkpoint (.pth, .pt, .safetensors)")
+    convert.add_argument("input", metavar="IN", help="weights in the format that the suffix names")
+    convert.add_argument("output", metavar="OUT", help="file to write; must not exist")
+    convert.add_argument("--cfg", metavar="FILE", help="darknet cfg (default: YOLOv4 for COCO)")
+    convert.set_defaults(run=_convert)
     detect = commands.add_parser("detect", help="find objects in images")
     detect.add_argument("images", nargs="+", metavar="IMAGE")
     detect.add_argument("--model", required=True, metavar="DIR", help="SavedModel folder that `build` wrote")
@@ -53,17 +59,39 @@ def _build(options) -> int:
     profile = Profile(options.resize, options.score_threshold, options.iou_threshold)
     architecture = load_architecture(options.cfg, options.size)
     weights = load_weights(options.weights, architecture)
-    names = Path(options.names).read_text(encoding="utf-8").split("\n") if options.names else []
-    build(architecture, weights, options.output, profile, [name.strip() for name in names if name.strip()])
+    build(architecture, weights, options.output, profile, _names(options.names) if options.names else ())
     print(f"{options.output}: {architecture.width}x{architecture.height}, {architecture.classes} classes, "
           f"{architecture.parameters():,} parameters, {architecture.flops() / 1e9:.1f} GFLOP an image")
     return 0
+
+
+def _convert(options) -> int:
+    from model.load import load_architecture, load_weights, save_weights
+
+    if Path(options.output).exists():
+        raise ValueError(f"{options.output}: exists already")
+    architecture = load_architecture(options.cfg)
+    save_weights(options.output, architecture, load_weights(options.input, architecture))
+    print(f"{options.output}: {architecture.parameters():,} parameters")
+    return 0
+
+
+def _names(path) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--names {path}: is not a text file: {error}") from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _detect(options) -> int:
     from model.backends import cpu
     from model.detector import Detector
 
+    drawings = {Path(image).stem: image for image in options.images}
+    if options.draw and len(drawings) < len(options.images):
+        twice = next(i for i in options.images if drawings[Path(i).stem] != i or options.images.count(i) > 1)
+        raise ValueError(f"--draw: {twice} and {drawings[Path(twice).stem]} would be drawn into the same file")
     with tempfile.TemporaryDirectory() as folder:
         detector = Detector(cpu.compile(options.model, Path(folder, "compiled"), options.cast))
         names = detector.metadata.get("names", [])

@@ -5,11 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.architecture import Architecture, ArchitectureError, yolov4
-from model.darknet import WeightsError, read_cfg, read_weights
-from model.weights import ConvolutionWeights, random_weights
+from model.darknet import read_cfg, read_weights, write_weights
+from model.pytorch import read_checkpoint, write_checkpoint
+from model.weights import ConvolutionWeights, WeightsError, random_weights
 
 RANDOM = "random"
 RANDOM_SEED = 0
+
+# How weights are read and written, by the file's suffix.
+FORMATS = {
+    ".weights": (read_weights, lambda path, architecture, weights: write_weights(path, weights)),
+    ".pth": (read_checkpoint, write_checkpoint),
+    ".pt": (read_checkpoint, write_checkpoint),
+    ".safetensors": (read_checkpoint, write_checkpoint),
+}
 
 
 def load_architecture(cfg=None, size=None) -> Architecture:
@@ -24,9 +33,21 @@ def load_architecture(cfg=None, size=None) -> Architecture:
 
 
 def load_weights(weights, architecture: Architecture) -> list[ConvolutionWeights]:
-    """The numbers of a darknet weights file, or untrained ones for the word `random`."""
+    """The numbers of a darknet weights file or PyTorch checkpoint, or untrained ones for the word `random`."""
     if str(weights) == RANDOM:
         return random_weights(architecture, RANDOM_SEED)
-    if Path(weights).suffix != ".weights":
-        raise WeightsError(f"{weights}: darknet weights files end in .weights")
-    return read_weights(weights, architecture)
+    read, _ = _format(weights)
+    return read(weights, architecture)
+
+
+def save_weights(path, architecture: Architecture, weights: list[ConvolutionWeights]) -> None:
+    """Writes a file that `load_weights` reads as the same numbers; the suffix chooses its format."""
+    _, write = _format(path)
+    write(path, architecture, weights)
+
+
+def _format(path) -> tuple:
+    if Path(path).suffix not in FORMATS:
+        raise WeightsError(f"{path}: darknet weights files end in .weights, PyTorch checkpoints in .pth, .pt "
+                           "or .safetensors")
+    return FORMATS[Path(path).suffix]

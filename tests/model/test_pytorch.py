@@ -1,0 +1,541 @@
+"""PyTorch checkpoints: every number finds its convolution, whatever the spelling; other files are refused."""
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save, save_file
+
+from model import pytorch
+from model.__main__ import main
+from model.architecture import Convolutional, yolov4
+from model.darknet import write_weights
+from model.load import load_weights, save_weights
+from model.pytorch import checkpoint_arrays, module_names, read_checkpoint, weights_from_arrays, write_checkpoint
+from model.weights import ConvolutionWeights, WeightsError, digest, random_weights
+from tests.model.samples import cfg_text, one_head, tiny
+
+TINY = tiny()
+WEIGHTS = random_weights(TINY, 1)
+# No YOLOv4: twelve convolutions of one shape, so that numbers of two digits are sorted too, and the head's.
+CHAIN = one_head(*[Convolutional(3, 1)] * 12)
+CHAIN_WEIGHTS = random_weights(CHAIN, 2)
+
+
+def arrays(architecture=TINY, weights=WEIGHTS) -> dict:
+    """What a PyTorch user's state dict holds."""
+    return {key: np.array(array, order="C") for key, array in checkpoint_arrays(architecture, weights).items()}
+
+
+def renamed(old, new, given=None) -> dict:
+    return {re.sub(old, new, key): array for key, array in (given or arrays()).items()}
+
+
+def read(given, architecture=TINY, keeps_order=True) -> str:
+    return digest(weights_from_arrays("x.pth", given, architecture, keeps_order))
+
+
+def refused(given, architecture=TINY, keeps_order=True) -> str:
+    with pytest.raises(WeightsError) as caught:
+        weights_from_arrays("x.pth", given, architecture, keeps_order)
+    assert str(caught.value).startswith("x.pth: ") and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def refused_file(path, architecture=TINY) -> str:
+    with pytest.raises(WeightsError) as caught:
+        load_weights(path, architecture)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# Names and order
+
+
+def weightless(conv: Convolutional, channels) -> ConvolutionWeights:
+    """Arrays of the right shapes that take no memory."""
+    def zeros(*shape):
+        return np.broadcast_to(np.float32(0), shape)
+
+    rows = [zeros(conv.filters)] * (4 if conv.batch_normalize else 1)
+    return ConvolutionWeights(zeros(conv.size, conv.size, channels // conv.groups, conv.filters), *rows)
+
+
+@pytest.fixture(scope="module")
+def shapes() -> dict:
+    """Key → shape of the whole YOLOv4's checkpoint."""
+    architecture = yolov4()
+    weights = [weightless(conv, channels) for _, conv, channels in architecture.convolutions()]
+    return {key: array.shape for key, array in checkpoint_arrays(architecture, weights).items()}
+
+
+def test_yolov4_has_the_published_checkpoints_entries_and_numbers(shapes):
+    numbers = sum(int(np.prod(shape)) for key, shape in shapes.items() if not key.endswith("num_batches_tracked"))
+    assert (len(shapes), sum(len(shape) == 4 for shape in shapes.values()), numbers) == (648, 110, 64_429_405)
+
+
+# From the class definitions of Tianxiaomo's models.py.
+PUBLISHED = {
+    "down1.conv1.conv.0.weight": (32, 3, 3, 3),
+    "down1.conv6.conv.0.weight": (64, 32, 3, 3),
+    "down1.conv8.conv.0.weight": (64, 128, 1, 1),
+    "down2.conv1.conv.1.running_var": (128,),
+    "down2.resblock.module_list.1.1.conv.0.weight": (64, 64, 3, 3),
+    "down3.resblock.module_list.7.0.conv.0.weight": (128, 128, 1, 1),
+    "down4.conv5.conv.0.weight": (512, 512, 1, 1),
+    "down5.resblock.module_list.3.1.conv.1.running_mean": (512,),
+    "neek.conv4.conv.0.weight": (512, 2048, 1, 1),
+    "neek.conv8.conv.0.weight": (256, 512, 1, 1),
+    "neek.conv15.conv.0.weight": (128, 256, 1, 1),
+    "neek.conv20.conv.0.weight": (128, 256, 1, 1),
+    "head.conv2.conv.0.weight": (255, 256, 1, 1),
+    "head.conv2.conv.0.bias": (255,),
+    "head.conv3.conv.0.weight": (256, 128, 3, 3),
+    "head.conv10.conv.0.weight": (255, 512, 1, 1),
+    "head.conv12.conv.0.weight": (512, 1024, 1, 1),
+    "head.conv18.conv.0.bias": (255,),
+}
+
+
+def test_yolov4s_keys_have_the_published_shapes(shapes):
+    assert {key: shapes.get(key) for key in PUBLISHED} == PUBLISHED
+
+
+def test_residual_blocks_come_before_the_convolutions_that_join_the_stage(shapes):
+    stage = [key[len("down2."):-len(".conv.0.weight")] for key in shapes
+             if key.startswith("down2.") and key.endswith(".conv.0.weight")]
+    block = "resblock.module_list"
+    assert stage == ["conv1", "conv2", "conv3", f"{block}.0.0", f"{block}.0.1", f"{block}.1.0", f"{block}.1.1",
+                     "conv4", "conv5"]
+
+
+def test_stages_come_in_the_order_of_execution(shapes):
+    assert list(dict.fromkeys(key.split(".")[0] for key in shapes)) == [
+        "down1", "down2", "down3", "down4", "down5", "neek", "head"]
+
+
+@pytest.mark.parametrize("stage, count", [("down1", 8), ("neek", 20), ("head", 18)])
+def test_a_stage_without_residual_blocks_is_in_the_order_of_its_numbers(shapes, stage, count):
+    kernels = [key for key in shapes if key.startswith(stage) and key.endswith("conv.0.weight")]
+    assert kernels == [f"{stage}.conv{k}.conv.0.weight" for k in range(1, count + 1)]
+
+
+def test_rows_and_kernels_lie_under_pytorchs_keys():
+    first, conv = arrays(), WEIGHTS[0]
+    rows = {"weight": conv.scale, "bias": conv.bias, "running_mean": conv.mean, "running_var": conv.variance}
+    for leaf, row in rows.items():
+        np.testing.assert_array_equal(first[f"down1.conv1.conv.1.{leaf}"], row)
+    assert first["down1.conv1.conv.0.weight"][5, 2, 0, 1] == conv.kernel[0, 1, 2, 5]
+
+
+def test_names_do_not_depend_on_activations_classes_and_width():
+    leaky = [replace(layer, activation="leaky") if isinstance(layer, Convolutional) else layer for layer in TINY.layers]
+    assert module_names(replace(TINY, layers=tuple(leaky))) == module_names(TINY)
+
+
+@pytest.mark.parametrize("architecture", [CHAIN, yolov4(depth=(2, 2, 8, 8, 4))], ids=["chain", "deeper first stage"])
+def test_what_is_not_yolov4_gets_numbered_names(architecture):
+    assert module_names(architecture)[:2] == [("conv_000", "norm_000"), ("conv_001", "norm_001")]
+
+
+@given(st.permutations(list(arrays())))
+def test_known_names_need_no_order(keys):
+    given = arrays()
+    assert read({key: given[key] for key in keys}) == digest(WEIGHTS)
+
+
+SPELLINGS = {
+    "neck": renamed("^neek", "neck"),
+    "several GPUs": renamed("^", "module."),
+    "deep prefix": renamed("^", "module.model.net.", renamed("^neek", "neck")),
+    "no batch counts": {key: array for key, array in arrays().items() if "num_batches" not in key},
+}
+
+
+@pytest.mark.parametrize("keeps_order", [True, False], ids=["file's order", "sorted"])
+@pytest.mark.parametrize("given", SPELLINGS.values(), ids=SPELLINGS)
+def test_spellings_of_the_known_names_mean_the_same(given, keeps_order):
+    assert read(dict(sorted(given.items())), keeps_order=keeps_order) == digest(WEIGHTS)
+
+
+FOREIGN = renamed("(down|neek|head)", r"part.\1", renamed("conv", "c"))
+
+
+def test_other_names_are_read_in_the_files_order():
+    assert read(FOREIGN) == digest(WEIGHTS)
+
+
+def test_other_names_whose_order_is_lost_are_refused():
+    assert "do not tell the convolutions' order, which safetensors files do not keep" in refused(FOREIGN, TINY, False)
+
+
+@pytest.mark.parametrize("conv, norm", [("conv_", "norm_"), ("models.{}.conv", "models.{}.bn"), ("c.", "b.")],
+                         ids=["ours", "darknet2pytorch", "plain"])
+def test_numbered_names_come_in_the_order_of_their_numbers(conv, norm):
+    given = {}
+    for key, array in arrays(CHAIN, CHAIN_WEIGHTS).items():
+        kind, number, leaf = re.fullmatch(r"(conv|norm)_(\d+)\.(\w+)", key).groups()
+        stem = (conv if kind == "conv" else norm).format(int(number))
+        given[f"{stem}{int(number)}.{leaf}"] = array
+    assert read(dict(sorted(given.items())), CHAIN, False) == digest(CHAIN_WEIGHTS)
+
+
+# Files
+
+
+@pytest.fixture(params=[".pth", ".pt", ".safetensors"])
+def suffix(request):
+    if request.param != ".safetensors":
+        torch()
+    return request.param
+
+
+def torch():
+    return pytest.importorskip("torch", reason="pip install torch to test .pth files")
+
+
+@pytest.mark.parametrize("architecture, weights", [(TINY, WEIGHTS), (CHAIN, CHAIN_WEIGHTS)], ids=["YOLOv4", "chain"])
+def test_written_and_read_again_is_the_same(tmp_path, suffix, architecture, weights):
+    write_checkpoint(tmp_path / f"w{suffix}", architecture, weights)
+    assert digest(read_checkpoint(tmp_path / f"w{suffix}", architecture)) == digest(weights)
+
+
+def test_converted_there_and_back_is_the_same_file(tmp_path, suffix, capsys):
+    cfg, first, middle, last = (str(tmp_path / name) for name in ("s.cfg", "1.weights", f"2{suffix}", "3.weights"))
+    Path(cfg).write_text(cfg_text("[convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\npad=1\nactivation=mish"))
+    write_weights(first, random_weights(one_head(Convolutional(8, 3, 1, 1, activation="mish")), 3))
+    assert main(["convert", first, middle, "--cfg", cfg]) == main(["convert", middle, last, "--cfg", cfg]) == 0
+    assert Path(first).read_bytes() == Path(last).read_bytes()
+    assert capsys.readouterr().out == f"{middle}: 302 parameters\n{last}: 302 parameters\n"
+
+
+def test_no_conversion_replaces_a_file(tmp_path, capsys):
+    path = tmp_path / "w.weights"
+    path.write_text("trained for a week")
+    assert main(["convert", "random", str(path)]) == 2
+    assert (path.read_text(), capsys.readouterr().err) == ("trained for a week", f"error: {path}: exists already\n")
+
+
+def test_writing_into_an_unknown_format_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match=r"w\.h5: darknet weights files end in \.weights, PyTorch checkpoints in"):
+        save_weights(tmp_path / "w.h5", TINY, WEIGHTS)
+
+
+def test_writing_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left on device")
+
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(pytorch.os, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        write_checkpoint(path, TINY, WEIGHTS)
+    assert (os.listdir(tmp_path), path.read_bytes()) == ([path.name], b"old")
+
+
+def rounded(convert) -> str:
+    """The digest of the weights after each number went through another type."""
+    return digest([ConvolutionWeights(*(convert(a).astype(np.float32) for a in conv.arrays())) for conv in WEIGHTS])
+
+
+def bfloat16_bits(array) -> np.ndarray:
+    """The upper halves of the float32 numbers: bfloat16, rounded towards zero."""
+    return (np.ascontiguousarray(array).view("<u4") >> 16).astype("<u2")
+
+
+def test_float16_is_widened(tmp_path):
+    halves = {key: array.astype(np.float16) for key, array in arrays().items() if array.dtype == np.float32}
+    save_file(halves, tmp_path / "w.safetensors")
+    assert digest(load_weights(tmp_path / "w.safetensors", TINY)) == rounded(lambda a: a.astype(np.float16))
+
+
+def test_bfloat16_is_widened(tmp_path):
+    tensors = {key: {"dtype": "bfloat16", "shape": array.shape, "data": bfloat16_bits(array).tobytes()}
+               for key, array in arrays().items() if array.dtype == np.float32}
+    (tmp_path / "w.safetensors").write_bytes(serialized(tensors))
+    expected = rounded(lambda a: (bfloat16_bits(a).astype("<u4") << 16).view("<f4"))
+    assert digest(load_weights(tmp_path / "w.safetensors", TINY)) == expected
+
+
+def serialized(tensors) -> bytes:
+    """A safetensors file made by hand: its header's length, the header as JSON, the numbers."""
+    header, data = {}, b""
+    for key, tensor in tensors.items():
+        header[key] = {"dtype": "BF16", "shape": tensor["shape"],
+                       "data_offsets": [len(data), len(data) + len(tensor["data"])]}
+        data += tensor["data"]
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+# Errors
+
+
+def without(*keys) -> dict:
+    return {key: array for key, array in arrays().items() if key not in keys}
+
+
+def but(key, array, given=None) -> dict:
+    return {**(given or arrays()), key: array}
+
+
+def spoiled(key, number) -> dict:
+    array = arrays()[key]
+    array.flat[5] = number
+    return but(key, array)
+
+
+KERNEL, NORM, BIAS = "down2.conv4.conv.0.weight", "neek.conv3.conv.1.running_var", "head.conv2.conv.0.bias"
+WRONG = {
+    "no kernel": (without(KERNEL), "holds 73 convolutions and 71 batch norms, expected 74 and 71: "
+                                   "`down2.conv4.conv.0.weight` is missing (is it the cfg's own checkpoint?)"),
+    "no head's kernel": (without("head.conv2.conv.0.weight"),
+                         "`head.conv2.conv.0.weight` is missing, expected shape (24, 16, 1, 1)"),
+    "no bias": (without(BIAS), "`head.conv2.conv.0.bias` is missing, expected shape (24,)"),
+    "no variance": (without(NORM), "`neek.conv3.conv.1.running_var` is missing, expected shape (24,)"),
+    "nothing": ({}, "holds 0 convolutions and 0 batch norms, expected 74 and 71"),
+    "another key": (but("anchors", np.zeros(9)),
+                    "the key `anchors` belongs neither to a convolution nor to batch norm"),
+    "a misspelled key": ({**without(KERNEL), KERNEL + "s": arrays()[KERNEL]},
+                         "the key `down2.conv4.conv.0.weights` belongs neither"),
+    "a bias besides batch norm": (but("down1.conv1.conv.0.bias", np.zeros(8, np.float32)),
+                                  "the key `down1.conv1.conv.0.bias` has no place in this architecture"),
+    "one convolution more": (but("head.conv19.conv.0.weight", np.zeros((8, 8, 1, 1), np.float32)),
+                             "holds 75 convolutions and 71 batch norms, expected 74 and 71: "
+                             "`head.conv19.conv.0` has no place in it"),
+    "two spellings of the neck": ({**arrays(), **SPELLINGS["neck"]}, "convolutions and"),
+    "two networks": ({**renamed("^", "model."), **renamed("^", "ema.")},
+                     "holds 148 convolutions and 142 batch norms, expected 74 and 71 (is it"),
+    "wrong shape": (but(KERNEL, np.zeros((8, 8, 3, 3), np.float32)),
+                    "`down2.conv4.conv.0.weight` has shape (8, 8, 3, 3), expected (8, 8, 1, 1)"),
+    "transposed": (but("head.conv2.conv.0.weight", np.zeros((16, 24, 1, 1), np.float32)),
+                   "`head.conv2.conv.0.weight` has shape (16, 24, 1, 1), expected (24, 16, 1, 1)"),
+    "wrong row": (but(NORM, np.ones(7, np.float32)),
+                  "`neek.conv3.conv.1.running_var` has shape (7,), expected (24,)"),
+    "NaN": (spoiled(KERNEL, np.nan), "`down2.conv4.conv.0.weight` holds nan at (0, 5, 0, 0), not a finite number"),
+    "infinity": (spoiled(BIAS, -np.inf), "`head.conv2.conv.0.bias` holds -inf at (5,), not a finite number"),
+    "negative variance": (spoiled(NORM, -0.1), "`neek.conv3.conv.1.running_var` holds a negative variance"),
+    "float64": (but(KERNEL, np.zeros((8, 8, 1, 1))),
+                "`down2.conv4.conv.0.weight` is of type float64, expected a tensor"),
+    "integers": (but(BIAS, np.zeros(24, int)), "`head.conv2.conv.0.bias` is of type int64, expected a tensor"),
+    "a list": (but(BIAS, [0.0] * 24), "`head.conv2.conv.0.bias` is of type list, expected a tensor"),
+    "a module": (but(BIAS, object), "`head.conv2.conv.0.bias` is of type type, expected a tensor"),
+}
+
+
+@pytest.mark.parametrize("given, message", WRONG.values(), ids=WRONG)
+def test_what_does_not_fit_is_refused_with_its_key(given, message):
+    error = refused(given)
+    assert message in error, error
+
+
+@given(st.sampled_from([key for key in arrays() if "num_batches" not in key]), st.booleans())
+def test_any_missing_key_is_named(key, keeps_order):
+    module, _, leaf = key.rpartition(".")
+    assert f"`{module}.{leaf}` is missing" in refused(without(key), keeps_order=keeps_order)
+
+
+def test_another_classes_count_is_refused_at_the_first_head():
+    message = "`head.conv2.conv.0.weight` has shape (24, 16, 1, 1), expected (27, 16, 1, 1)"
+    assert message in refused(arrays(), yolov4(classes=4, size=64, width=0.05, depth=(1,) * 5))
+
+
+def test_another_depth_is_refused_with_counts_and_key():
+    deeper = yolov4(classes=3, size=64, width=0.05, depth=(1, 2, 1, 1, 1))
+    message = "expected 76 and 73: `down2.resblock.module_list.1.0.conv.0.weight` is missing"
+    assert message in refused(arrays(), deeper)
+
+
+WRAPPED = {
+    "bare": lambda state: state,
+    "state_dict": lambda state: {"epoch": 3, "state_dict": state, "optimizer": {"state": {0: {}}, "param_groups": []}},
+    "model": lambda state: {"model": state, "best": 0.4},
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_a_wrapped_state_dict_is_found(wrap):
+    assert pytorch.state_dict("x.pth", wrap(arrays())).keys() == arrays().keys()
+
+
+NO_STATE = {
+    "a list": ([1, 2], "x.pth: holds a list, not a state dict"),
+    "no kernels": ({"epoch": 3, "state_dict": {"a.bias": np.zeros(3)}}, "x.pth: holds no weights of a convolution"),
+    "two": ({"model": arrays(), "ema": arrays()}, "x.pth: holds several sets of weights (model, ema); save one"),
+}
+
+
+@pytest.mark.parametrize("content, message", NO_STATE.values(), ids=NO_STATE)
+def test_what_holds_no_state_dict_is_refused(content, message):
+    with pytest.raises(WeightsError, match=re.escape(message)):
+        pytorch.state_dict("x.pth", content)
+
+
+def test_a_missing_file_is_named(tmp_path, suffix):
+    path = tmp_path / f"no{suffix}"
+    assert refused_file(path) == f"{path}: there is no such checkpoint"
+
+
+def test_a_folder_is_refused(tmp_path, suffix):
+    path = tmp_path / f"folder{suffix}"
+    path.mkdir()
+    assert f"{path}: cannot be read" in refused_file(path)
+
+
+NOT_CHECKPOINTS = {
+    "empty": b"",
+    "text": b"[net]\nwidth=32\n" * 20,
+    "zip": b"PK\x03\x04" + bytes(2000),
+    "zeros": bytes(99),
+}
+
+
+@pytest.mark.parametrize("content", NOT_CHECKPOINTS.values(), ids=NOT_CHECKPOINTS)
+def test_another_kind_of_file_is_refused(tmp_path, suffix, content):
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(content)
+    assert re.search("is not a (PyTorch checkpoint|safetensors file), or is damaged|holds", refused_file(path))
+
+
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory) -> dict:
+    """The bytes of a small checkpoint in each format."""
+    folder = tmp_path_factory.mktemp("contents")
+
+    def content(suffix):
+        path = folder / f"w{suffix}"
+        if not path.exists():
+            write_checkpoint(path, CHAIN, CHAIN_WEIGHTS)
+        return path.read_bytes()
+
+    return content
+
+
+@given(st.data())
+def test_every_truncation_of_a_safetensors_file_is_refused(contents, data):
+    truncated(contents, ".safetensors", data)
+
+
+@given(st.data())
+def test_every_truncation_of_a_torch_file_is_refused(contents, data):
+    torch()
+    truncated(contents, ".pth", data)
+
+
+def truncated(contents, suffix, data) -> None:
+    content = contents(suffix)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"cut{suffix}")
+        path.write_bytes(content[:data.draw(st.integers(0, len(content) - 1))])
+        refused_file(path, CHAIN)
+
+
+def test_a_type_of_number_that_no_checkpoint_has_is_refused_with_its_key(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(save({"conv_000.weight": np.zeros((3, 3, 1, 1), np.uint8)}))
+    assert "`conv_000.weight` is of type U8, expected a tensor of" in refused_file(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("name, library", [("w.pth", "torch"), ("w.pt", "torch"), ("w.safetensors", "safetensors")])
+def test_a_missing_library_is_named_with_its_installation(tmp_path, monkeypatch, name, library):
+    (tmp_path / name).write_bytes(b"anything")
+    monkeypatch.setitem(sys.modules, library, None)
+    assert refused_file(tmp_path / name).endswith(f" files need {library}: pip install {library}")
+
+
+def test_a_torch_that_would_run_code_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "w.pth").write_bytes(b"anything")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(__version__="2.5.1+cu118"))
+    assert "torch 2.5.1+cu118 cannot read it safely: pip install 'torch>=2.6'" in refused_file(tmp_path / "w.pth")
+
+
+# With PyTorch itself
+
+
+def saved(path, content) -> Path:
+    torch().save(content, path)
+    return path
+
+
+def tensors(convert=lambda tensor: tensor) -> dict:
+    from_numpy = torch().from_numpy
+    return {key: convert(from_numpy(array)) if array.ndim else from_numpy(array) for key, array in arrays().items()}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_what_torch_saves_is_read(tmp_path, wrap):
+    assert digest(load_weights(saved(tmp_path / "w.pth", wrap(tensors())), TINY)) == digest(WEIGHTS)
+
+
+KINDS = {
+    "parameters": lambda tensor: torch().nn.Parameter(tensor),
+    "not contiguous": lambda tensor: tensor.movedim(0, -1).contiguous().movedim(-1, 0),
+}
+
+
+@pytest.mark.parametrize("convert", KINDS.values(), ids=KINDS)
+def test_tensors_of_every_kind_are_read(tmp_path, convert):
+    assert digest(load_weights(saved(tmp_path / "w.pth", tensors(convert)), TINY)) == digest(WEIGHTS)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_torchs_short_types_are_widened(tmp_path, kind):
+    short = getattr(torch(), kind)
+    path = saved(tmp_path / "w.pth", tensors(lambda tensor: tensor.to(short)))
+    assert digest(load_weights(path, TINY)) == rounded(lambda a: torch().from_numpy(a).to(short).float().numpy())
+
+
+def test_torchs_sparse_tensors_are_refused(tmp_path):
+    path = saved(tmp_path / "w.pth", {**tensors(), BIAS: tensors()[BIAS].to_sparse()})
+    assert f"`{BIAS}` is of type Tensor" in refused_file(path)
+
+
+class Command:
+    """Pickled, it is a command that unpickling runs."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path):
+    path = saved(tmp_path / "w.pth", {**tensors(), "extra": Command(tmp_path / "ran")})
+    assert re.search(r"holds more than tensors \(`\w+\.mkdir`\), which could run code; save", refused_file(path))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_whole_pickled_module_is_refused_with_what_to_save(tmp_path):
+    path = saved(tmp_path / "w.pt", torch().nn.Conv2d(3, 8, 1))
+    assert "save the model's state_dict() alone" in refused_file(path)
+
+
+def test_our_network_computes_what_the_torch_module_computes(tmp_path):
+    import tensorflow as tf
+
+    from model.network import assign, network
+
+    torch().manual_seed(0)
+    nn = torch().nn
+    layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.LeakyReLU(0.1),
+                           nn.Conv2d(8, 6, 1))
+    images = torch().rand(2, 3, 32, 32)
+    layers.train()(images)  # moves batch norm's mean and variance away from 0 and 1
+    nn.init.uniform_(layers[1].weight)
+    nn.init.uniform_(layers[1].bias)
+    theirs = layers.eval()(images).detach().numpy().transpose(0, 2, 3, 1)
+
+    architecture = one_head(Convolutional(8, 3, 2, 1))
+    ours = network(architecture)
+    assign(ours, architecture, load_weights(saved(tmp_path / "w.pth", layers.state_dict()), architecture))
+    np.testing.assert_allclose(tf.nest.flatten(ours(images.numpy().transpose(0, 2, 3, 1)))[0], theirs, atol=1e-5)
