@@ -2,7 +2,7 @@
 PYTHON ?= python3
 TOX = .venv/bin/tox
 
-.PHONY: gate test accuracy performance lint clean coco weights
+.PHONY: gate test accuracy performance lint tf210 clean coco weights
 
 gate: $(TOX)
 	$(TOX) run -q -e gate -- $(ARGS)
@@ -10,7 +10,7 @@ gate: $(TOX)
 test: $(TOX)
 	$(TOX) run -q -e tests -- $(ARGS)
 
-accuracy performance lint: $(TOX)
+accuracy performance lint tf210: $(TOX)
 	$(TOX) run -q -e $@ -- $(ARGS)
 
 # COCO val2017 and the public YOLOv4 checkpoints, into DATA (default: data), from MIRROR where it is given.

@@ -64,10 +64,10 @@ def evaluate(dataset: Dataset, answers: Mapping[int, Any]) -> Evaluation:
     return Evaluation(*scores, images=len(answers), detections=detections, evaluator=evaluator)
 
 
-def matched_share(
+def matched(
     reference: Mapping[int, Any], candidate: Mapping[int, Any], min_score: float = 0.25, iou: float = 0.9
-) -> tuple[int, int]:
-    """(found, total): how many reference detections of at least `min_score` the candidate finds again.
+) -> dict[int, tuple[int, int]]:
+    """Image id -> (found, total): how many reference detections of at least `min_score` the candidate finds again.
 
     Found again means the same class with at least this IoU, one to one, the best free box for each reference
     detection by falling score; a box without area is never found. Both map image id -> detections. Raises
@@ -75,8 +75,7 @@ def matched_share(
     """
     _require_complete(reference, candidate)
     _require_complete(candidate, reference)
-    counts = [_found_again(reference[i], candidate[i], min_score, iou) for i in reference]
-    return sum(found for found, _ in counts), sum(total for _, total in counts)
+    return {i: _found_again(reference[i], candidate[i], min_score, iou) for i in reference}
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

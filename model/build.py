@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from model.architecture import Architecture
+from model.architecture import Architecture, Convolutional
 from model.backends.freeze import SavedModelError
 from model.network import assign, network
 from model.postprocess import candidates, suppress, to_pixels
@@ -33,11 +33,13 @@ def build(architecture: Architecture, weights: list[ConvolutionWeights], output,
     Signature `serving_default`: `image` string [batch] (encoded images) → `boxes` float32 [batch, max, 4] (x1, y1,
     x2, y2 in pixels of the original), `scores` float32 [batch, max] falling, `classes` int32 [batch, max],
     `count` int32 [batch] (rows from there on are padding).
-    Raises BuildError if `output` exists or the names are not one per class.
+    Raises BuildError if `output` exists, the names are not one per class, or no convolution comes first.
     """
     profile = profile or Profile()
     if names and len(names) != architecture.classes:
         raise BuildError(f"{len(names)} class names for a detector of {architecture.classes} classes")
+    if not isinstance(architecture.layers[0], Convolutional):
+        raise BuildError("the first layer must be a convolution: it takes the scaling of the pixels into its kernel")
     with published(output) as folder:
         module = _Serving(architecture, weights, profile)
         tf.saved_model.save(module, str(folder), signatures=module.serve.get_concrete_function())
@@ -51,7 +53,8 @@ class _Serving(tf.Module):
     def __init__(self, architecture, weights, profile):
         super().__init__()
         self.network = network(architecture)
-        assign(self.network, architecture, weights)
+        # Scaling pixels to [0, 1] costs nothing where it is part of the first kernel.
+        assign(self.network, architecture, [weights[0].for_pixels(), *weights[1:]])
         self._architecture, self._profile = architecture, profile
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image")])

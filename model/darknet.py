@@ -6,7 +6,6 @@ result and is not understood is an error; keys that only matter in training are 
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from model.architecture import (
     kernel_count,
     parameter_count,
 )
-from model.weights import ConvolutionWeights, WeightsError
+from model.weights import ConvolutionWeights, WeightsError, replace_file
 
 
 class CfgError(ValueError):
@@ -296,15 +295,8 @@ def _convolution(numbers: np.ndarray, conv: Convolutional, channels: int) -> Con
 
 def write_weights(path, weights: list[ConvolutionWeights]) -> None:
     """Writes a darknet weights file (version 0.2.5), in place of an old one only when complete."""
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(np.array([0, 2, 5, 0, 0], "<i4").tobytes())
-            for conv in weights:
-                _, *rows = conv.arrays()
-                for array in (*rows, conv.kernel.transpose(3, 2, 0, 1)):
-                    file.write(np.ascontiguousarray(array, "<f4").tobytes())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    parts = [np.array([0, 2, 5, 0, 0], "<i4").tobytes()]
+    for conv in weights:
+        _, *rows = conv.arrays()
+        parts += [np.asarray(array, "<f4").tobytes() for array in (*rows, conv.kernel.transpose(3, 2, 0, 1))]
+    replace_file(path, b"".join(parts))

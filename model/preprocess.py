@@ -4,11 +4,11 @@ from __future__ import annotations
 import tensorflow as tf
 
 # What surrounds a letterboxed picture, as in darknet.
-GREY = 0.5
+GREY = 127.5
 
 
 def preprocess(images, height: int, width: int, resize="stretch"):
-    """String vector of encoded images → (float32 [batch, height, width, 3] in [0, 1], frames float32 [batch, 6]).
+    """String vector of encoded images → (float32 [batch, height, width, 3] in [0, 255], frames float32 [batch, 6]).
 
     A frame says where the picture lies in the network's input and how large it was: left, top, width, height
     as fractions of the input, then width and height in pixels of the original. JPEG (grey and CMYK too), PNG
@@ -22,9 +22,9 @@ def preprocess(images, height: int, width: int, resize="stretch"):
         image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
         rows, columns, _ = tf.unstack(tf.shape(image))
         size = tf.cast(tf.stack([columns, rows]), tf.float32)
-        picture, frame = fit(tf.cast(image, tf.float32), size, height, width)
+        picture, frame = fit(image, size, height, width)
         picture.set_shape((height, width, 3))
-        return picture / 255.0, tf.concat([frame, size], 0)
+        return picture, tf.concat([frame, size], 0)
 
     signature = (tf.TensorSpec((height, width, 3), tf.float32), tf.TensorSpec((6,), tf.float32))
     return tf.map_fn(one, images, fn_output_signature=signature)
@@ -42,7 +42,7 @@ def _letterbox(image, size, height, width):
     picture = tf.pad(
         tf.image.resize(image, (rows, columns)),
         [[top, height - rows - top], [left, width - columns - left], [0, 0]],
-        constant_values=GREY * 255,
+        constant_values=GREY,
     )
     corner = tf.cast(tf.stack([left, top]), tf.float32)
     return picture, tf.concat([corner / target, inner / target], 0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import os
 import pickle
 import re
 import warnings
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from model.architecture import Architecture, Convolutional, Shortcut, Yolo, yolov4
-from model.weights import ConvolutionWeights, WeightsError
+from model.weights import ConvolutionWeights, WeightsError, replace_file
 
 # What PyTorch calls the rows of batch norm; it also counts batches, which says nothing of the result.
 BATCH_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "variance": "running_var"}
@@ -46,12 +45,7 @@ def write_checkpoint(path, architecture: Architecture, weights: list[Convolution
     encode = _encode_safetensors if path.suffix == ".safetensors" else _encode_torch
     arrays = checkpoint_arrays(architecture, weights)
     content = encode(path, {key: np.array(array, order="C") for key, array in arrays.items()})
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    replace_file(path, content)
 
 
 # Names

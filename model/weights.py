@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -36,6 +38,11 @@ class ConvolutionWeights:
         factor = self.scale / np.sqrt(self.variance.astype(np.float64) + BATCH_NORM_EPSILON)
         kernel = (self.kernel * factor).astype(np.float32)
         return ConvolutionWeights(kernel, (self.bias - self.mean * factor).astype(np.float32))
+
+    def for_pixels(self) -> ConvolutionWeights:
+        """The same convolution, folded, for an input in [0, 255] where it was trained on [0, 1]."""
+        folded = self.folded()
+        return ConvolutionWeights(folded.kernel / np.float32(255), folded.bias)
 
     def arrays(self) -> list[np.ndarray]:
         """The arrays that are there, in the order of the fields."""
@@ -78,3 +85,14 @@ def digest(weights: list[ConvolutionWeights]) -> str:
         for array in convolution.arrays():
             sha.update(np.ascontiguousarray(array).data)
     return sha.hexdigest()
+
+
+def replace_file(path, content: bytes) -> None:
+    """Writes the file, in place of an old one only when complete."""
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ A backend's `compile(saved_model, output, cast)` writes a frozen SavedModel with
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 
 # Name → the numeric formats that it compiles for. The modules are imported only when used: TensorFlow is slow to load.
 CASTS = {"cpu": ("fp32", "bf16")}
@@ -13,3 +14,9 @@ CASTS = {"cpu": ("fp32", "bf16")}
 def backend(name: str):
     """The backend's module."""
     return import_module(f"model.backends.{name}")
+
+
+def has_bf16() -> bool:
+    """Whether this processor multiplies in BF16, so that the auto-cast need not be emulated."""
+    flags = Path("/proc/cpuinfo")
+    return flags.is_file() and any(flag in flags.read_text() for flag in ("avx512_bf16", "amx_bf16"))

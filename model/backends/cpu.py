@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from model.backends import CASTS
+from model.backends import CASTS, has_bf16
 from model.backends.freeze import frozen_graph, write_saved_model
 from model.build import published, read_metadata, write_metadata
 
@@ -36,12 +36,7 @@ def cast_engine(cast: str) -> str:
         raise ValueError(f"cast {cast} is not one of: {', '.join(CASTS['cpu'])}")
     if cast == "fp32":
         return "native"
-    return "onednn" if _has_bf16() else "emulated"
-
-
-def _has_bf16() -> bool:
-    flags = Path("/proc/cpuinfo")
-    return flags.is_file() and any(flag in flags.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+    return "onednn" if has_bf16() else "emulated"
 
 
 def session_config(metadata: dict):

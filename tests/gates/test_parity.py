@@ -3,15 +3,18 @@ from __future__ import annotations
 
 import pytest
 
-from harness.evaluation import evaluate, matched_share
+from harness.evaluation import evaluate, matched
 
 
 @pytest.mark.parity
 @pytest.mark.gate("parity")
 def test_cast_keeps_accuracy(dataset, fp32_answers, cast_answers, judge):
     fp32, cast = (evaluate(dataset, answers).figures["AP"] for answers in (fp32_answers, cast_answers))
-    found, total = matched_share(fp32_answers, cast_answers)
+    again = matched(fp32_answers, cast_answers)
+    found, total = map(sum, zip(*again.values()))
+    worst = min(again, key=lambda image: again[image][0] - again[image][1])
     judge(
         "parity", {"AP_drop": fp32 - cast, "matched_share": found / total if total else None}, len(dataset),
-        f"AP {fp32:.4f} in FP32 and {cast:.4f} cast; {found} of {total} confident detections found again",
+        f"AP {fp32:.4f} in FP32 and {cast:.4f} cast; {found} of {total} confident detections found again, "
+        f"fewest in image {worst}: {again[worst][0]} of {again[worst][1]}",
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness import evaluation
 from harness.dataset import Dataset, DatasetError
-from harness.evaluation import FIGURES, InvalidRun, Scores, box_iou, evaluate, matched_share
+from harness.evaluation import FIGURES, InvalidRun, Scores, box_iou, evaluate, matched
 from tests.harness import synthetic
 from tests.harness.synthetic import NOTHING, answer, changed, rows
 
@@ -216,8 +216,9 @@ def test_evaluators_agree_on_real_ground_truth(real, annotations, images):
 # Parity of two sets of answers.
 
 def brute_force(reference, candidate, min_score, iou):
-    found = total = 0
+    counts = {}
     for i in reference:
+        found = total = 0
         free = list(range(len(candidate[i].scores)))
         a, b = reference[i], candidate[i]
         for box, score, label in zip(a.boxes, a.scores, a.classes):
@@ -229,7 +230,8 @@ def brute_force(reference, candidate, min_score, iou):
             if best >= iou:
                 found += 1
                 free.remove(-j)
-    return found, total
+        counts[i] = found, total
+    return counts
 
 
 def plain_iou(a, b):
@@ -241,14 +243,14 @@ def plain_iou(a, b):
 
 
 @given(reference=noisy(), candidate=noisy(), iou=st.sampled_from([0.05, 0.1, 0.3]))
-def test_matched_share_is_the_greedy_definition(reference, candidate, iou):
-    assert matched_share(reference, candidate, 0.25, iou) == brute_force(reference, candidate, 0.25, iou)
+def test_matched_is_the_greedy_definition(reference, candidate, iou):
+    assert matched(reference, candidate, 0.25, iou) == brute_force(reference, candidate, 0.25, iou)
 
 
 @given(reference=noisy())
 def test_answers_match_themselves_whole(reference):
-    sure = sum(int((a.scores >= 0.25).sum()) for a in reference.values())
-    assert matched_share(reference, reference) == (sure, sure)
+    sure = {i: int((a.scores >= 0.25).sum()) for i, a in reference.items()}
+    assert matched(reference, reference) == {i: (count, count) for i, count in sure.items()}
 
 
 PAIR = {1: answer([[0, 0, 100, 100], [0, 0, 100, 99]], [0.9, 0.8], [0, 0])}
@@ -262,18 +264,18 @@ PAIR = {1: answer([[0, 0, 100, 100], [0, 0, 100, 99]], [0.9, 0.8], [0, 0])}
     (NOTHING, (0, 2)),
 ])
 def test_a_candidate_box_is_used_once_and_only_for_its_class(candidate, expected):
-    assert matched_share(PAIR, {1: candidate}) == expected
+    assert matched(PAIR, {1: candidate}) == {1: expected}
 
 
 @pytest.mark.parametrize("candidate", [{}, {1: NOTHING, 2: NOTHING}, {1: replace(NOTHING, error="lost")}])
 def test_a_candidate_that_answered_other_images_is_invalid(candidate):
     with pytest.raises(InvalidRun):
-        matched_share(PAIR, candidate)
+        matched(PAIR, candidate)
 
 
 def test_a_reference_that_did_not_answer_is_invalid():
     with pytest.raises(InvalidRun, match=r"1 of 1 images are unanswered; first 1 \(lost\)"):
-        matched_share({1: replace(NOTHING, error="lost")}, PAIR)
+        matched({1: replace(NOTHING, error="lost")}, PAIR)
 
 
 def test_iou_of_two_boxes_without_area_is_zero():

@@ -16,14 +16,14 @@ IMAGE = pictures(1)[0]
 def emulated(tiny_model, tmp_path_factory):
     """The tiny detector as a machine without BF16 instructions computes it in BF16."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cpu, "_has_bf16", lambda: False)
+        patch.setattr(cpu, "has_bf16", lambda: False)
         return Detector(cpu.compile(tiny_model, tmp_path_factory.mktemp("bf16") / "emulated", "bf16"))
 
 
 @pytest.fixture(scope="module")
 def native(tiny_model, tmp_path_factory):
     """The tiny detector in BF16 by the processor's own instructions."""
-    if not cpu._has_bf16():
+    if not cpu.has_bf16():
         pytest.skip("this processor does not compute in BF16 (avx512_bf16 or amx_bf16 in /proc/cpuinfo)")
     return Detector(cpu.compile(tiny_model, tmp_path_factory.mktemp("bf16") / "onednn", "bf16"))
 
@@ -42,7 +42,7 @@ def test_native_bf16_has_every_convolution(native):
 
 @pytest.mark.parametrize("has_bf16, engine", {True: "onednn", False: "emulated"}.items())
 def test_the_engine_is_the_processors_where_it_can(monkeypatch, has_bf16, engine):
-    monkeypatch.setattr(cpu, "_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(cpu, "has_bf16", lambda: has_bf16)
     assert (cpu.cast_engine("bf16"), cpu.cast_engine("fp32")) == (engine, "native")
 
 

@@ -15,7 +15,7 @@ SIDE = 64
 
 
 def prepared(encoded, resize="stretch", height=SIDE, width=SIDE) -> np.ndarray:
-    return preprocess(tf.constant([encoded]), height, width, resize)[0][0].numpy()
+    return preprocess(tf.constant([encoded]), height, width, resize)[0][0].numpy() / 255
 
 
 def stretched(array, height=SIDE, width=SIDE) -> np.ndarray:
@@ -118,5 +118,5 @@ def test_the_frame_says_where_the_picture_lies(resize, frame):
 def test_pictures_of_different_sizes_make_one_batch():
     arrays = [pixels(40 + i, 60 - i, seed=i) for i in range(3)]
     batch, frames = preprocess(tf.constant([encode(a) for a in arrays]), SIDE, SIDE)
-    np.testing.assert_allclose(batch, [stretched(a) for a in arrays], atol=1e-6)
+    np.testing.assert_allclose(batch / 255, [stretched(a) for a in arrays], atol=1e-6)
     np.testing.assert_array_equal(frames[:, 4:], [(40, 60), (41, 59), (42, 58)])

@@ -237,7 +237,7 @@ def test_writing_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"old")
-    monkeypatch.setattr(pytorch.os, "replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(OSError, match="no space"):
         write_checkpoint(path, TINY, WEIGHTS)
     assert (os.listdir(tmp_path), path.read_bytes()) == ([path.name], b"old")

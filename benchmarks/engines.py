@@ -1,0 +1,186 @@
+"""The engines that `benchmarks.peers` runs side by side: ours and its rivals, all of one shape.
+
+An engine's `prepare(case)` loads the case's network and gives `run(image float32 [1, height, width, 3] in [0, 1], RGB)
+-> list of head maps float32 [1, rows, columns, channels]`; an empty list where an engine does not give its maps. Every
+engine keeps its maker's own choice of threads.
+"""
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from functools import partial
+from time import perf_counter
+from typing import Callable, NamedTuple
+
+import numpy as np
+
+from benchmarks.case import EngineError
+
+
+class Engine(NamedTuple):
+    """One row: what it is called, its numeric format, the package it needs (Python's and pip's name), how to load."""
+
+    name: str
+    cast: str
+    module: str
+    package: str
+    prepare: Callable
+
+
+def our_network(cast, case):
+    """The session that ships, fed at the network's input (pixels in [0, 255]) and read at its heads."""
+    session = case.detector(cast)._session
+    image, maps = boundary(session.graph)
+    run = session.make_callable(maps, [image])
+    return lambda picture: list(run(picture * np.float32(255)))
+
+
+def boundary(graph):
+    """(the network's input, its head maps in order) of the graph that `model.build` makes."""
+    images, maps = _crossing(graph, "preprocess", "network"), _crossing(graph, "network", "postprocess")
+    if len(images) != 1 or not maps:
+        raise EngineError(f"the graph has {len(images)} network inputs and {len(maps)} head maps")
+    return images[0], sorted(maps, key=lambda tensor: _numbers(tensor.name))
+
+
+def _crossing(graph, source, target) -> list:
+    """The tensors that nodes of scope `target` take from scope `source`."""
+    consumed = [tensor for node in graph.get_operations() if _scope(node) == target for tensor in node.inputs]
+    return list({tensor.name: tensor for tensor in consumed if _scope(tensor.op) == source}.values())
+
+
+def _scope(node) -> str:
+    found = re.search(r"(?:^|/)(preprocess|network|postprocess)(?:_\d+)?/", node.name)
+    return found[1] if found else ""
+
+
+def _numbers(name) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", name)]
+
+
+def our_detector(cast, case):
+    """The detector from JPEG bytes to boxes: does more than the rivals, who get their image decoded and resized."""
+    detect, jpeg = case.detector(cast).detect, [case.jpeg]
+    if detect(jpeg)[0].error:
+        raise EngineError(detect(jpeg)[0].error)
+
+    def run(image):
+        detect(jpeg)
+        return []
+    return run
+
+
+def openvino(cast, case):
+    import openvino
+
+    precision = {"fp32": "f32", "bf16": "bf16"}[cast]
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    request = openvino.Core().compile_model(str(case.onnx), "CPU", options).create_infer_request()
+
+    def run(image):
+        return list(request.infer([image], share_inputs=True, share_outputs=True).to_tuple())
+    return run
+
+
+def onnx_runtime(case):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Its threads may wait actively while it runs, but not afterwards, when the next engine is timed.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = onnxruntime.InferenceSession(str(case.onnx), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda image: session.run(None, {name: image})
+
+
+def opencv(case):
+    import cv2
+
+    net = cv2.dnn.readNetFromDarknet(*case.darknet)
+    net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
+    names = net.getLayerNames()
+    # OpenCV turns a yolo layer i into permute_i and yolo_i; what comes before is the raw map.
+    heads = [names[i - 1] for i, name in enumerate(names) if name.startswith("permute_")]
+
+    def run(image):
+        net.setInput(np.ascontiguousarray(image.transpose(0, 3, 1, 2)))
+        return [head.transpose(0, 2, 3, 1) for head in net.forward(heads)]
+    return run
+
+
+def pytorch(cast, compiled, case):
+    import torch
+
+    from benchmarks.torch_network import TorchNetwork
+
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[cast]
+    network = TorchNetwork(case.architecture, case.weights).to(dtype)
+    if compiled:
+        network = torch.compile(network, options={"freezing": True})
+
+    def run(image):
+        with torch.no_grad():
+            return [head.float().numpy() for head in network(torch.from_numpy(image).to(dtype))]
+    return run
+
+
+def with_bf16(prepare, case):
+    """Rivals compute in BF16 only where the processor does: elsewhere it takes minutes an image."""
+    if not native_bf16():
+        raise EngineError("this processor has no BF16 instructions")
+    return prepare(case)
+
+
+def native_bf16() -> bool:
+    from model.backends import cpu
+
+    return cpu.cast_engine("bf16") != "emulated"
+
+
+ENGINES = (
+    # The first is the one that all others are compared with.
+    Engine("ours, network", "fp32", "tensorflow", "tensorflow", partial(our_network, "fp32")),
+    Engine("ours, JPEG to boxes", "fp32", "tensorflow", "tensorflow", partial(our_detector, "fp32")),
+    Engine("OpenVINO", "fp32", "openvino", "openvino", partial(openvino, "fp32")),
+    Engine("ONNX Runtime", "fp32", "onnxruntime", "onnxruntime", onnx_runtime),
+    Engine("OpenCV DNN", "fp32", "cv2", "opencv-python-headless", opencv),
+    Engine("PyTorch", "fp32", "torch", "torch", partial(pytorch, "fp32", False)),
+    Engine("PyTorch compiled", "fp32", "torch", "torch", partial(pytorch, "fp32", True)),
+    Engine("ours, network", "bf16", "tensorflow", "tensorflow", partial(our_network, "bf16")),
+    Engine("ours, JPEG to boxes", "bf16", "tensorflow", "tensorflow", partial(our_detector, "bf16")),
+    Engine("OpenVINO", "bf16", "openvino", "openvino", partial(with_bf16, partial(openvino, "bf16"))),
+    Engine("PyTorch", "bf16", "torch", "torch", partial(with_bf16, partial(pytorch, "bf16", False))),
+    Engine("PyTorch compiled", "bf16", "torch", "torch", partial(with_bf16, partial(pytorch, "bf16", True))),
+)
+
+
+def version(engine: Engine) -> str:
+    """The engine's version without its build's hash. Raises EngineError where the package is not installed."""
+    if not importlib.util.find_spec(engine.module):
+        raise EngineError(f"not installed: pip install {engine.package}")
+    return importlib.import_module(engine.module).__version__.split("-")[0]
+
+
+def bf16_product_rate(side=4096):
+    """A function that measures FLOP/s of one BF16 matrix product by TensorFlow; None where only emulated."""
+    if not native_bf16():
+        return None
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as graph:
+        a, b = (tf.Variable(tf.cast(tf.random.uniform((side, side)), tf.bfloat16)) for _ in range(2))
+        product = tf.linalg.matmul(a, b).op
+        start = tf.compat.v1.global_variables_initializer()
+    session = tf.compat.v1.Session(graph=graph)
+    session.run(start)
+    return partial(_rate, session, product, 2 * side**3)
+
+
+def _rate(session, operation, flops, repeats=3) -> float:
+    best = float("inf")
+    for _ in range(repeats):
+        start = perf_counter()
+        session.run(operation)
+        best = min(best, perf_counter() - start)
+    return flops / best

@@ -1,0 +1,89 @@
+"""Layer records and their weights turned into a PyTorch network: a rival itself, and the way to ONNX for others."""
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from model.architecture import Architecture, Convolutional, MaxPool, Route, Shortcut, Upsample, Yolo
+from model.weights import ConvolutionWeights
+
+# In place where PyTorch can, as nothing else reads what a convolution or a sum gives.
+ACTIVATIONS = {
+    "linear": lambda x: x,
+    "leaky": lambda x: functional.leaky_relu(x, 0.1, inplace=True),
+    "mish": lambda x: functional.mish(x, inplace=True),
+    "relu": lambda x: functional.relu(x, inplace=True),
+    "swish": lambda x: functional.silu(x, inplace=True),
+    "logistic": torch.sigmoid,
+}
+
+
+class TorchNetwork(torch.nn.Module):
+    """float32 images [batch, height, width, 3] in [0, 1] (RGB) → one raw map [batch, rows, columns, channels] per head.
+
+    Batch norm is folded into the convolutions. Inside, tensors are [batch, channels, height, width] with the channels
+    last in memory, so that neither end needs a copy.
+    """
+
+    def __init__(self, architecture: Architecture, weights: list[ConvolutionWeights]):
+        super().__init__()
+        self.layers = architecture.layers
+        self.last_use = {source: i for i, layer in enumerate(self.layers) for source in _sources(layer)}
+        self.convolutions = torch.nn.ModuleDict({
+            str(index): _convolution(conv, channels, numbers.folded())
+            for (index, conv, channels), numbers in zip(architecture.convolutions(), weights)
+        })
+        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    def forward(self, image):
+        x, kept, heads = image.permute(0, 3, 1, 2), {}, []
+        for index, layer in enumerate(self.layers):
+            x = self._step(index, layer, x, kept)
+            if index in self.last_use:
+                kept[index] = x
+            for source in _sources(layer):
+                if self.last_use[source] == index:  # its memory is free for the layers to come
+                    kept.pop(source, None)
+            if isinstance(layer, Yolo):
+                heads.append(x.permute(0, 2, 3, 1))
+        return heads
+
+    def _step(self, index, layer, x, kept):
+        if isinstance(layer, Convolutional):
+            return ACTIVATIONS[layer.activation](self.convolutions[str(index)](x))
+        if isinstance(layer, Shortcut):
+            return ACTIVATIONS[layer.activation](kept[layer.source] + x)
+        if isinstance(layer, Route):
+            parts = [_part(kept[source], layer) for source in layer.layers]
+            return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+        if isinstance(layer, MaxPool):
+            return _max_pool(x, layer)
+        if isinstance(layer, Upsample):
+            return functional.interpolate(x, scale_factor=float(layer.stride), mode="nearest")
+        return x  # a yolo layer's map is what comes in; dropout does nothing
+
+
+def _sources(layer) -> tuple:
+    if isinstance(layer, Route):
+        return layer.layers
+    return (layer.source,) if isinstance(layer, Shortcut) else ()
+
+
+def _convolution(conv: Convolutional, channels: int, numbers: ConvolutionWeights):
+    module = torch.nn.Conv2d(channels, conv.filters, conv.size, conv.stride, conv.padding, groups=conv.groups)
+    kernel = np.ascontiguousarray(numbers.kernel.transpose(3, 2, 0, 1))
+    module.load_state_dict({"weight": torch.from_numpy(kernel), "bias": torch.tensor(numbers.bias)})
+    return module
+
+
+def _part(x, layer: Route):
+    return x.chunk(layer.groups, 1)[layer.group_id] if layer.groups > 1 else x
+
+
+def _max_pool(x, layer: MaxPool):
+    before = layer.padding // 2
+    after = layer.padding - before
+    if before == after <= layer.size // 2:
+        return functional.max_pool2d(x, layer.size, layer.stride, before)
+    return functional.max_pool2d(functional.pad(x, (before, after) * 2, value=-float("inf")), layer.size, layer.stride)

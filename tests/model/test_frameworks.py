@@ -1,0 +1,64 @@
+"""The embedded detector gives the same detections on every TensorFlow: those that are stored beside this file.
+
+`python -m tests.model.test_frameworks` writes them anew, on the TensorFlow at hand, after the detector has changed.
+"""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fixtures import embedded
+from fixtures.embedded import scenes
+from model.backends import cpu
+from model.build import build
+from model.darknet import read_weights
+from model.detector import Detector
+
+STORED = Path(__file__).with_name("stored_detections")
+SCENES = 3
+# Of what is seen at all; near the reporting threshold the smallest difference decides what is there.
+LEAST_SCORE = 0.05
+
+
+def embedded_detector(folder) -> Detector:
+    weights = read_weights(embedded.WEIGHTS, embedded.ARCHITECTURE)
+    return Detector(cpu.compile(build(embedded.ARCHITECTURE, weights, folder / "model"), folder / "compiled"))
+
+
+def seen(answer) -> dict:
+    sure = answer.scores >= LEAST_SCORE
+    return {"boxes": answer.boxes[sure].tolist(), "scores": answer.scores[sure].tolist(),
+            "classes": answer.classes[sure].tolist()}
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory) -> Detector:
+    return embedded_detector(tmp_path_factory.mktemp("embedded"))
+
+
+@pytest.mark.parametrize("number", range(SCENES))
+def test_detections_are_the_stored_ones(detector, number):
+    expected = json.loads((STORED / "detections.json").read_text())[number]
+    found = seen(detector.detect([(STORED / f"{number}.jpg").read_bytes()])[0])
+    assert found["classes"] == expected["classes"] and len(expected["classes"])
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-3)
+    np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=0.05, err_msg="pixels")
+
+
+def record() -> None:
+    import tempfile
+
+    STORED.mkdir(exist_ok=True)
+    pictures = [scenes.encode(scenes.draw(embedded.HELD_OUT_SEED, index)) for index in range(SCENES)]
+    with tempfile.TemporaryDirectory() as folder:
+        answers = embedded_detector(Path(folder)).detect(pictures)
+    for number, picture in enumerate(pictures):
+        (STORED / f"{number}.jpg").write_bytes(picture)
+    (STORED / "detections.json").write_text(json.dumps([seen(answer) for answer in answers], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    record()
