@@ -2,25 +2,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import tensorflow as tf
 
 from model.architecture import Architecture, Convolutional
-from model.backends.freeze import SavedModelError
+from model.backends.freeze import NETWORK
 from model.network import assign, network
 from model.postprocess import candidates, suppress, to_pixels
 from model.preprocess import preprocess
 from model.profile import Profile
+from model.saved import published, write_metadata
 from model.weights import ConvolutionWeights, digest
-
-# TensorFlow Serving ignores this folder of a SavedModel; ours says in it what the detector is.
-METADATA = Path("assets.extra", "detector.json")
 
 
 class BuildError(ValueError):
@@ -33,7 +27,8 @@ def build(architecture: Architecture, weights: list[ConvolutionWeights], output,
     Signature `serving_default`: `image` string [batch] (encoded images) → `boxes` float32 [batch, max, 4] (x1, y1,
     x2, y2 in pixels of the original), `scores` float32 [batch, max] falling, `classes` int32 [batch, max],
     `count` int32 [batch] (rows from there on are padding).
-    Raises BuildError if `output` exists, the names are not one per class, or no convolution comes first.
+    Raises SavedModelError if `output` exists, BuildError if the names are not one per class or no convolution comes
+    first.
     """
     profile = profile or Profile()
     if names and len(names) != architecture.classes:
@@ -62,7 +57,8 @@ class _Serving(tf.Module):
         architecture, profile = self._architecture, self._profile
         with tf.name_scope("preprocess"):
             pictures, frames = preprocess(image, architecture.height, architecture.width, profile.resize)
-        maps = tf.nest.flatten(self.network(pictures, training=False))  # Keras gives a lone map without its list
+        with tf.name_scope(NETWORK):
+            maps = tf.nest.flatten(self.network(pictures, training=False))  # Keras gives a lone map without its list
         with tf.name_scope("postprocess"):
             boxes, scores = candidates(maps, architecture, profile.score_threshold)
             boxes, scores, classes, count = suppress(
@@ -90,37 +86,3 @@ def _metadata(architecture, weights, profile, names) -> dict:
 def architecture_digest(architecture: Architecture) -> str:
     """SHA-256 of the records, alike for equal architectures wherever they came from."""
     return hashlib.sha256(repr(architecture).encode()).hexdigest()
-
-
-def write_metadata(saved_model, metadata: dict) -> None:
-    """Adds what is known of the detector to a SavedModel folder."""
-    path = Path(saved_model, METADATA)
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(metadata, indent=1))
-
-
-def read_metadata(saved_model) -> dict:
-    """What the SavedModel says of itself; empty for one that this project did not build. Raises SavedModelError."""
-    path = Path(saved_model, METADATA)
-    try:
-        return json.loads(path.read_text()) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise SavedModelError(f"{path}: cannot be read: {error}") from None
-
-
-@contextmanager
-def published(output):
-    """A new folder beside `output` that takes its name when the block ends well, and vanishes when it does not."""
-    output = Path(output)
-    if output.exists():
-        raise BuildError(f"{output} exists already: choose another folder or remove it")
-    partial = output.with_name(f"{output.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise BuildError(f"{output} cannot be written: {error.strerror}") from None
-    try:
-        yield partial
-        os.replace(partial, output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -9,9 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
-from model.backends import cpu
-from model.backends.freeze import SavedModelError
-from model.build import read_metadata
+from model.saved import SavedModelError, read_metadata
 
 
 class Detections(NamedTuple):
@@ -39,7 +37,7 @@ class Detector:
 
     def __init__(self, compiled):
         self.metadata = read_metadata(compiled)
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=cpu.session_config(self.metadata))
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_session_config(self.metadata))
         signature = _load(self._session, Path(compiled))
         self._image = signature.inputs["image"].name
         self._outputs = [signature.outputs[key].name for key in OUTPUTS]
@@ -74,7 +72,22 @@ class Detector:
 
     def bf16_convolutions(self, image: bytes) -> int:
         """How many convolutions compute in BF16: the proof that an auto-cast took place."""
-        return sum(cpu.is_bf16_convolution(node) for graph in self.executed_graphs(image) for node in graph.node)
+        return sum(_is_bf16_convolution(node) for graph in self.executed_graphs(image) for node in graph.node)
+
+
+def _session_config(metadata: dict):
+    """The ConfigProto under which the compiled model is to run."""
+    config = tf.compat.v1.ConfigProto()
+    if metadata.get("cast_engine") == "onednn":
+        rewrite = config.graph_options.rewrite_options
+        rewrite.auto_mixed_precision_onednn_bfloat16 = rewrite.ON
+    return config
+
+
+def _is_bf16_convolution(node) -> bool:
+    """Whether a node of the executed graph is a convolution that computes in BF16."""
+    rounded = any("/rounded_" in source for source in node.input)
+    return "Conv2" in node.op and "T" in node.attr and (node.attr["T"].type == tf.bfloat16.as_datatype_enum or rounded)
 
 
 def _load(session, compiled: Path):

@@ -10,24 +10,20 @@ from pathlib import Path
 import tensorflow as tf
 
 from model.backends import CASTS, has_bf16
-from model.backends.freeze import frozen_graph, write_saved_model
-from model.build import published, read_metadata, write_metadata
+from model.backends.freeze import frozen_graph, write_compiled
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 
 
 def compile(saved_model, output, cast="fp32") -> Path:
-    """Writes the frozen SavedModel folder `output`, complete or not at all. Raises SavedModelError, BuildError."""
+    """Writes the frozen SavedModel folder `output`, complete or not at all. Raises SavedModelError."""
     graph_def, inputs, outputs = frozen_graph(saved_model)
     engine = cast_engine(cast)
     if engine == "emulated":
         round_operands(graph_def, tf.bfloat16)
-    with published(output) as folder:
-        # TensorFlow's builder insists on making the folder itself.
-        folder.rmdir()
-        write_saved_model(graph_def, inputs, outputs, folder)
-        write_metadata(folder, {**read_metadata(saved_model), "backend": "cpu", "cast": cast, "cast_engine": engine})
-    return Path(output)
+    return write_compiled(
+        saved_model, output, graph_def, inputs, outputs, backend="cpu", cast=cast, cast_engine=engine
+    )
 
 
 def cast_engine(cast: str) -> str:
@@ -37,15 +33,6 @@ def cast_engine(cast: str) -> str:
     if cast == "fp32":
         return "native"
     return "onednn" if has_bf16() else "emulated"
-
-
-def session_config(metadata: dict):
-    """The ConfigProto under which a model compiled by this backend is to run."""
-    config = tf.compat.v1.ConfigProto()
-    if metadata.get("cast_engine") == "onednn":
-        rewrite = config.graph_options.rewrite_options
-        rewrite.auto_mixed_precision_onednn_bfloat16 = rewrite.ON
-    return config
 
 
 def round_operands(graph_def, dtype) -> None:
@@ -61,9 +48,3 @@ def _cast(graph_def, name, source, source_type, target_type) -> str:
     node.attr["SrcT"].type = source_type.as_datatype_enum
     node.attr["DstT"].type = target_type.as_datatype_enum
     return name
-
-
-def is_bf16_convolution(node) -> bool:
-    """Whether a node of the executed graph is a convolution that computes in BF16."""
-    rounded = any("/rounded_" in source for source in node.input)
-    return "Conv2" in node.op and "T" in node.attr and (node.attr["T"].type == tf.bfloat16.as_datatype_enum or rounded)

@@ -1,23 +1,34 @@
 """SavedModel → frozen GraphDef → SavedModel: no variables, no function calls, as every compiler wants it."""
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tensorflow.python.grappler import tf_optimizer
 
+from model.saved import SavedModelError, published, read_metadata, write_metadata
 
-class SavedModelError(ValueError):
-    """The folder is not a usable SavedModel; the message names it."""
+# The scope of the nodes between the pictures and the raw head maps: what compilers other than TensorFlow may take.
+NETWORK = "network"
+# What TensorFlow puts before the names that a function's nodes were given.
+WRAPPING = re.compile(r"^(ConstantFolding/)?(Func/)?(StatefulPartitionedCall/|PartitionedCall/)+")
 
 
 def frozen_graph(saved_model):
-    """→ (GraphDef, {input key: tensor name}, {output key: tensor name}) of signature `serving_default`."""
+    """→ (GraphDef, {input key: tensor name}, {output key: tensor name}) of signature `serving_default`.
+
+    The nodes of this project's models stand in the scopes `preprocess`, `network` and `postprocess`.
+    Raises SavedModelError.
+    """
     loaded, function = _load(saved_model)  # the function's variables live only as long as `loaded`
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=True, aggressive_inlining=True)
     inputs = {tensor.name.split(":")[0]: tensor.name for tensor in frozen.inputs}
     outputs = dict(zip(sorted(function.structured_outputs), (tensor.name for tensor in frozen.outputs)))
     del loaded
-    return frozen.graph.as_graph_def(), inputs, outputs
+    return _tidied(frozen.graph.as_graph_def(), inputs, outputs), inputs, outputs
 
 
 def _load(saved_model):
@@ -27,6 +38,49 @@ def _load(saved_model):
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
         reason = "has no signature serving_default" if isinstance(error, KeyError) else str(error).split("\n")[0]
         raise SavedModelError(f"{saved_model}: is not a SavedModel that can be compiled: {reason}") from None
+
+
+def _tidied(graph_def, inputs, outputs):
+    """The same computation without what freezing leaves behind: identities, shapes of constants, wrapped names."""
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+        meta_graph = tf.compat.v1.train.export_meta_graph(graph_def=graph_def, graph=graph)
+    wanted = [*inputs.values(), *outputs.values()]
+    meta_graph.collection_def["train_op"].node_list.value.extend(wanted)
+    config = config_pb2.ConfigProto()
+    rewrite = config.graph_options.rewrite_options
+    rewrite.optimizers.extend(["constfold", "dependency", "pruning"])
+    rewrite.min_graph_nodes, rewrite.meta_optimizer_iterations = -1, rewrite.ONE
+    tidy = tf_optimizer.OptimizeGraph(config, meta_graph)
+    tidy = tf.compat.v1.graph_util.extract_sub_graph(tidy, [name.split(":")[0] for name in wanted])
+    return _renamed(tidy)
+
+
+def _renamed(graph_def):
+    names: dict[str, str] = {}
+    for node in graph_def.node:
+        name = WRAPPING.sub("", node.name)
+        while name in names.values():
+            name += "_"
+        names[node.name] = name
+    for node in graph_def.node:
+        node.name = names[node.name]
+        for position, source in enumerate(node.input):
+            control, name, port = re.match(r"(\^?)([^:]*)(.*)", source).groups()
+            node.input[position] = control + names[name] + port
+    return graph_def
+
+
+def write_compiled(saved_model, output, graph_def, inputs: dict, outputs: dict, **facts) -> Path:
+    """Writes the SavedModel folder `output`, complete or not at all, with the metadata of `saved_model` and `facts`.
+
+    Raises SavedModelError.
+    """
+    with published(output) as folder:
+        folder.rmdir()  # TensorFlow's builder insists on making the folder itself
+        write_saved_model(graph_def, inputs, outputs, folder)
+        write_metadata(folder, {**read_metadata(saved_model), **facts})
+    return Path(output)
 
 
 def write_saved_model(graph_def, inputs: dict, outputs: dict, folder) -> None:

@@ -11,9 +11,9 @@ import tensorflow as tf
 from model import build as building
 from model.architecture import Convolutional, yolov4
 from model.backends import cpu
-from model.backends.freeze import SavedModelError
-from model.build import METADATA, BuildError, architecture_digest, build, published, read_metadata
+from model.build import BuildError, architecture_digest, build
 from model.profile import Profile, ProfileError
+from model.saved import METADATA, SavedModelError, published, read_metadata
 from model.weights import digest, random_weights
 from tests.model.samples import NAMES, PROFILE, encode, one_head, pictures, pixels
 
@@ -79,19 +79,19 @@ def test_architectures_that_differ_in_one_anchor_differ_in_their_digest(tiny):
 def test_an_existing_output_is_refused_and_untouched(tmp_path, tiny, tiny_weights, content):
     output = tmp_path / "there"
     output.mkdir() if content is None else output.write_text(content)
-    with pytest.raises(BuildError, match="there exists already"):
+    with pytest.raises(SavedModelError, match="there exists already"):
         build(tiny, tiny_weights, output)
     assert (None if output.is_dir() else output.read_text()) == content and len(list(tmp_path.rglob("*"))) == 1
 
 
 def test_compiling_onto_an_existing_output_is_refused(tmp_path, tiny_model):
-    with pytest.raises(BuildError, match="exists already"):
+    with pytest.raises(SavedModelError, match="exists already"):
         cpu.compile(tiny_model, tmp_path)
 
 
 def test_an_output_below_a_file_is_refused(tmp_path, tiny, tiny_weights):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BuildError, match="cannot be written: Not a directory"):
+    with pytest.raises(SavedModelError, match="cannot be written: Not a directory"):
         build(tiny, tiny_weights, tmp_path / "file" / "output")
 
 

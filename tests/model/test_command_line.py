@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from model.__main__ import main
-from model.build import read_metadata
 from model.darknet import write_weights
 from model.draw import _free_plate, class_name, draw
+from model.saved import read_metadata
 from model.weights import random_weights
 from tests.model.samples import cfg_text, encode, one_head, pixels
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.backends.freeze import SavedModelError, write_saved_model
-from model.build import METADATA
+from model.backends.freeze import write_saved_model
 from model.detector import Detector
+from model.saved import METADATA, SavedModelError
 from tests.model.samples import encode, pictures, pixels
 
 GOOD = pictures(4)
