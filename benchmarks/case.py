@@ -23,7 +23,7 @@ from model.architecture import (
     Yolo,
 )
 from model.darknet import write_weights
-from model.profile import Profile
+from model.profile import profile_for
 
 PICTURE = 640, 480  # pixels, as most of COCO's
 ONNX_OPSET = 17
@@ -139,7 +139,7 @@ def with_few_objects(architecture: Architecture, weights: list, image) -> list:
     numbers_a_box = 5 + architecture.classes
     maps = our_maps(architecture, weights, image)
     best = np.sort(np.concatenate([m.reshape(-1, numbers_a_box)[:, 4] for m in maps]))[::-1]
-    threshold = Profile().score_threshold
+    threshold = profile_for(architecture).score_threshold
     excess = best[min(OBJECTS, best.size - 1)] - math.log(threshold / (1 - threshold))
     heads = {i - 1 for i, layer in enumerate(architecture.layers) if isinstance(layer, Yolo) and not layer.new_coords}
     return [

@@ -7,7 +7,7 @@ Source: Bochkovskiy, Wang, Liao, "YOLOv4: Optimal Speed and Accuracy of Object D
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -94,12 +94,17 @@ class ArchitectureError(ValueError):
 
 @dataclass(frozen=True)
 class Architecture:
-    """Input size in pixels, the layer records, and whether the weights were trained on letterboxed pictures."""
+    """Input size in pixels, the layer records, and how the weights' own framework looks at pictures.
+
+    `letterbox`: it keeps their aspect ratio; `diou_beta`: the exponent of its DIoU-NMS, None where suppression is
+    greedy by IoU alone.
+    """
 
     width: int
     height: int
     layers: tuple
     letterbox: bool = False
+    diou_beta: float | None = None
 
     def __post_init__(self):
         heads = self.heads
@@ -114,6 +119,11 @@ class Architecture:
                 f"the input size {self.width}x{self.height} is not a multiple of {stride}, the network's largest stride"
             )
         self.shapes()
+
+    def with_centre_scale(self, scale: float) -> Architecture:
+        """The same network, its heads read with that scale_x_y."""
+        layers = (replace(layer, scale_x_y=scale) if isinstance(layer, Yolo) else layer for layer in self.layers)
+        return replace(self, layers=tuple(layers))
 
     def _indexed(self, kind):
         return [(i, layer) for i, layer in enumerate(self.layers) if isinstance(layer, kind)]

@@ -10,9 +10,9 @@ import tensorflow as tf
 from model.architecture import Architecture, Convolutional
 from model.backends.freeze import NETWORK
 from model.network import assign, network
-from model.postprocess import candidates, suppress, to_pixels
+from model.postprocess import detections
 from model.preprocess import preprocess
-from model.profile import Profile
+from model.profile import profile_for
 from model.saved import published, write_metadata
 from model.weights import ConvolutionWeights, digest
 
@@ -30,7 +30,7 @@ def build(architecture: Architecture, weights: list[ConvolutionWeights], output,
     Raises SavedModelError if `output` exists, BuildError if the names are not one per class or no convolution comes
     first.
     """
-    profile = profile or Profile()
+    profile = profile or profile_for(architecture)
     if names and len(names) != architecture.classes:
         raise BuildError(f"{len(names)} class names for a detector of {architecture.classes} classes")
     if not isinstance(architecture.layers[0], Convolutional):
@@ -60,11 +60,7 @@ class _Serving(tf.Module):
         with tf.name_scope(NETWORK):
             maps = tf.nest.flatten(self.network(pictures, training=False))  # Keras gives a lone map without its list
         with tf.name_scope("postprocess"):
-            boxes, scores = candidates(maps, architecture, profile.score_threshold)
-            boxes, scores, classes, count = suppress(
-                boxes, scores, profile.score_threshold, profile.iou_threshold, profile.max_detections
-            )
-            boxes = to_pixels(boxes, frames)
+            boxes, scores, classes, count = detections(maps, frames, architecture, profile)
         return {"boxes": boxes, "scores": scores, "classes": classes, "count": count}
 
 
@@ -79,7 +75,7 @@ def _metadata(architecture, weights, profile, names) -> dict:
         "flops": architecture.flops(),
         "architecture_sha256": architecture_digest(architecture),
         "weights_sha256": digest(weights),
-        **asdict(profile),
+        "profile": asdict(profile),
     }
 
 

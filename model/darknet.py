@@ -33,7 +33,6 @@ class CfgError(ValueError):
 ACTIVATIONS = ("leaky", "mish", "linear", "logistic", "relu", "swish")
 
 # Keys without influence on the result of inference, by section. Everything else must be consumed by a reader below.
-# (nms_kind and beta_nms choose darknet's own suppression; ours is an option of the gate and recorded with the result.)
 TRAINING_KEYS = {
     "net": """batch subdivisions momentum decay angle saturation exposure hue learning_rate burn_in max_batches policy
         steps scales mosaic cutmix mixup ema_alpha optimized_memory input_calibration flip blur gaussian_noise
@@ -46,7 +45,7 @@ TRAINING_KEYS = {
     "upsample": "",
     "dropout": "probability",
     "yolo": """jitter ignore_thresh truth_thresh random resize iou_thresh iou_normalizer cls_normalizer obj_normalizer
-        delta_normalizer iou_loss nms_kind beta_nms max_delta objectness_smooth label_smooth_eps max thresh
+        delta_normalizer iou_loss max_delta objectness_smooth label_smooth_eps max thresh
         iou_thresh_kind counters_per_class focal_loss ema_alpha""",
 }
 
@@ -121,11 +120,29 @@ def read_cfg(path) -> Architecture:
         raise net.error("only 3 channels (RGB) are supported", net.values["channels"][1])
     letterbox = bool(net.integer("letter_box", 0))
     net.refuse_unknown_keys()
+    diou_beta = _diou_beta(rest)
     layers = tuple(_layer(section, index) for index, section in enumerate(rest))
     try:
-        return Architecture(width, height, layers, letterbox)
+        return Architecture(width, height, layers, letterbox, diou_beta)
     except ArchitectureError as error:
         raise CfgError(f"{path}: {error}") from None
+
+
+# darknet's suppressions: whether they take the distance of centres into account.
+NMS_KINDS = {"default": False, "greedynms": False, "diounms": True}
+
+
+def _diou_beta(sections) -> float | None:
+    """The exponent of DIoU-NMS, or None for greedy suppression; darknet goes by the last yolo layer."""
+    beta = None
+    for section in (section for section in sections if section.name == "yolo"):
+        kind = section.text("nms_kind", "default")
+        if kind not in NMS_KINDS:
+            line = section.values["nms_kind"][1]
+            raise section.error(f"`nms_kind={kind}` is not supported (supported: {', '.join(NMS_KINDS)})", line)
+        exponent = section.real("beta_nms", 0.6)
+        beta = exponent if NMS_KINDS[kind] else None
+    return beta
 
 
 def _sections(path: Path) -> list[_Section]:

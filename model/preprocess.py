@@ -20,6 +20,7 @@ def preprocess(images, height: int, width: int, resize="stretch"):
     def one(encoded):
         # The accurate inverse DCT is the one that other decoders use; TensorFlow's default is a faster one.
         image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+        image = tf.cast(image, tf.float32)  # the resizing of floats takes half as long as that of bytes
         rows, columns, _ = tf.unstack(tf.shape(image))
         size = tf.cast(tf.stack([columns, rows]), tf.float32)
         picture, frame = fit(image, size, height, width)

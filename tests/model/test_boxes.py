@@ -2,16 +2,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from model import postprocess
 from model.architecture import Architecture, Convolutional, Route, Yolo
-from model.postprocess import candidates, suppress, to_pixels
+from model.postprocess import candidates, detections, in_picture, suppress, to_pixels
 from model.preprocess import preprocess
+from model.profile import Profile, profile_for
 from tests.model.samples import encode, pixels
 
 CLASSES = 3
@@ -25,6 +28,11 @@ def architecture(scale_x_y=(1.05, 1.2), new_coords=False) -> Architecture:
     return Architecture(64, 32, (
         Convolutional(filters, stride=8), fine, Route((0,)), Convolutional(filters, stride=2), coarse,
     ))
+
+
+def profile(score_threshold, iou_threshold, most, diou_beta=None) -> Profile:
+    return Profile(score_threshold=score_threshold, iou_threshold=iou_threshold, max_detections=most,
+                   diou_beta=diou_beta)
 
 
 def random_maps(new_coords=False, batch=2, seed=0) -> list[np.ndarray]:
@@ -83,23 +91,23 @@ def test_boxes_and_scores_are_darknets(form):
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_choosing_by_objectness_first_loses_no_detection(form, threshold):
     arch, maps = architecture(**form), random_maps(form.get("new_coords", False))
-    chosen = suppress(*candidates(maps, arch, threshold), threshold, 0.45, 100)
-    all_boxes = suppress(*candidates(maps, arch, 0.0), threshold, 0.45, 100)
+    chosen = suppress(*candidates(maps, arch, threshold), profile(threshold, 0.45, 100))
+    all_boxes = suppress(*candidates(maps, arch, 0.0), profile(threshold, 0.45, 100))
     for ours, expected in zip(chosen, all_boxes):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_an_image_does_not_change_its_batch_mates_boxes():
     arch, maps = architecture(), random_maps(batch=3)
-    together = suppress(*candidates(maps, arch, 0.1), 0.1, 0.45, 50)
-    alone = suppress(*candidates([m[1:2] for m in maps], arch, 0.1), 0.1, 0.45, 50)
+    together = suppress(*candidates(maps, arch, 0.1), profile(0.1, 0.45, 50))
+    alone = suppress(*candidates([m[1:2] for m in maps], arch, 0.1), profile(0.1, 0.45, 50))
     for ours, expected in zip(together, alone):
         np.testing.assert_allclose(ours[1:2], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_where_nothing_is_seen_the_answer_is_empty_and_of_full_shape():
     maps = [np.full_like(m, -20) for m in random_maps()]
-    boxes, scores, classes, count = suppress(*candidates(maps, architecture(), 0.5), 0.5, 0.45, 7)
+    boxes, scores, classes, count = suppress(*candidates(maps, architecture(), 0.5), profile(0.5, 0.45, 7))
     assert (boxes.shape, scores.shape, classes.shape, count.numpy().tolist()) == ((2, 7, 4), (2, 7), (2, 7), [0, 0])
 
 
@@ -108,13 +116,13 @@ def test_where_nothing_is_seen_the_answer_is_empty_and_of_full_shape():
 def test_nan_in_one_cell_comes_out_as_an_impossible_score_of_its_own_image(form, channels):
     maps = random_maps(form.get("new_coords", False))
     maps[0][0, 1, 1, channels] = np.nan
-    _, scores, _, count = suppress(*candidates(maps, architecture(**form), 0.01), 0.01, 0.45, 10)
+    _, scores, _, count = suppress(*candidates(maps, architecture(**form), 0.01), profile(0.01, 0.45, 10))
     assert count[0] > 0 and scores[0, 0] == np.inf and np.isfinite(scores[1]).all()
 
 
 def test_nan_everywhere_is_not_taken_for_a_picture_without_objects():
     maps = [np.full_like(m, np.nan) for m in random_maps()]
-    _, scores, _, count = suppress(*candidates(maps, architecture(), 0.5), 0.5, 0.45, 10)
+    _, scores, _, count = suppress(*candidates(maps, architecture(), 0.5), profile(0.5, 0.45, 10))
     assert count.numpy().tolist() == [10, 10] and np.isinf(scores).all()
 
 
@@ -123,23 +131,35 @@ def overlap(one, two) -> np.float32:
     x1, y1, x2, y2 = np.maximum(one[:2], two[:2]).tolist() + np.minimum(one[2:], two[2:]).tolist()
     inside = max(x2 - x1, 0) * max(y2 - y1, 0)
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, two)]
-    return np.float32(inside) / np.float32(sum(areas) - inside) if min(areas) > 0 else np.float32(0)
+    return np.float32(inside) / np.float32(sum(areas) - inside) if sum(areas) > inside else np.float32(0)
 
 
-def greedy(boxes, scores, score_threshold, iou_threshold, most) -> list[tuple]:
+def closeness(one, two, diou_beta) -> float:
+    """What suppression compares with its threshold: IoU, less the distance of the centres where it counts."""
+    if diou_beta is None:
+        return overlap(one, two)
+    centres = [(box[:2] + box[2:]).astype(float) / 2 for box in (one, two)]
+    diagonal = np.maximum(one[2:], two[2:]).astype(float) - np.minimum(one[:2], two[:2])
+    c = (diagonal ** 2).sum()
+    return overlap(one, two) - ((((centres[0] - centres[1]) ** 2).sum() / c) ** diou_beta if c else 0)
+
+
+def greedy(boxes, scores, p: Profile) -> list[tuple]:
     """(score, class, box) of plain greedy suppression of one image, best first."""
     kept = []
     for label in range(scores.shape[1]):
         of_class = []
         for i in np.argsort(-scores[:, label], kind="stable"):
-            if scores[i, label] > score_threshold and all(overlap(boxes[i], b) <= iou_threshold for b in of_class):
+            if scores[i, label] > p.score_threshold and all(
+                closeness(b, boxes[i], p.diou_beta) <= p.iou_threshold for b in of_class
+            ):
                 of_class.append(boxes[i])
                 kept.append((float(scores[i, label]), label, tuple(boxes[i].tolist())))
-    return sorted(kept, key=lambda row: -row[0])[:most]
+    return sorted(kept, key=lambda row: -row[0])[:p.max_detections]
 
 
-def suppressed(boxes, scores, score_threshold, iou_threshold, most) -> list[tuple]:
-    batch = suppress(boxes[None], scores[None], score_threshold, iou_threshold, most)
+def suppressed(boxes, scores, p: Profile) -> list[tuple]:
+    batch = suppress(tf.constant(boxes[None]), tf.constant(scores[None]), p)
     (found, values, labels, (count,)) = (t.numpy() for t in (*(part[0] for part in batch[:3]), batch[3]))
     assert not found[count:].any() and not values[count:].any() and not labels[count:].any()
     rows = zip(values[:count].tolist(), labels[:count].tolist(), map(tuple, found[:count].tolist()))
@@ -149,6 +169,7 @@ def suppressed(boxes, scores, score_threshold, iou_threshold, most) -> list[tupl
 # Corners on a coarse grid: identical, nested, touching and empty boxes are frequent.
 CORNERS = st.lists(st.integers(0, 4), min_size=4, max_size=4)
 THRESHOLDS = st.sampled_from([0.0, 0.25, 0.45, 0.5, 1.0])
+BETAS = st.sampled_from([None, 0.6, 1.0])
 
 
 def as_boxes(corners) -> np.ndarray:
@@ -156,39 +177,102 @@ def as_boxes(corners) -> np.ndarray:
     return np.concatenate([grid.min(1), grid.max(1)], -1)
 
 
-@settings(max_examples=150)
-@given(st.lists(CORNERS, max_size=12), st.integers(0, 2**31), THRESHOLDS, THRESHOLDS, st.integers(1, 8))
-@example([], 0, 0.0, 0.45, 3)
-@example([[1, 1, 1, 3]] * 4, 0, 0.0, 0.45, 8)
-@example([[0, 0, 2, 2]] * 9, 0, 0.0, 1.0, 3)
-def test_suppression_is_the_greedy_loop(corners, seed, score_threshold, iou_threshold, most):
-    boxes = as_boxes(corners)
-    different = np.random.default_rng(seed).permutation(2 * len(boxes)) + 1
-    scores = (different / (2 * len(boxes) + 1)).reshape(-1, 2).astype(np.float32)
-    arguments = boxes, scores, score_threshold, iou_threshold, most
-    assert suppressed(*arguments) == greedy(*arguments)
+def different_scores(count, classes, seed) -> np.ndarray:
+    """No two alike, all above 0."""
+    order = np.random.default_rng(seed).permutation(classes * count) + 1
+    return (order / (classes * count + 1)).reshape(-1, classes).astype(np.float32)
+
+
+def is_decided(boxes, p: Profile) -> bool:
+    """Whether no pair is so close to the threshold that rounding decides; IoU of these boxes is exact."""
+    pairs = [(one, two) for i, one in enumerate(boxes) for two in boxes[:i]]
+    return p.diou_beta is None or all(
+        abs(closeness(one, two, p.diou_beta) - p.iou_threshold) > 1e-5 for one, two in pairs
+    )
+
+
+@settings(max_examples=200)
+@given(st.lists(CORNERS, max_size=12), st.integers(0, 2**31), THRESHOLDS, THRESHOLDS, st.integers(1, 8), BETAS)
+@example([], 0, 0.0, 0.45, 3, None)
+@example([], 0, 0.0, 0.45, 3, 1.0)
+@example([[1, 1, 1, 3]] * 4, 0, 0.0, 0.45, 8, None)
+@example([[1, 1, 1, 3]] * 4, 0, 0.0, 0.45, 8, 0.6)
+@example([[0, 0, 2, 2]] * 9, 0, 0.0, 1.0, 3, None)
+@example([[2, 2, 2, 2]] * 3, 0, 0.0, 0.45, 3, 1.0)
+def test_suppression_is_the_greedy_loop(corners, seed, score_threshold, iou_threshold, most, beta):
+    boxes, p = as_boxes(corners), profile(score_threshold, iou_threshold, most, beta)
+    assume(is_decided(boxes, p))
+    scores = different_scores(len(boxes), 2, seed)
+    assert suppressed(boxes, scores, p) == greedy(boxes, scores, p)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 60), st.integers(1, 6), st.integers(0, 2**31), THRESHOLDS, THRESHOLDS, st.integers(1, 20),
+       st.sampled_from([1, 3]), st.sampled_from([3, 12, 48]))
+def test_looking_at_the_best_scores_first_changes_nothing(
+    count, classes, seed, score_threshold, iou_threshold, most, sampled, prefix
+):
+    rng = np.random.default_rng(seed)
+    boxes, p = as_boxes(rng.integers(0, 5, (count, 4))), profile(score_threshold, iou_threshold, most)
+    scores = different_scores(count, classes, seed)
+    with mock.patch.multiple(postprocess, PREFIX=prefix, SAMPLED=sampled):
+        assert suppressed(boxes, scores, p) == greedy(boxes, scores, p)
+
+
+@pytest.mark.parametrize("spread", [1.0, 40.0], ids=["few survive", "the best fill the answer"])
+def test_of_thousands_of_scores_the_answer_is_the_same(spread):
+    rng = np.random.default_rng(0)
+    corner = rng.random((600, 2), np.float32) * spread
+    boxes = np.concatenate([corner, corner + 0.5 + rng.random((600, 2), np.float32)], 1)
+    p = profile(0.001, 0.45, 100)
+    scores = different_scores(600, 8, 0)
+    assert [row[:2] for row in suppressed(boxes, scores, p)] == [row[:2] for row in greedy(boxes, scores, p)]
 
 
 @settings(max_examples=100)
-@given(st.lists(st.tuples(CORNERS, st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=12), THRESHOLDS)
-def test_of_boxes_with_tied_scores_each_is_kept_or_yields_to_a_kept_one(rows, iou_threshold):
-    boxes = as_boxes([corners for corners, *_ in rows])
+@given(st.lists(st.tuples(CORNERS, st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=12), THRESHOLDS, BETAS)
+def test_of_boxes_with_tied_scores_each_is_kept_or_yields_to_a_kept_one(rows, iou_threshold, beta):
+    boxes, p = as_boxes([corners for corners, *_ in rows]), profile(0.0, iou_threshold, 100, beta)
+    assume(is_decided(boxes, p))
     scores = np.array([values for _, *values in rows], np.float32) / 4
-    kept = suppressed(boxes, scores, 0.0, iou_threshold, 100)
+    kept = suppressed(boxes, scores, p)
     for label in (0, 1):
         ours = [(score, np.array(box)) for score, c, box in kept if c == label]
         for (i, (_, one)) in enumerate(ours):
-            assert all(overlap(one, two) <= iou_threshold for _, two in ours[:i]), "two kept boxes overlap"
+            assert all(closeness(one, two, beta) <= iou_threshold for _, two in ours[:i]), "two kept boxes overlap"
         for box, score in zip(boxes, scores[:, label]):
             is_kept = any(s == score and (b == box).all() for s, b in ours)
-            yields = any(s >= score and overlap(b, box) > iou_threshold for s, b in ours)
+            yields = any(s >= score and closeness(b, box, beta) > iou_threshold for s, b in ours)
             assert score <= 0 or is_kept or yields, f"lost {box} {score}"
 
 
-def test_of_too_many_the_best_of_all_classes_are_kept():
+@pytest.mark.parametrize("beta", [None, 1.0])
+def test_of_too_many_the_best_of_all_classes_are_kept(beta):
     boxes = as_boxes([[i, 0, i + 1, 1] for i in range(10)])
     scores = np.linspace(0.1, 0.9, 20, dtype=np.float32).reshape(10, 2)
-    assert [row[0] for row in suppressed(boxes, scores, 0.0, 0.45, 5)] == sorted(scores.ravel().tolist())[:-6:-1]
+    kept = suppressed(boxes, scores, profile(0.0, 0.45, 5, beta))
+    assert [row[0] for row in kept] == sorted(scores.ravel().tolist())[:-6:-1]
+
+
+def test_distance_of_centres_saves_a_box_that_iou_would_suppress():
+    boxes = np.array([[0, 0, 4, 2], [1, 0, 5, 2]], np.float32)  # IoU 0.6, d / c = 1 / 29
+    scores = np.array([[0.9], [0.8]], np.float32)
+    found = [len(suppressed(boxes, scores, profile(0.1, 0.58, 10, beta))) for beta in (None, 1.0)]
+    assert found == [1, 2]
+
+
+@pytest.mark.parametrize("beta", [None, 0.6])
+def test_images_of_a_batch_are_suppressed_each_for_itself(beta):
+    rng = np.random.default_rng(0)
+    boxes = np.stack([as_boxes(rng.integers(0, 9, (40, 4))) for _ in range(3)])
+    scores = np.stack([different_scores(40, 4, seed) * scale for seed, scale in enumerate((1, 0.01, 0.5))])
+    p = profile(0.005, 0.45, 20, beta)
+    together = suppress(tf.constant(boxes), tf.constant(scores.astype(np.float32)), p)
+    for image in range(3):
+        alone = suppress(tf.constant(boxes[image:image + 1]),
+                         tf.constant(scores[image:image + 1].astype(np.float32)), p)
+        for ours, expected in zip(together, alone):
+            np.testing.assert_array_equal(ours[image:image + 1], expected)
 
 
 def frame_of(resize, width, height, side=64):
@@ -201,13 +285,15 @@ def test_the_whole_picture_in_the_networks_input_is_the_whole_picture_in_pixels(
     frame = frame_of(resize, width, height)
     left, top, inner_width, inner_height = frame.numpy()[0, :4]
     box = [[[left, top, left + inner_width, top + inner_height]]]
-    np.testing.assert_allclose(to_pixels(tf.constant(box), frame), [[[0, 0, width, height]]], rtol=1e-5, atol=1e-3)
+    found = to_pixels(in_picture(tf.constant(box), frame), frame)
+    np.testing.assert_allclose(found, [[[0, 0, width, height]]], rtol=1e-5, atol=1e-3)
 
 
 @pytest.mark.parametrize("resize, expected", {"stretch": [32, 36, 64, 54], "letterbox": [32, 33.2, 64, 58.8]}.items())
 def test_a_box_in_pixels_lies_where_it_lay_in_the_input(resize, expected):
     box = tf.constant([[[0.25, 0.4, 0.5, 0.6]]])  # letterboxed, 128 x 90 fills rows 9 to 53 of 64
-    np.testing.assert_allclose(to_pixels(box, frame_of(resize, 128, 90))[0, 0], expected, atol=1e-3)
+    frame = frame_of(resize, 128, 90)
+    np.testing.assert_allclose(to_pixels(in_picture(box, frame), frame)[0, 0], expected, atol=1e-3)
 
 
 def test_boxes_are_clipped_to_the_picture():
@@ -220,3 +306,15 @@ def test_heads_with_swapped_anchors_give_other_boxes():
     layers = [replace(x, anchors=x.anchors[::-1]) if isinstance(x, Yolo) else x for x in arch.layers]
     one, two = (candidates(maps, a, 0.0)[0] for a in (arch, replace(arch, layers=tuple(layers))))
     assert not np.allclose(one, two)
+
+
+def test_a_profile_with_a_centre_scale_of_its_own_reads_the_heads_with_it():
+    arch, maps = architecture(), random_maps()
+    frames = tf.constant([[0.0, 0.0, 1.0, 1.0, 64.0, 32.0]] * 2)
+    plain = architecture(scale_x_y=(1.0, 1.0))
+    aws, darknet, unscaled = (
+        detections(maps, frames, a, profile_for(a, name, score_threshold=0.1))[0]
+        for a, name in ((arch, "aws"), (arch, "darknet"), (plain, "darknet"))
+    )
+    np.testing.assert_array_equal(aws, unscaled)
+    assert not np.allclose(aws, darknet)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from model import build as building
 from model.architecture import Convolutional, yolov4
 from model.backends import cpu
 from model.build import BuildError, architecture_digest, build
-from model.profile import Profile, ProfileError
+from model.profile import Profile
 from model.saved import METADATA, SavedModelError, published, read_metadata
 from model.weights import digest, random_weights
 from tests.model.samples import NAMES, PROFILE, encode, one_head, pictures, pixels
@@ -60,8 +60,7 @@ def test_metadata_identifies_the_detector(tiny_model, tiny, tiny_weights):
     assert read_metadata(tiny_model) == {
         "width": 64, "height": 64, "classes": 3, "names": list(NAMES), "convolutions": len(tiny.convolutions()),
         "parameters": tiny.parameters(), "flops": tiny.flops(), "architecture_sha256": architecture_digest(tiny),
-        "weights_sha256": digest(tiny_weights), "resize": "stretch", "score_threshold": PROFILE.score_threshold,
-        "iou_threshold": PROFILE.iou_threshold, "max_detections": PROFILE.max_detections,
+        "weights_sha256": digest(tiny_weights), "profile": asdict(PROFILE),
     }
 
 
@@ -123,7 +122,7 @@ def test_the_profiles_resize_is_what_the_model_does(tmp_path):
     image = tf.constant([encode(pixels(128, 32))])
     boxes = []
     for resize in ("stretch", "letterbox"):
-        path = build(architecture, random_weights(architecture, 0), tmp_path / resize, Profile(resize))
+        path = build(architecture, random_weights(architecture, 0), tmp_path / resize, Profile(resize=resize))
         loaded = tf.saved_model.load(str(path))
         boxes.append(loaded.signatures["serving_default"](image=image)["boxes"].numpy())
     assert not np.allclose(*boxes, atol=1)
@@ -158,14 +157,3 @@ def test_what_is_not_a_saved_model_cannot_be_compiled(tmp_path, make):
     with pytest.raises(SavedModelError, match=f"^{path}: is not a SavedModel"):
         cpu.compile(path, tmp_path / "compiled")
     assert not (tmp_path / "compiled").exists()
-
-
-@pytest.mark.parametrize("wrong, message", [
-    ({"resize": "crop"}, "--resize crop is not one of: stretch, letterbox"),
-    ({"score_threshold": -0.1}, "--score-threshold -0.1 is not between 0 and 1"),
-    ({"iou_threshold": 1.5}, "--iou-threshold 1.5 is not between 0 and 1"),
-    ({"iou_threshold": float("nan")}, "--iou-threshold nan is not between 0 and 1"),
-], ids=str)
-def test_a_profile_that_makes_no_sense_is_refused_by_option(wrong, message):
-    with pytest.raises(ProfileError, match=message):
-        Profile(**wrong)

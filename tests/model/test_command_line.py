@@ -69,10 +69,10 @@ def test_build_says_what_it_built(capsys, files, tmp_path):
 
 def test_build_options_end_up_in_the_model(files, tmp_path):
     main(["build", "--cfg", str(files / "small.cfg"), "--weights", "random", "--size", "96", "--resize", "letterbox",
-          "--score-threshold", "0.2", "--iou-threshold", "0.6", "--output", str(tmp_path / "m")])
+          "--profile", "aws", "--score-threshold", "0.2", "--iou-threshold", "0.6", "--output", str(tmp_path / "m")])
     metadata = read_metadata(tmp_path / "m")
-    expected = {"width": 96, "resize": "letterbox", "score_threshold": 0.2, "iou_threshold": 0.6}
-    assert {key: metadata[key] for key in expected} == expected
+    expected = {"name": "aws", "resize": "letterbox", "score_threshold": 0.2, "iou_threshold": 0.6, "centre_scale": 1}
+    assert metadata["width"] == 96 and {key: metadata["profile"][key] for key in expected} == expected
 
 
 BAD_BUILDS = {
