@@ -8,12 +8,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from model.architecture import Architecture, Convolutional
-from model.backends.freeze import NETWORK
 from model.network import assign, network
 from model.postprocess import detections
 from model.preprocess import preprocess
 from model.profile import profile_for
-from model.saved import published, write_metadata
+from model.saved import NETWORK, published, write_metadata
 from model.weights import ConvolutionWeights, digest
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
-from model.saved import SavedModelError, read_metadata
+from model.saved import NETWORK, SavedModelError, read_metadata
 
 
 class Detections(NamedTuple):
@@ -63,21 +63,42 @@ class Detector:
         boxes, scores, classes, count = self._call(np.array(images, object))
         return [Detections(boxes[i, :n], scores[i, :n], classes[i, :n]) for i, n in enumerate(count)]
 
-    def executed_graphs(self, image: bytes) -> list:
-        """The GraphDefs that TensorFlow really executes for one image, after all its optimisations."""
-        options = tf.compat.v1.RunOptions(output_partition_graphs=True)
-        run = tf.compat.v1.RunMetadata()
-        self._session.run(self._outputs, {self._image: np.array([image], object)}, options, run)
-        return list(run.partition_graphs)
+    def fallback(self, image: bytes) -> str:
+        """What of the backend's promise this machine does not keep, seen in what it really executes; '' if nothing."""
+        if self.metadata.get("backend") == "xla":
+            return self._xla_fallback(image)
+        if self.metadata.get("cast", "fp32") != "fp32":
+            return self._cast_fallback(image)
+        return ""
 
-    def bf16_convolutions(self, image: bytes) -> int:
-        """How many convolutions compute in BF16: the proof that an auto-cast took place."""
-        return sum(_is_bf16_convolution(node) for graph in self.executed_graphs(image) for node in graph.node)
+    def _cast_fallback(self, image) -> str:
+        cast, expected = self.metadata["cast"], self.metadata["convolutions"]
+        nodes = (node for graph in self._traced(image, output_partition_graphs=True).partition_graphs
+                 for node in graph.node)
+        found = sum(map(_is_bf16_convolution, nodes))
+        return "" if found >= expected else f"only {found} of {expected} convolutions compute in {cast.upper()}"
+
+    def _xla_fallback(self, image) -> str:
+        full = tf.compat.v1.RunOptions.FULL_TRACE
+        devices = self._traced(image, trace_level=full).step_stats.dev_stats
+        on = [device.device for device in devices for step in device.node_stats if step.node_name == NETWORK]
+        inside = {step.node_name for device in devices for step in device.node_stats if "conv" in step.node_name}
+        if inside or not on:
+            return f"XLA did not compile the network: TensorFlow ran {len(inside)} steps of its convolutions by itself"
+        wanted = self.metadata["cast_engine"].upper()
+        return "" if wanted in on[0] else f"the network ran on {on[0]}, not on the {wanted}"
+
+    def _traced(self, image, **options):
+        run = tf.compat.v1.RunMetadata()
+        images = {self._image: np.array([image], object)}
+        self._session.run(self._outputs, images, tf.compat.v1.RunOptions(**options), run)
+        return run
 
 
 def _session_config(metadata: dict):
     """The ConfigProto under which the compiled model is to run."""
-    config = tf.compat.v1.ConfigProto()
+    # Only XLA may take a GPU: the CPU backend is what others are measured against.
+    config = tf.compat.v1.ConfigProto(device_count={} if metadata.get("backend") == "xla" else {"GPU": 0})
     if metadata.get("cast_engine") == "onednn":
         rewrite = config.graph_options.rewrite_options
         rewrite.auto_mixed_precision_onednn_bfloat16 = rewrite.ON

@@ -74,6 +74,6 @@ def profile_for(architecture: Architecture, name: str = DEFAULT, **changes) -> P
     """The architecture's profile of that name, with those of the values that are not None. Raises ProfileError."""
     given = checked(name, **changes)
     if name == "aws" and architecture.heads[0].new_coords:
-        raise ProfileError("--profile aws: is for YOLOv4's own heads; this cfg's have new_coords, whose scale is theirs")
+        raise ProfileError("--profile aws: is for YOLOv4's own heads; this cfg's have new_coords")
     _, profile = PROFILES[name]
     return replace(profile(architecture), **given)

@@ -12,6 +12,9 @@ from pathlib import Path
 
 # TensorFlow Serving ignores this folder of a SavedModel; ours says in it what the detector is.
 METADATA = Path("assets.extra", "detector.json")
+# The scope of the nodes between the pictures and the raw head maps, which compilers other than TensorFlow may take,
+# and the name of the one call that stands for them where they did.
+NETWORK = "network"
 
 
 class SavedModelError(ValueError):

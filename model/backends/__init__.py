@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 # Name → the numeric formats that it compiles for. The modules are imported only when used: TensorFlow is slow to load.
-CASTS = {"cpu": ("fp32", "bf16")}
+CASTS = {"cpu": ("fp32", "bf16"), "xla": ("fp32",)}
 
 
 def backend(name: str):

@@ -9,10 +9,8 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tensorflow.python.grappler import tf_optimizer
 
-from model.saved import SavedModelError, published, read_metadata, write_metadata
+from model.saved import NETWORK, SavedModelError, published, read_metadata, write_metadata
 
-# The scope of the nodes between the pictures and the raw head maps: what compilers other than TensorFlow may take.
-NETWORK = "network"
 # What TensorFlow puts before the names that a function's nodes were given.
 WRAPPING = re.compile(r"^(ConstantFolding/)?(Func/)?(StatefulPartitionedCall/|PartitionedCall/)+")
 
@@ -69,6 +67,30 @@ def _renamed(graph_def):
             control, name, port = re.match(r"(\^?)([^:]*)(.*)", source).groups()
             node.input[position] = control + names[name] + port
     return graph_def
+
+
+def network_part(graph_def):
+    """→ (GraphDef of the network's nodes, the tensor that it reads, the tensors that others read of it).
+
+    Raises SavedModelError where there is no such part, or it reads more than the pictures.
+    """
+    part = tf.compat.v1.GraphDef(versions=graph_def.versions)
+    part.node.extend(node for node in graph_def.node if node.name.startswith(f"{NETWORK}/"))
+    inside = {node.name for node in part.node}
+
+    def read(nodes, of_inside):
+        names = (name for node in nodes for name in node.input)
+        return list(dict.fromkeys(name for name in names if (_node(name) in inside) == of_inside))
+
+    sources, heads = read(part.node, False), read((n for n in graph_def.node if n.name not in inside), True)
+    if len(sources) != 1 or not heads:
+        raise SavedModelError(f"the model has no part `{NETWORK}` between pictures and head maps: it was not built "
+                              "by this project")
+    return part, sources[0], heads
+
+
+def _node(tensor: str) -> str:
+    return tensor.lstrip("^").split(":")[0]
 
 
 def write_compiled(saved_model, output, graph_def, inputs: dict, outputs: dict, **facts) -> Path:

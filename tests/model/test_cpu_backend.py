@@ -1,12 +1,16 @@
 """The CPU backend: BF16 where BF16 was asked for, proved on the executed graph, and only there."""
 from __future__ import annotations
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from model.backends import CASTS, cpu
 from model.detector import Detector
+from model.saved import read_metadata, write_metadata
 from tests.model.samples import pictures
 
 IMAGE = pictures(1)[0]
@@ -28,16 +32,18 @@ def native(tiny_model, tmp_path_factory):
     return Detector(cpu.compile(tiny_model, tmp_path_factory.mktemp("bf16") / "onednn", "bf16"))
 
 
-def test_fp32_has_no_bf16_convolution(detector):
-    assert detector.bf16_convolutions(IMAGE) == 0
-
-
 def test_emulated_bf16_has_every_convolution(emulated):
-    assert emulated.bf16_convolutions(IMAGE) == emulated.metadata["convolutions"]
+    assert emulated.fallback(IMAGE) == ""
 
 
 def test_native_bf16_has_every_convolution(native):
-    assert native.bf16_convolutions(IMAGE) == native.metadata["convolutions"]
+    assert native.fallback(IMAGE) == ""
+
+
+def test_a_cast_that_did_not_take_place_is_seen(compiled, tmp_path):
+    folder = shutil.copytree(compiled, tmp_path / "fp32")
+    write_metadata(folder, {**read_metadata(folder), "cast": "bf16"})
+    assert re.fullmatch(r"only 0 of \d+ convolutions compute in BF16", Detector(folder).fallback(IMAGE))
 
 
 @pytest.mark.parametrize("has_bf16, engine", {True: "onednn", False: "emulated"}.items())

@@ -8,7 +8,7 @@ from model.architecture import Convolutional
 from model.darknet import ACTIVATIONS, read_cfg
 from model.network import assign, network, trained_weights
 from model.weights import digest, random_weights
-from tests.model.reference import disagreement, our_maps, resized
+from tests.model.reference import Comparison, resized
 from tests.model.samples import cfg_text, one_head
 
 # Parts of the range of a head's map. OpenCV adds 1e-6 to a variance where darknet and ours add 1e-5.
@@ -28,8 +28,36 @@ OFFICIAL = {
     pytest.param("darknet/yolov4x-mish.cfg", 64, id="yolov4x-mish", marks=pytest.mark.slow),
 ])
 def test_official_network_agrees_with_opencv(real, cfg, path, size):
-    found = disagreement(cfg(resized((real / path).read_text(), size)))
-    assert found <= CLOSE, f"{path} at {size}: {found:.2e} of the range"
+    both = Comparison(cfg(resized((real / path).read_text(), size)))
+    found = both.disagreement()
+    assert found <= CLOSE, f"{path} at {size}: {found:.2e} of the range, first in {both.first_difference(CLOSE)}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [416, 608])
+def test_yolov4_at_full_size_agrees_with_opencv_down_to_the_boxes(real, cfg, size):
+    text = resized((real / "darknet/yolov4.cfg").read_text(), size).replace("[yolo]", "[yolo]\nthresh=0")
+    both = Comparison(cfg(text))
+    boxes, scores = both.candidates_disagreement()
+    assert (both.disagreement() <= CLOSE, boxes <= CLOSE, scores <= CLOSE) == (True,) * 3, (boxes, scores)
+
+
+@pytest.mark.parametrize("path", ["darknet/yolov4-tiny.cfg", "darknet/yolov4-csp.cfg"])
+def test_candidates_agree_with_opencv(real, cfg, path):
+    text = resized((real / path).read_text(), 96 if "tiny" in path else 64).replace("[yolo]", "[yolo]\nthresh=0")
+    boxes, scores = Comparison(cfg(text)).candidates_disagreement()
+    assert max(boxes, scores) <= CLOSE, (boxes, scores)
+
+
+@pytest.mark.parametrize("index", [3, 29], ids=["early", "late"])
+def test_the_first_layer_that_differs_is_named(real, cfg, index):
+    both = Comparison(cfg(resized((real / "darknet/yolov4-tiny.cfg").read_text(), 96)))
+    assert both.first_difference(CLOSE) == "no layer differs"
+    wrong = next(i for i, *_ in both.architecture.convolutions() if i >= index)
+    layer = both.ours.get_layer(f"conv_{wrong:03d}")
+    kernel, bias = layer.get_weights()
+    layer.set_weights([kernel[::-1], bias] if kernel.shape[0] > 1 else [kernel * 1.1, bias])
+    assert both.first_difference(CLOSE).startswith(f"layer {wrong} (Convolutional(")
 
 
 def conv(filters=8, size=3, stride=1, pad="pad=1", activation="leaky", more="batch_normalize=1"):
@@ -73,15 +101,14 @@ SYNTHETIC = {
 
 @pytest.mark.parametrize("sections", SYNTHETIC.values(), ids=SYNTHETIC)
 def test_every_kind_of_layer_agrees_with_opencv(cfg, sections):
-    found = disagreement(cfg(cfg_text(*sections, width=24, height=16)), batch=2)
+    found = Comparison(cfg(cfg_text(*sections, width=24, height=16)), batch=2).disagreement()
     assert found <= 1e-4, f"{found:.2e} of the range"
 
 
 @pytest.mark.parametrize("path", [path for path, _ in OFFICIAL.values()], ids=OFFICIAL)
 def test_random_weights_neither_vanish_nor_explode(real, cfg, path):
     text = resized((real / path).read_text(), 64).replace("activation=logistic", "activation=linear")
-    maps = our_maps(cfg(text), 0, np.random.default_rng(0).random((1, 64, 64, 3), np.float32))
-    ranges = [float(np.ptp(head)) for head in maps]
+    ranges = [float(np.ptp(head)) for head in Comparison(cfg(text), seed=0).our_maps]
     assert all(0.1 < value < 200 for value in ranges), ranges
 
 
