@@ -32,7 +32,6 @@ def network(architecture: Architecture, folded=True, activations=ACTIVATIONS):
     have it folded in; the other form is what training needs. `activations` maps names to functions.
     """
     image = tf.keras.Input((architecture.height, architecture.width, 3), name="image")
-    shapes = architecture.shapes()
     outputs, heads, x = [], [], image
     for index, layer in enumerate(architecture.layers):
         if isinstance(layer, Convolutional):
@@ -45,7 +44,7 @@ def network(architecture: Architecture, folded=True, activations=ACTIVATIONS):
         elif isinstance(layer, MaxPool):
             x = _max_pool(x, layer, f"maxpool_{index:03d}")
         elif isinstance(layer, Upsample):
-            x = _upsample(x, shapes[index], f"upsample_{index:03d}")
+            x = _upsample(x, layer, f"upsample_{index:03d}")
         elif isinstance(layer, Yolo):
             heads.append(x)
         elif not isinstance(layer, Dropout):
@@ -114,10 +113,16 @@ def _max_pool(x, layer, name):
     )(x)
 
 
-def _upsample(x, shape, name):
-    return tf.keras.layers.Lambda(
-        lambda t: tf.image.resize(t, shape[:2], method="nearest"), name=name
-    )(x)
+def _upsample(x, layer, name):
+    """Every pixel repeated along its row, then every row: operators that Neuron's compilers take, unlike a resize."""
+    _, rows, columns, channels = x.shape
+    times = layer.stride
+
+    def repeat(t):
+        wide = tf.reshape(tf.concat([t] * times, 3), [-1, rows, columns * times * channels])
+        return tf.reshape(tf.concat([wide] * times, 2), [-1, rows * times, columns * times, channels])
+
+    return tf.keras.layers.Lambda(repeat, name=name)(x)
 
 
 def assign(keras_network, architecture: Architecture, weights: list[ConvolutionWeights]) -> None:

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model.backends.freeze import write_saved_model
 from model.detector import Detector
@@ -70,9 +72,14 @@ def test_no_image_has_no_answer(detector):
     assert detector.detect([]) == []
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 2, 0], [1, 3]], ids=str)
-def test_answers_come_in_order_and_do_not_depend_on_batch_mates(detector, alone, order):
-    assert_close(detector.detect([GOOD[i] for i in order]), [alone[i] for i in order])
+@settings(max_examples=25)
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5), min_size=1, max_size=6), st.integers(1, 4))
+def test_an_answer_depends_on_its_picture_alone(detector, alone, batches, threads):
+    """Not on the batch's size, the order in it, its batch-mates, or on what other threads send meanwhile."""
+    with ThreadPoolExecutor(threads) as pool:
+        answers = pool.map(lambda batch: detector.detect([GOOD[i] for i in batch]), batches)
+        for batch, found in zip(batches, answers):
+            assert_close(found, [alone[i] for i in batch])
 
 
 @pytest.mark.parametrize("container", [tuple, lambda images: np.array(images, object)], ids=["tuple", "array"])

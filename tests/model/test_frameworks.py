@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fixtures import embedded
 from fixtures.embedded import scenes
@@ -46,6 +48,18 @@ def test_detections_are_the_stored_ones(detector, number):
     assert found["classes"] == expected["classes"] and len(expected["classes"])
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-3)
     np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=0.05, err_msg="pixels")
+
+
+@settings(max_examples=15)
+@given(st.lists(st.integers(0, SCENES - 1), min_size=1, max_size=6))
+def test_a_trained_detectors_answer_does_not_depend_on_batch_mates_or_order(detector, order):
+    pictures = [(STORED / f"{number}.jpg").read_bytes() for number in range(SCENES)]
+    alone = [seen(detector.detect([picture])[0]) for picture in pictures]
+    for number, answer in zip(order, detector.detect([pictures[number] for number in order])):
+        found = seen(answer)
+        assert found["classes"] == alone[number]["classes"]
+        np.testing.assert_allclose(found["scores"], alone[number]["scores"], atol=1e-4)
+        np.testing.assert_allclose(found["boxes"], alone[number]["boxes"], atol=0.01, err_msg="pixels")
 
 
 def record() -> None:

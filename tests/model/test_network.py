@@ -95,6 +95,7 @@ SYNTHETIC = {
     "shortcut": [EIGHT, EIGHT, "[shortcut]\nfrom=-2"],
     "shortcut with an activation": [EIGHT, EIGHT, "[shortcut]\nfrom=0\nactivation=leaky"],
     "upsample": [conv(stride=2), "[upsample]\nstride=2"],
+    "upsample by 3": [conv(stride=2), "[upsample]\nstride=3"],
     "dropout": [EIGHT, "[dropout]\nprobability=0.5", EIGHT, "[shortcut]\nfrom=-2"],
 }
 
