@@ -170,15 +170,15 @@ def _suppress_by_distance(boxes, scores, profile):
 
     def pick(step, scores, picked):
         flat = tf.reshape(scores, [batch, -1])
-        best = tf.argmax(flat, 1, tf.int32)
+        best = tf.argmax(flat, 1, tf.int32)[:, None]
         score, index, label = tf.gather(flat, best, batch_dims=1), best // classes, best % classes
         box = tf.gather(boxes, index, batch_dims=1)
-        yields = _distance_iou(box[:, None], boxes, profile.diou_beta) > profile.iou_threshold
-        struck = yields | (tf.range(boxes_there + 1) == index[:, None])
-        of_class = tf.range(classes) == label[:, None]
+        yields = _distance_iou(box, boxes, profile.diou_beta) > profile.iou_threshold
+        struck = yields | (tf.range(boxes_there + 1) == index)
+        of_class = tf.range(classes) == label
         scores = tf.where(struck[:, :, None] & of_class[:, None, :], 0.0, scores)
-        row = tf.concat([box, score[:, None], tf.cast(label, tf.float32)[:, None]], 1)
-        return step + 1, scores, picked.write(step, tf.where(score[:, None] > 0, row, 0.0))
+        row = tf.concat([box[:, 0], score, tf.cast(label, tf.float32)], 1)
+        return step + 1, scores, picked.write(step, tf.where(score > 0, row, 0.0))
 
     picked = tf.TensorArray(tf.float32, profile.max_detections, element_shape=[None, 6])
     _, _, picked = tf.while_loop(
