@@ -1,4 +1,4 @@
-"""The detector's command line: `python -m model build`, `convert` and `detect`."""
+"""The detector's command line: `python -m model build`, `convert`, `detect`, `doctor` and `plan`."""
 from __future__ import annotations
 
 import argparse
@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from model.backends import CASTS
-from model.profile import RESIZE, Profile
+from model.profile import DEFAULT, PROFILES, RESIZE, profile_for
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -31,9 +31,11 @@ def _parser() -> argparse.ArgumentParser:
                        help="darknet weights or PyTorch checkpoint; `random` for untrained ones")
     build.add_argument("--size", type=int, metavar="N", help="input size in pixels (default: the cfg's)")
     build.add_argument("--names", metavar="FILE", help="class names, one a line")
-    build.add_argument("--resize", choices=RESIZE, default=Profile.resize)
-    build.add_argument("--score-threshold", type=float, default=Profile.score_threshold, metavar="X")
-    build.add_argument("--iou-threshold", type=float, default=Profile.iou_threshold, metavar="X")
+    build.add_argument("--profile", choices=PROFILES, default=DEFAULT,
+                       help="how it looks at pictures and suppresses boxes (default: %(default)s)")
+    for option, settings in (("--resize", {"choices": RESIZE}), ("--score-threshold", {"type": float, "metavar": "X"}),
+                             ("--iou-threshold", {"type": float, "metavar": "X"})):
+        build.add_argument(option, help="in place of the profile's", **settings)
     build.add_argument("--output", required=True, metavar="DIR", help="SavedModel folder to write; must not exist")
     build.set_defaults(run=_build)
     convert = commands.add_parser("convert", help="darknet weights ↔ PyTorch checkpoint (.pth, .pt, .safetensors)")
@@ -49,6 +51,23 @@ def _parser() -> argparse.ArgumentParser:
     detect.add_argument("--json", action="store_true", help="print JSON instead of a table")
     detect.add_argument("--draw", metavar="DIR", help="write the images with their boxes into this folder")
     detect.set_defaults(run=_detect)
+    doctor = commands.add_parser("doctor", help="what is missing to run on Inferentia; exit 0 if nothing is")
+    doctor.add_argument("--detector-python", default=sys.executable, metavar="PATH",
+                        help="the Python that is to run the detector (default: this one)")
+    doctor.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    doctor.set_defaults(run=_doctor)
+    plan = commands.add_parser("plan", help="predict which operators tensorflow-neuron would place on the device")
+    plan.add_argument("path", metavar="PATH", help="SavedModel folder, or file with a frozen GraphDef (.pb)")
+    plan.add_argument("--route", choices=("tf1", "tf2"), default="tf1",
+                      help="tensorflow-neuron 1.15 or 2.x (default: %(default)s)")
+    plan.add_argument("--no-fuse", nargs="+", default=[], metavar="NAME",
+                      help="nodes to leave on the CPU, by name or by a prefix that ends in *")
+    plan.add_argument("--minimum-segment-size", type=int, metavar="N", help="route tf1: smallest segment (default: 2)")
+    plan.add_argument("--batch-size", type=int, default=1, metavar="N", help="default: 1")
+    plan.add_argument("--input", nargs="+", metavar="NAME", help="default: the signature's, or all placeholders")
+    plan.add_argument("--output", nargs="+", metavar="NAME", help="default: the signature's, or what nobody reads")
+    plan.add_argument("--json", action="store_true", help="print the whole plan as JSON")
+    plan.set_defaults(run=_plan)
     return parser
 
 
@@ -56,8 +75,9 @@ def _build(options) -> int:
     from model.build import build
     from model.load import load_architecture, load_weights
 
-    profile = Profile(options.resize, options.score_threshold, options.iou_threshold)
     architecture = load_architecture(options.cfg, options.size)
+    profile = profile_for(architecture, options.profile, resize=options.resize,
+                          score_threshold=options.score_threshold, iou_threshold=options.iou_threshold)
     weights = load_weights(options.weights, architecture)
     build(architecture, weights, options.output, profile, _names(options.names) if options.names else ())
     print(f"{options.output}: {architecture.width}x{architecture.height}, {architecture.classes} classes, "
@@ -115,6 +135,18 @@ def _detect_one(detector, path: Path, options, names) -> dict:
     return {"image": str(path), "error": answer.error, "detections": rows}
 
 
+def _doctor(options) -> int:
+    from model.neuron.device import facts
+    from model.neuron.doctor import diagnose
+
+    found = diagnose(python=options.detector_python)
+    report = {"ready": found.ready, "summary": found.summary(), "checks": [check._asdict() for check in found.checks]}
+    if options.json:
+        report["facts"] = facts(python=options.detector_python)
+    print(json.dumps(report, indent=1) if options.json else found.table())
+    return 0 if found.ready else 1
+
+
 def _table(results) -> str:
     lines = []
     for result in results:
@@ -123,6 +155,18 @@ def _table(results) -> str:
             corners = "  ".join(f"{x:8.1f}" for x in row["box"])
             lines.append(f"  {row['score']:.3f}  {row['class']:<20} {corners}")
     return "\n".join(lines)
+
+
+def _plan(options) -> int:
+    from model.neuron.frozen import read_graph
+    from model.neuron.partition import plan
+    from model.neuron.partition_report import as_dict, expanded, text
+
+    graph_def, inputs, outputs = read_graph(options.path)
+    planned = plan(graph_def, options.input or inputs, options.output or outputs, options.route,
+                   expanded(graph_def, options.no_fuse), options.minimum_segment_size, options.batch_size)
+    print(json.dumps(as_dict(planned), indent=1) if options.json else text(planned))
+    return 0
 
 
 if __name__ == "__main__":

@@ -56,6 +56,8 @@ class _Serving(tf.Module):
         architecture, profile = self._architecture, self._profile
         with tf.name_scope("preprocess"):
             pictures, frames = preprocess(image, architecture.height, architecture.width, profile.resize)
+            # Compilers that fix the batch of the encoded images must know from it that of the pictures.
+            pictures = tf.reshape(pictures, [tf.shape(image)[0], architecture.height, architecture.width, 3])
         with tf.name_scope(NETWORK):
             maps = tf.nest.flatten(self.network(pictures, training=False))  # Keras gives a lone map without its list
         with tf.name_scope("postprocess"):

@@ -1,30 +1,20 @@
 """The detector as its users call it: encoded images in, one `Detections` per image out."""
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
+from model.detections import Detections
 from model.saved import NETWORK, SavedModelError, read_metadata
 
-
-class Detections(NamedTuple):
-    """The answer for one image.
-
-    `boxes` float32 [n, 4]: x1, y1, x2, y2 in pixels of the original image; `scores` float32 [n] in [0, 1], falling;
-    `classes` int32 [n]: index into the sorted category ids. Where the image could not be answered, `error` says why
-    and the arrays are empty.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    classes: np.ndarray
-    error: str = ""
-
+# The number of a layer of the architecture in the names of its operators, and those of them that compute nothing.
+LAYER = re.compile(NETWORK + r"/.*?[a-z]+_(\d{3})\D")
+NOT_LAYERS = ("Const", "Identity", "Cast")
 
 OUTPUTS = ("boxes", "scores", "classes", "count")
 
@@ -71,11 +61,27 @@ class Detector:
             return self._cast_fallback(image)
         return ""
 
+    def layers(self) -> list:
+        """The operators that give the network's layers their outputs, in the order of execution.
+
+        Those within a layer are left out: TensorFlow fuses them even when they are asked for.
+        """
+        last = {}
+        for op in self._session.graph.get_operations():
+            layer = LAYER.match(op.name)
+            if layer and op.type not in NOT_LAYERS and op.outputs[0].shape.ndims == 4:
+                last[layer.group(1)] = op.name
+        return list(last.values())
+
+    def outputs(self, image: bytes, layers: list) -> list:
+        """What these operators give for one image."""
+        return self._session.run([name + ":0" for name in layers], {self._image: np.array([image], object)})
+
     def _cast_fallback(self, image) -> str:
         cast, expected = self.metadata["cast"], self.metadata["convolutions"]
         nodes = (node for graph in self._traced(image, output_partition_graphs=True).partition_graphs
                  for node in graph.node)
-        found = sum(map(_is_bf16_convolution, nodes))
+        found = sum(map(_is_narrow_convolution, nodes))
         return "" if found >= expected else f"only {found} of {expected} convolutions compute in {cast.upper()}"
 
     def _xla_fallback(self, image) -> str:
@@ -105,8 +111,8 @@ def _session_config(metadata: dict):
     return config
 
 
-def _is_bf16_convolution(node) -> bool:
-    """Whether a node of the executed graph is a convolution that computes in BF16."""
+def _is_narrow_convolution(node) -> bool:
+    """Whether a node of the executed graph is a convolution of BF16 numbers, or of rounded ones."""
     rounded = any("/rounded_" in source for source in node.input)
     return "Conv2" in node.op and "T" in node.attr and (node.attr["T"].type == tf.bfloat16.as_datatype_enum or rounded)
 

@@ -29,35 +29,33 @@ def candidates(maps, architecture: Architecture, score_threshold: float):
     becomes the score infinity: left as it is, it would be above no threshold, and a broken network would seem to
     see nothing.
     """
-    centres, sizes, objectness, classes = (
+    new_coords = architecture.heads[0].new_coords  # all heads encode alike, as `Architecture` makes sure
+    least = score_threshold if new_coords else _logit(score_threshold)
+    values, grid, is_chosen = (
         tf.concat(parts, 1)
-        for parts in zip(*(_promising(m, head, architecture, score_threshold)
-                           for m, head in zip(maps, architecture.heads)))
+        for parts in zip(*(_promising(m, head, architecture, least) for m, head in zip(maps, architecture.heads)))
     )
-    # All heads encode alike, as `Architecture` makes sure.
-    probability = tf.identity if architecture.heads[0].new_coords else tf.sigmoid
+    centres, sizes, objectness, classes = _split(values, grid, new_coords)
     boxes = tf.concat([centres - sizes / 2, centres + sizes / 2], -1)
-    return boxes, _nan_to_infinity(probability(objectness)[..., None] * probability(classes))
+    probability = tf.identity if new_coords else tf.sigmoid
+    scores = probability(objectness)[..., None] * probability(classes)
+    scores = tf.where(tf.math.is_nan(scores), np.inf, scores)
+    return boxes, tf.where(is_chosen[..., None], scores, 0.0)
 
 
-def _promising(head_map, head: Yolo, architecture: Architecture, score_threshold: float):
-    """`split_head` of only those boxes whose objectness may reach the threshold."""
+def _promising(head_map, head: Yolo, architecture: Architecture, least: float):
+    """The rows and grid of only those boxes whose objectness exceeds `least`, and which of the rows are real."""
     values, grid = _rows(head_map, head), _grid(head_map, head, architecture)
-    objectness = values[..., OBJECTNESS]
-    least = score_threshold if head.new_coords else _logit(score_threshold)
-    chosen, is_chosen = _chosen(tf.logical_not(objectness <= least))  # NaN too: it must not vanish
-    centres, sizes, objectness, classes = _split(
-        tf.gather(values, chosen, batch_dims=1), tf.gather(grid, chosen), head
-    )
-    never = 0.0 if head.new_coords else -np.inf
-    return centres, sizes, tf.where(is_chosen, objectness, never), classes
+    # NaN too: it must not vanish.
+    chosen, is_chosen = _chosen(tf.logical_not(values[..., OBJECTNESS] <= least))
+    return tf.gather(values, chosen, batch_dims=1), tf.gather(grid, chosen), is_chosen
 
 
 def _chosen(mask):
     """Mask [batch, n] → the indexes that are True, each row filled up to the longest's, and which of them are real."""
     count = tf.reduce_sum(tf.cast(mask, tf.int32), 1)
     # Whole vectors: the processor rounds the last few of a row otherwise, which then depended on batch-mates.
-    width = -(-tf.reduce_max(count) // VECTOR) * VECTOR
+    width = (tf.reduce_max(count) + VECTOR - 1) // VECTOR * VECTOR
     where = tf.cast(tf.where(mask), tf.int32)
     image = where[:, 0]
     position = tf.range(tf.size(image)) - tf.gather(tf.cumsum(count, exclusive=True), image)
@@ -71,7 +69,7 @@ def split_head(head_map, head: Yolo, architecture: Architecture):
     → centres and sizes [batch, n, 2] in fractions of the network's input, objectness [batch, n] and classes
     [batch, n, classes] as the network gives them: logits, but probabilities where the head has `new_coords`.
     """
-    return _split(_rows(head_map, head), tf.constant(_grid(head_map, head, architecture)), head)
+    return _split(_rows(head_map, head), tf.constant(_grid(head_map, head, architecture)), head.new_coords)
 
 
 VECTOR = 16
@@ -87,24 +85,21 @@ def _rows(head_map, head: Yolo):
 
 
 def _grid(head_map, head: Yolo, architecture: Architecture) -> np.ndarray:
-    """float32 [n, 6] for every box of a map: cell's column and row, one cell's size, anchor's size (in fractions)."""
+    """float32 [n, 7] for every box of a map: cell's column and row, one cell's size, anchor's size (in fractions), and
+    the scale of its centre."""
     rows, columns = head_map.shape[1:3]
     row, column, anchor = np.indices((rows, columns, len(head.anchors))).reshape(3, -1)
     anchors = np.array(head.anchors) / [architecture.width, architecture.height]
-    cell = np.broadcast_to([1 / columns, 1 / rows], (len(row), 2))
-    return np.hstack([column[:, None], row[:, None], cell, anchors[anchor]]).astype(np.float32)
+    same = np.broadcast_to([1 / columns, 1 / rows, head.scale_x_y], (len(row), 3))
+    return np.hstack([column[:, None], row[:, None], same[:, :2], anchors[anchor], same[:, 2:]]).astype(np.float32)
 
 
-def _split(values, grid, head: Yolo):
-    xy, wh, objectness, classes = tf.split(values, [2, 2, 1, head.classes], -1)
-    corner, cell, anchor = tf.split(grid, 3, -1)
-    xy, wh = (xy, tf.square(2 * wh)) if head.new_coords else (tf.sigmoid(xy), tf.exp(wh))
-    xy = xy * head.scale_x_y - (head.scale_x_y - 1) / 2
+def _split(values, grid, new_coords: bool):
+    xy, wh, objectness, classes = tf.split(values, [2, 2, 1, values.shape[-1] - 5], -1)
+    corner, cell, anchor, scale = tf.split(grid, [2, 2, 2, 1], -1)
+    xy, wh = (xy, tf.square(2 * wh)) if new_coords else (tf.sigmoid(xy), tf.exp(wh))
+    xy = xy * scale - (scale - 1) / 2
     return (xy + corner) * cell, wh * anchor, objectness[..., 0], classes
-
-
-def _nan_to_infinity(values):
-    return tf.where(tf.math.is_nan(values), np.inf, values)
 
 
 def _logit(probability: float) -> float:
@@ -131,9 +126,9 @@ def _suppress_by_iou(boxes, scores, profile):
     need not be looked at. Where they do not, all are."""
     all_above = tf.fill(tf.shape(scores)[:1], profile.score_threshold)
     above = tf.maximum(_score_of_rank(scores, PREFIX), all_above)
-    first = _combined_nms(boxes, scores, above, profile)
+    first = _combined_nms(*_scoring(boxes, scores, above), profile)
     is_whole = tf.reduce_all((first[3] == profile.max_detections) | (above <= all_above))
-    return tf.cond(is_whole, lambda: first, lambda: _combined_nms(boxes, scores, all_above, profile))
+    return tf.cond(is_whole, lambda: first, lambda: _combined_nms(boxes, scores, profile))
 
 
 def _score_of_rank(scores, rank):
@@ -143,10 +138,7 @@ def _score_of_rank(scores, rank):
     return tf.reduce_min(tf.math.top_k(tf.pad(sample, [[0, 0], [0, best]]), best, sorted=False).values, 1)
 
 
-def _combined_nms(boxes, scores, above, profile):
-    """Suppression of the scores [batch, n, classes] that exceed `above` [batch]."""
-    scores = tf.where(scores > above[:, None, None], scores, 0.0)
-    boxes, scores = _scoring(boxes, scores)
+def _combined_nms(boxes, scores, profile):
     result = tf.image.combined_non_max_suppression(
         boxes[:, :, None, :], scores, profile.max_detections, profile.max_detections, profile.iou_threshold,
         profile.score_threshold, clip_boxes=False,
@@ -154,16 +146,18 @@ def _combined_nms(boxes, scores, above, profile):
     return result.nmsed_boxes, result.nmsed_scores, tf.cast(result.nmsed_classes, tf.int32), result.valid_detections
 
 
-def _scoring(boxes, scores):
-    """Only the boxes that score above 0 in some class."""
-    chosen, is_chosen = _chosen(tf.reduce_max(scores, 2) > 0)
-    scores = tf.gather(scores, chosen, batch_dims=1)
-    return tf.gather(boxes, chosen, batch_dims=1), tf.where(is_chosen[:, :, None], scores, 0.0)
+def _scoring(boxes, scores, above):
+    """Only the boxes with a score above `above` [batch], best first; their lower scores become 0."""
+    scores = tf.where(scores > above[:, None, None], scores, 0.0)
+    best = tf.reduce_max(scores, 2)
+    count = tf.reduce_max(tf.reduce_sum(tf.cast(best > 0, tf.int32), 1))
+    chosen = tf.math.top_k(best, count).indices
+    return tf.gather(boxes, chosen, batch_dims=1), tf.gather(scores, chosen, batch_dims=1)
 
 
 def _suppress_by_distance(boxes, scores, profile):
     """Picks the best score left and strikes out what yields to it, as often as there are answers to give."""
-    boxes, scores = _scoring(boxes, tf.where(scores > profile.score_threshold, scores, 0.0))
+    boxes, scores = _scoring(boxes, scores, tf.fill(tf.shape(scores)[:1], profile.score_threshold))
     batch, boxes_there, classes = tf.unstack(tf.shape(scores))
     # One box that scores nothing, so that there always is one to pick.
     boxes, scores = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]]), tf.pad(scores, [[0, 0], [0, 1], [0, 0]])

@@ -8,7 +8,11 @@ from importlib import import_module
 from pathlib import Path
 
 # Name → the numeric formats that it compiles for. The modules are imported only when used: TensorFlow is slow to load.
-CASTS = {"cpu": ("fp32", "bf16"), "xla": ("fp32",)}
+CASTS = {
+    "cpu": ("fp32", "bf16"),
+    "xla": ("fp32",),
+    "emulated": ("all", "matmult", "matmult-bf16", "matmult-fp16", "none"),
+}
 
 
 def backend(name: str):

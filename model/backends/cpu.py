@@ -1,7 +1,7 @@
 """The CPU backend: the frozen graph as TensorFlow runs it, in FP32 or with BF16 convolutions.
 
 BF16 is TensorFlow's own auto-cast (oneDNN) where the processor computes in BF16. Elsewhere it is emulated, correct
-but slower: operands are rounded to BF16 (to nearest even), products accumulate in FP32.
+but slower.
 """
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import tensorflow as tf
 
 from model.backends import CASTS, has_bf16
 from model.backends.freeze import frozen_graph, write_compiled
-
-CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
+from model.backends.narrow import CONVOLUTIONS, round_inputs
 
 
 def compile(saved_model, output, cast="fp32") -> Path:
@@ -20,7 +19,7 @@ def compile(saved_model, output, cast="fp32") -> Path:
     graph_def, inputs, outputs = frozen_graph(saved_model)
     engine = cast_engine(cast)
     if engine == "emulated":
-        round_operands(graph_def, tf.bfloat16)
+        round_inputs(graph_def, {node.name: tf.bfloat16 for node in graph_def.node if node.op in CONVOLUTIONS})
     return write_compiled(
         saved_model, output, graph_def, inputs, outputs, backend="cpu", cast=cast, cast_engine=engine
     )
@@ -33,18 +32,3 @@ def cast_engine(cast: str) -> str:
     if cast == "fp32":
         return "native"
     return "onednn" if has_bf16() else "emulated"
-
-
-def round_operands(graph_def, dtype) -> None:
-    """Rounds both operands of every convolution to `dtype` and back to float32, in place."""
-    for node in [n for n in graph_def.node if n.op in CONVOLUTIONS]:
-        for position in (0, 1):
-            low = _cast(graph_def, f"{node.name}/rounded_{position}", node.input[position], tf.float32, dtype)
-            node.input[position] = _cast(graph_def, f"{low}/back", low, dtype, tf.float32)
-
-
-def _cast(graph_def, name, source, source_type, target_type) -> str:
-    node = graph_def.node.add(op="Cast", name=name, input=[source])
-    node.attr["SrcT"].type = source_type.as_datatype_enum
-    node.attr["DstT"].type = target_type.as_datatype_enum
-    return name

@@ -11,6 +11,8 @@ from tensorflow.python.grappler import tf_optimizer
 
 from model.saved import NETWORK, SavedModelError, published, read_metadata, write_metadata
 
+# Bytes of a node that is not worth having twice.
+SMALL = 300
 # What TensorFlow puts before the names that a function's nodes were given.
 WRAPPING = re.compile(r"^(ConstantFolding/)?(Func/)?(StatefulPartitionedCall/|PartitionedCall/)+")
 
@@ -51,7 +53,24 @@ def _tidied(graph_def, inputs, outputs):
     rewrite.min_graph_nodes, rewrite.meta_optimizer_iterations = -1, rewrite.ONE
     tidy = tf_optimizer.OptimizeGraph(config, meta_graph)
     tidy = tf.compat.v1.graph_util.extract_sub_graph(tidy, [name.split(":")[0] for name in wanted])
-    return _renamed(tidy)
+    return _renamed(_without_twins(tidy))
+
+
+def _without_twins(graph_def):
+    """The same graph with one node for equal small constants, which each use has brought along."""
+    first: dict[bytes, str] = {}
+    twins = {}
+    for node in graph_def.node:
+        if node.op == "Const" and not node.input and node.ByteSize() < SMALL and NETWORK not in node.name:
+            value = node.attr["value"].SerializeToString(deterministic=True)
+            twin = first.setdefault(value, node.name)
+            if twin != node.name:
+                twins[node.name] = twin
+    for node in [node for node in graph_def.node if node.name in twins]:
+        graph_def.node.remove(node)
+    for node in graph_def.node:
+        node.input[:] = [twins.get(name, name) for name in node.input]
+    return graph_def
 
 
 def _renamed(graph_def):

@@ -1,0 +1,61 @@
+"""The numbers of Inferentia on any processor: what is planned for the device computes as each cast level says.
+
+A rehearsal of accuracy, not of speed. The compiler's casts are those of its command line (Neuron SDK, neuron-cc
+command line reference, and the application note on mixed precision); how the device rounds is not documented, so
+rounding to nearest even is an assumption. What stays on the CPU computes in FP32.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from model.backends import CASTS
+from model.backends.freeze import frozen_graph, write_compiled
+from model.backends.narrow import CONVOLUTIONS, plain, round_inputs, round_tensors
+from model.neuron.partition import plan
+from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
+
+PRODUCTS = (*CONVOLUTIONS, "MatMul", "BatchMatMul", "BatchMatMulV2")
+
+# --fp32-cast → the format of the operands of matrix products and of transposes; None: they stay FP32. Inferentia
+# multiplies in no wider format, so `none` is what --fast-math none stands for: matmult-bf16.
+OPERANDS = {
+    "matmult": (tf.bfloat16, tf.float16),
+    "matmult-bf16": (tf.bfloat16, None),
+    "matmult-fp16": (tf.float16, None),
+    "none": (tf.bfloat16, None),
+}
+
+
+def compile(saved_model, output, cast) -> Path:
+    """Writes the SavedModel folder `output`, complete or not at all. Raises SavedModelError, PlanError."""
+    graph_def, inputs, outputs = frozen_graph(saved_model)
+    planned = plan(graph_def, inputs.values(), outputs.values(), "tf1", excluded(graph_def), MINIMUM_SEGMENT_SIZE)
+    on_device = {name for segment in planned.segments for name in segment.nodes}
+    if cast == "all":
+        round_inputs(graph_def, dict.fromkeys(on_device, tf.bfloat16))
+        round_tensors(graph_def, _leaving(planned), tf.bfloat16)
+    else:
+        round_inputs(graph_def, _formats(graph_def, on_device, *OPERANDS[cast]))
+    return write_compiled(
+        saved_model, output, graph_def, inputs, outputs, backend="emulated", cast=cast, cast_engine=cast_engine(cast),
+        predicted_on_neuron_ratio=planned.on_neuron_ratio,
+    )
+
+
+def cast_engine(cast: str) -> str:
+    """How this machine computes in that format."""
+    if cast not in CASTS["emulated"]:
+        raise ValueError(f"cast {cast} is not one of: {', '.join(CASTS['emulated'])}")
+    return "emulated"
+
+
+def _formats(graph_def, on_device, products, transposes) -> dict:
+    wanted = {**dict.fromkeys(PRODUCTS, products), "Transpose": transposes}
+    nodes = (node for node in graph_def.node if node.name in on_device)
+    return {node.name: wanted[node.op] for node in nodes if wanted.get(node.op)}
+
+
+def _leaving(planned) -> list:
+    return [plain(tensor.name) for segment in planned.segments for tensor in segment.outputs]

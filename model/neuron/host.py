@@ -1,0 +1,107 @@
+"""The machine that is looked at: its files, environment variables and tools. Nothing is changed; tests plant one."""
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+# Where aws-neuronx-tools puts neuron-ls and neuron-monitor (seldom on PATH), and modinfo lives on Debian.
+TOOL_FOLDERS = ("opt/aws/neuron/bin", "usr/sbin", "sbin")
+LONGEST = 1 << 20  # bytes that are read of a file or a tool's output; /proc/cpuinfo of 96 cores has a fifth of it
+
+
+class Output(NamedTuple):
+    """What a tool wrote, and what went wrong in one clause ('' when it ended well)."""
+
+    text: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Host:
+    """`root` holds sys, dev, proc and opt; `environment` is what PATH and the NEURON_* variables are read from."""
+
+    root: Path = Path("/")
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    def text(self, path: str) -> str | None:
+        """A small file below the root, stripped; None if it is not there, not readable or empty."""
+        try:
+            with open(self.root / path, "rb") as file:
+                return file.read(LONGEST).decode(errors="replace").strip() or None
+        except OSError:
+            return None
+
+    def number(self, path: str) -> int | None:
+        """The whole number ≥ 0 in a file, or None."""
+        text = self.text(path) or ""
+        return int(text) if re.fullmatch("[0-9]{1,20}", text) else None
+
+    def numbered(self, pattern: str) -> dict[int, Path]:
+        """The files that match a pattern below the root by the number they end in, in its order: neuron2, neuron10."""
+        ends = ((re.search(r"[0-9]+$", path.name), path) for path in self.root.glob(pattern))
+        return dict(sorted((int(end[0]), path) for end, path in ends if end))
+
+    def may_open(self, path: Path) -> bool:
+        """Whether this process may read and write a file, as the runtime does with a device node."""
+        return os.access(path, os.R_OK | os.W_OK)
+
+    def on_path(self, tool: str) -> str | None:
+        """The tool as PATH finds it."""
+        return shutil.which(tool, path=self.environment.get("PATH", ""))
+
+    def tool(self, name: str) -> str | None:
+        """The tool as PATH finds it, or else in its usual folder."""
+        return self.on_path(name) or shutil.which(name, path=os.pathsep.join(str(self.root / f) for f in TOOL_FOLDERS))
+
+    def run(self, command: list[str], seconds: float) -> Output:
+        """Runs a tool to its end or for so many seconds, then ends it and what it started."""
+        name = Path(command[0]).name
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            try:
+                process = self.start(command, output, errors)
+            except OSError as error:
+                return Output("", f"{name} cannot be run: {error.strerror}")
+            try:
+                code = process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                return Output(_read(output), f"{name} did not end within {seconds:g} s")
+            finally:
+                stop(process)
+            return Output(_read(output), _complaint(name, code, _read(errors)))
+
+    def start(self, command: list[str], output, errors) -> subprocess.Popen:
+        """Starts a tool that writes into the two open files, in a session of its own. Raises OSError."""
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
+                                env=dict(self.environment), start_new_session=True)
+
+
+HERE = Host()
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Ends a tool that still runs, and what it started."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _read(file) -> str:
+    file.seek(0)
+    return file.read(LONGEST).decode(errors="replace")
+
+
+def _complaint(name: str, code: int, errors: str) -> str:
+    if code == 0:
+        return ""
+    last = (errors.strip().splitlines() or ["it does not say why"])[-1]
+    return f"{name} ended with {code}: {last[:200]}"

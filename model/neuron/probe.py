@@ -1,0 +1,46 @@
+"""Prints what an interpreter is and which distributions it has, as one JSON line. Handed to `python -c`.
+
+It runs in the detector's own interpreter, so it needs nothing but the standard library (and setuptools on 3.7), keeps
+to the syntax of Python 3.7, and imports none of the distributions: TensorFlow takes seconds and may be what is broken.
+"""
+import json
+import os
+import platform
+import shutil
+import sys
+
+try:
+    from importlib.metadata import distribution
+
+    def version_and_files(name):
+        found = distribution(name)
+        return found.version, found.read_text("RECORD")
+except ImportError:
+    import pkg_resources
+
+    def version_and_files(name):
+        found = pkg_resources.get_distribution(name)
+        return found.version, found.get_metadata("RECORD")
+
+
+def report(names):
+    versions, bundled = {}, False
+    for name in names:
+        try:
+            version, files = version_and_files(name)
+        except Exception:  # not installed, or its metadata is broken: either way it cannot be counted on
+            continue
+        if version:
+            versions[name], bundled = version, bundled or "libnrt.so" in (files or "")
+    # The compiler is looked for where the framework looks: beside the interpreter, then on PATH.
+    folders = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+    return {
+        "python": platform.python_version(),
+        "system": "%s %s" % (platform.system(), platform.machine()),  # noqa: UP031 - one style for all the line
+        "versions": versions,
+        "bundles_runtime": bundled,
+        "neuron_cc": shutil.which("neuron-cc", path=folders),
+    }
+
+
+print(json.dumps(report(sys.argv[1:])))

@@ -1,0 +1,291 @@
+"""The doctor: each thing that keeps a detector from running on Inf1 is found beforehand and what mends it is told."""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.__main__ import main
+from model.neuron import environment
+from model.neuron.check import MISSING, OK, UNKNOWN, WRONG, Check, Diagnosis
+from model.neuron.device import SYSFS
+from model.neuron.doctor import diagnose
+from tests.model.neuron.planted import WHEELS, Planted, inf1, row
+
+ROOT = Path(__file__).parents[3]
+TF1_WHEELS = {**WHEELS, "tensorflow-neuron": "1.15.5.2.9.3.0", "neuron-cc": "1.17.0.0+1", "tensorflow": "1.15.5",
+              "numpy": "1.18.5"}
+
+
+def diagnosed(machine: Planted) -> Diagnosis:
+    return diagnose(machine.host, str(machine.root / "neuron/bin/python"))
+
+
+@pytest.mark.parametrize("chips, size", [(1, "inf1.xlarge"), (1, "inf1.2xlarge"), (4, "inf1.6xlarge")])
+def test_a_machine_on_which_all_is_well_is_ready(tmp_path, chips, size):
+    found = diagnosed(inf1(tmp_path, chips, size))
+    assert {check.status for check in found.checks} == {OK}, found.table()
+    assert found.ready and found.summary() == "Everything that --backend neuron needs is here."
+
+
+def test_tensorflow_1_on_python_3_7_is_ready_too(tmp_path):
+    machine = inf1(tmp_path)
+    machine.python(TF1_WHEELS, python="3.7.16")
+    found = diagnosed(machine)
+    assert found.ready and {check.status for check in found.checks} == {OK}, found.table()
+
+
+def test_a_laptop_is_told_that_the_rehearsal_works_without(tmp_path):
+    machine = Planted(tmp_path)
+    machine.python({"tensorflow": "2.21.0"}, python="3.13.0")
+    found = diagnosed(machine)
+    assert not found.ready
+    assert found.table().splitlines()[-1] == (
+        "There is no Inferentia (Inf1) device on this machine; the CPU rehearsal (make gate) works without.")
+    assert not {"driver", "runtime", "tools", "device nodes", "cores are free"} & {c.name for c in found.checks}
+
+
+# What is planted on a machine that was well → check, status, a part of what is found, a part of what mends it.
+def no_device(machine):
+    for path in [*(machine.root / SYSFS).rglob("*"), *(machine.root / "dev").iterdir()]:
+        if path.is_file():
+            path.unlink()
+    os.rename(machine.root / SYSFS, machine.root / "gone")
+    machine.tool("neuron-ls", code=1, errors="Unable to read device information from the driver.")
+    (machine.root / "sys/module/neuron/version").unlink()
+
+
+def installed_driver(machine):
+    no_device(machine)
+    machine.tool("modinfo", "2.24.7.0\n")
+
+
+def pci_chip(machine):
+    no_device(machine)
+    (machine.root / "sys/devices/virtual/dmi/id/product_name").unlink()
+    machine.write("sys/bus/pci/devices/0000:00:1f.0/vendor", "0x1d0f")
+    machine.write("sys/bus/pci/devices/0000:00:1f.0/device", "0x7064")
+
+
+def driver(version):
+    return lambda machine: machine.write("sys/module/neuron/version", version)
+
+
+def holders(*commands):
+    return lambda machine: machine.tool("neuron-ls", [row(neuron_processes=[
+        {"pid": 4711 + i, "command": command} for i, command in enumerate(commands)])])
+
+
+def wheels(python="3.10.12", system="Linux x86_64", runtime=True, compiler=True, **changes):
+    versions = {key: value for key, value in {**WHEELS, **{k.replace("_", "-"): v for k, v in changes.items()}}.items()
+                if value}
+    return lambda machine: machine.python(versions, python, system, runtime, compiler)
+
+
+def package(version):
+    return lambda machine: machine.tool("dpkg-query", f"installed aws-neuronx-runtime-lib {version}\n")
+
+
+def set_to(**variables):
+    return lambda machine: machine.set(**variables)
+
+
+def no_neuron_ls(machine):
+    (machine.root / "opt/aws/neuron/bin/neuron-ls").unlink()
+
+
+def no_dpkg(machine):
+    (machine.root / "opt/aws/neuron/bin/dpkg-query").unlink()
+
+
+def image(machine):
+    machine.write("opt/aws_neuron_venv_tensorflow_2_10_inf1/bin/python")
+    machine.python({})
+
+
+INSTALL = "aws-neuronx-dkms=2.24.*"
+PIP = "/neuron/bin/python -m pip install --extra-index-url https://pip.repos.neuron.amazonaws.com "
+ILLS = {
+    "no driver: devices": (no_device, "devices", MISSING, "Unable to read device information from the driver", INSTALL),
+    "no driver: driver": (no_device, "driver", MISSING, "neither loaded nor installed", INSTALL),
+    "a driver that is not loaded": (installed_driver, "driver", WRONG, "2.24.7.0 (modinfo) is installed but not loaded",
+                                    "sudo modprobe neuron"),
+    "chips on the bus alone": (pci_chip, "devices", MISSING, "the driver shows none of 1", INSTALL),
+    "a driver past Inf1": (driver("2.26.5.0"), "driver", WRONG, "2.26.5.0 (/sys/module/neuron) no longer knows Inf1",
+                           "--allow-downgrades 'aws-neuronx-dkms=2.24.*'"),
+    "a driver before libnrt": (driver("1.5.0.0"), "driver", WRONG, "the runtime requires 2.0 or greater", INSTALL),
+    "an older driver": (driver("2.19.1.0"), "driver", UNKNOWN, "older than 2.24, and the runtime may find it incompat",
+                        INSTALL),
+    "a driver of no version": (driver("unknown"), "driver", UNKNOWN, "2.24 is the last that knows Inf1", ""),
+    "a newer runtime": (package("2.23.110.0-9b5179492"), "runtime", WRONG, "2.23.110.0-9b5179492 no longer knows Inf1",
+                        "sudo apt-get remove aws-neuronx-runtime-lib"),
+    "the runtime of the same time": (package("2.22.14.0"), "runtime", OK, "aws-neuronx-runtime-lib 2.22.14.0", ""),
+    "no dpkg": (no_dpkg, "runtime", UNKNOWN, "without dpkg-query no other one can be told", ""),
+    "no runtime seen": (wheels(runtime=False), "runtime", UNKNOWN, "no libnrt.so among the files", ""),
+    "no tools": (no_neuron_ls, "tools", MISSING, "nothing tells which processes hold cores", "'aws-neuronx-tools=2.*'"),
+    "tools not on PATH": (set_to(PATH=""), "tools", WRONG, "neuron-ls is not on PATH (#447)",
+                          "export PATH=/opt/aws/neuron/bin:$PATH"),
+    "a broken tool": (lambda m: m.tool("neuron-ls", "oops"), "tools", WRONG, "no JSON list but 'oops'", "neuron-ls -j"),
+    "no tools: processes": (no_neuron_ls, "cores are free", UNKNOWN, "only neuron-ls tells", ""),
+    "cores in use": (holders("python serve.py"), "cores are free", WRONG, "held by process 4711 (python serve.py)",
+                     "kill 4711"),
+    "cores in use by many": (holders(*"abcdef"), "cores are free", WRONG, "4714 (d) and 2 more", "kill 4711 4712 4713"),
+    "no device node": (lambda m: (m.root / "dev/neuron0").unlink(), "device nodes", MISSING, "there is no /dev/neuron0",
+                       "--device=/dev/neuron0"),
+    "a chip that did not come up": (lambda m: m.write("sys/devices/virtual/dmi/id/product_name", "inf1.6xlarge"),
+                                    "devices", WRONG, "1 with 4 cores (neuron-ls) of 4 on this machine", "dmesg"),
+    "unknown cores": (lambda m: (no_neuron_ls(m), m.write(f"{SYSFS}/neuron0/core_count", "")), "devices", UNKNOWN,
+                      "1 with an unknown number of cores (sysfs)", ""),
+    "little memory": (lambda m: m.write("proc/meminfo", "MemAvailable: 2097152 kB\n"), "memory", WRONG,
+                      "2.0 GiB available: neuron-cc may end with std::bad_alloc", "c5.4xlarge"),
+    "no meminfo": (lambda m: m.write("proc/meminfo", "MemFree: 1 kB"), "memory", UNKNOWN, "does not tell", ""),
+    "hidden cores": (set_to(NEURON_RT_VISIBLE_CORES="0-2"), "environment", WRONG,
+                     "NEURON_RT_VISIBLE_CORES=0-2 hides 1 of 4 cores", "unset NEURON_RT_VISIBLE_CORES"),
+    "obsolete groups": (set_to(NEURONCORE_GROUP_SIZES="1,1,1,1"), "environment", WRONG,
+                        "NEURONCORE_GROUP_SIZES=1,1,1,1 is obsolete", "unset NEURONCORE_GROUP_SIZES"),
+    "neuron-rtd": (set_to(NEURON_INTERNAL_USE_GRPC_RUNTIME="yes"), "environment", WRONG, "before 2.0", "unset"),
+    "a Python without wheels": (wheels(python="3.11.7", tensorflow_neuron=None), "Python", WRONG, "3.11.7, Linux",
+                                "python3.10 -m venv neuron && neuron/bin/python -m pip install"),
+    "TensorFlow 1 on Python 3.10": (wheels(tensorflow_neuron="1.15.5.2.9.3.0"), "Python", WRONG, "for 3.7", "venv"),
+    "TensorFlow 2 on Python 3.7": (wheels(python="3.7.16"), "Python", WRONG, "2.10.1 for Python 3.9 and 3.10", "venv"),
+    "a Mac": (wheels(system="Darwin arm64"), "Python", WRONG, "3.10.12, Darwin arm64", "python3.10 -m venv"),
+    "no framework": (wheels(tensorflow_neuron=None), "tensorflow-neuron", MISSING, "not installed in this Python",
+                     f"{PIP}'tensorflow-neuron[cc]==2.10.1.2.12.2.0' 'protobuf<3.20'"),
+    "no framework on Python 3.7": (wheels("3.7.16", tensorflow_neuron=None), "tensorflow-neuron", MISSING,
+                                   "not installed", f"{PIP}'tensorflow-neuron[cc]==1.15.5.*' 'protobuf<3.20'"),
+    "no framework on AWS's image": (image, "tensorflow-neuron", MISSING, "not installed",
+                                    "opt/aws_neuron_venv_tensorflow_2_10_inf1/bin/python"),
+    "the framework of Inf2": (wheels(tensorflow_neuron=None, tensorflow_neuronx="2.10.1.2.1.0"), "tensorflow-neuron",
+                              MISSING, "tensorflow-neuronx 2.10.1.2.1.0 is for Inf2 and Trn1", PIP),
+    "both frameworks": (wheels(tensorflow_neuronx="2.10.1.2.1.0"), "tensorflow-neuron", WRONG, "beside tensorflow-n",
+                        "-m pip uninstall tensorflow-neuronx"),
+    "an older framework": (wheels(tensorflow_neuron="2.8.4.2.11.4.0"), "tensorflow-neuron", WRONG, "neither 2.10.1 nor",
+                           PIP),
+    "no compiler": (wheels(neuron_cc=None), "neuron-cc", MISSING, "nothing can be compiled", PIP),
+    "a compiler without its program": (wheels(compiler=False), "neuron-cc", WRONG, "neither besi", "--force-reinstall"),
+    "another compiler": (wheels(neuron_cc="1.22.0.0+1"), "neuron-cc", UNKNOWN, "is not 1.24.0.0",
+                         f"{PIP}neuron-cc==1.24.0.0"),
+    "another TensorFlow": (wheels(tensorflow="2.11.0"), "tensorflow", WRONG, "2.11.0; tensorflow-neuron needs tensor",
+                           f"{PIP}'tensorflow==2.10.1.*'"),
+    "no TensorFlow": (wheels(tensorflow=None), "tensorflow", MISSING, "not installed", f"{PIP}'tensorflow==2.10.1.*'"),
+    "a newer protobuf": (wheels(protobuf="3.20.3"), "protobuf", WRONG, "3.20.3; tensorflow-neuron needs protobuf<3.20",
+                         f"{PIP}'protobuf<3.20'"),
+    "numpy 2": (wheels(numpy="2.0.2"), "numpy", WRONG, "2.0.2; tensorflow-neuron needs numpy<2", f"{PIP}'numpy<2'"),
+}
+
+
+@pytest.mark.parametrize("plant, name, status, found, fix", ILLS.values(), ids=ILLS)
+def test_what_is_wrong_is_found_and_what_mends_it_is_told(tmp_path, plant, name, status, found, fix):
+    machine = inf1(tmp_path)
+    plant(machine)
+    diagnosis = diagnosed(machine)
+    check, = (check for check in diagnosis.checks if check.name == name)
+    assert check.status == status and found in check.found and fix in check.fix and bool(fix) == bool(check.fix), check
+    blocks = status in (MISSING, WRONG) and name not in ("tools", "memory")
+    assert diagnosis.ready != blocks and (name in diagnosis.summary()) == blocks
+
+
+@pytest.mark.parametrize("family, size", [("Inf2", "inf2.xlarge"), ("Trn1", "trn1.2xlarge"), ("Inf2", "")])
+def test_chips_of_another_family_are_not_what_is_needed(tmp_path, family, size):
+    machine = inf1(tmp_path, size=size)
+    machine.chip(family=family)
+    found = diagnosed(machine)
+    assert found.checks[0].status == WRONG and not found.has_chips and not found.ready
+    # No advice to put the driver of Inf1 on it, nor anything else that it has no use for.
+    assert INSTALL not in found.table() and "device nodes" not in found.table()
+
+
+def test_what_the_wheels_have_to_agree_with_is_moot_without_them(tmp_path):
+    machine = inf1(tmp_path)
+    machine.python({"tensorflow": "2.21.0", "protobuf": "6.33.0", "numpy": "2.3.0"})
+    assert not {"tensorflow", "protobuf", "numpy"} & {check.name for check in diagnosed(machine).checks}
+
+
+def test_a_node_that_may_not_be_opened_is_wrong(tmp_path, monkeypatch):
+    # Root may open anything, so what the system answers is planted, not the file's mode.
+    machine = inf1(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    check, = (check for check in diagnosed(machine).checks if check.name == "device nodes")
+    assert (check.status, check.fix) == (WRONG, "sudo chmod a+rw /dev/neuron0") and "#415" in check.found
+
+
+SETTINGS = {
+    "all cores": ({"VISIBLE_CORES": "0-3"}, 4, []),
+    "all cores, listed": ({"VISIBLE_CORES": "0, 1,2-3"}, 4, []),
+    "the same number": ({"VISIBLE_CORES": "0-3", "NUM_CORES": "4"}, 4, []),
+    "0 is all": ({"NUM_CORES": "0"}, 4, []),
+    "empty is unset": ({"VISIBLE_CORES": "", "NUM_CORES": ""}, 4, []),
+    "some, of an unknown number": ({"VISIBLE_CORES": "0"}, None, []),
+    "one core": ({"VISIBLE_CORES": "1"}, 4, ["hides 3 of 4 cores"]),
+    "past the last": ({"VISIBLE_CORES": "0-4"}, 4, ["names core 4, and the last one here is core 3"]),
+    "backwards": ({"VISIBLE_CORES": "3-0"}, 4, ["is no list of cores"]),
+    "words": ({"VISIBLE_CORES": "all"}, None, ["is no list of cores"]),
+    "huge": ({"VISIBLE_CORES": "0-99999999999"}, 4, ["is no list of cores"]),
+    "a trailing comma": ({"VISIBLE_CORES": "0-3,"}, 4, ["is no list of cores"]),
+    "contradiction": ({"VISIBLE_CORES": "0-3", "NUM_CORES": "2"}, 4, ["contradicts NEURON_RT_VISIBLE_CORES=0-3"]),
+    "fewer": ({"NUM_CORES": "3"}, 4, ["hides 1 of 4 cores"]),
+    "more": ({"NUM_CORES": "5"}, 4, ["asks for more than the 4 cores here"]),
+    "negative": ({"NUM_CORES": "-1"}, 4, ["is no number of cores"]),
+    "both malformed": ({"VISIBLE_CORES": "x", "NUM_CORES": "y"}, 4, ["is no list of cores", "is no number of cores"]),
+}
+
+
+@pytest.mark.parametrize("variables, cores, clauses", SETTINGS.values(), ids=SETTINGS)
+def test_settings_that_hide_cores_or_contradict_each_other(variables, cores, clauses):
+    found = environment.checks({f"NEURON_RT_{name}": value for name, value in variables.items()}, cores)
+    assert [check.status for check in found] == ([WRONG] * len(clauses) or [OK])
+    assert all(clause in check.found for clause, check in zip(clauses, found))
+
+
+def test_a_command_stays_on_one_line_and_no_text_steers_the_terminal():
+    check = Check("cores", WRONG, "held by \x1b[31mred " + "word " * 60, "kill " + "12345 " * 60)
+    lines = Diagnosis([check], True).table().splitlines()
+    assert len([line for line in lines if "kill" in line]) == 1 and max(map(len, lines[:2])) <= 120
+    assert "\x1b" not in "".join(lines) and "held by ?[31mred" in lines[1]
+
+
+# The command line.
+
+@pytest.fixture
+def off_ec2(monkeypatch):
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def test_doctor_prints_a_table_and_its_exit_code_tells(capsys, off_ec2):
+    code = main(["doctor"])
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0].split() == ["status", "check", "found"]
+    assert code == (0 if "Everything that --backend neuron needs is here." in printed else 1)
+
+
+def test_doctor_prints_json(capsys, off_ec2):
+    code = main(["doctor", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert report.keys() == {"ready", "summary", "checks", "facts"} and code == 1 - report["ready"]
+    assert {"name", "status", "found", "fix", "needed"} == report["checks"][0].keys()
+    assert "neuron_devices" in report["facts"]
+
+
+def test_doctor_looks_at_the_detector_s_python(capsys, off_ec2, tmp_path):
+    python = Planted(tmp_path).python(TF1_WHEELS, python="3.7.16")
+    main(["doctor", "--detector-python", python, "--json"])
+    rows = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert rows["tensorflow-neuron"]["found"] == "1.15.5.2.9.3.0" and python in rows["Python"]["found"]
+
+
+def test_doctor_names_the_option_that_is_no_python(capsys, off_ec2, tmp_path):
+    assert main(["doctor", "--detector-python", str(tmp_path / "python")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --detector-python {tmp_path / 'python'}: is not a Python")
+    assert error.count("\n") == 1
+
+
+def test_doctor_works_in_a_python_without_tensorflow_or_numpy(off_ec2):
+    code = ("import sys; sys.modules.update(dict.fromkeys(['tensorflow', 'numpy'])); "
+            "from model.__main__ import main; sys.exit(main(['doctor']))")
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode in (0, 1) and run.stdout.startswith("status") and not run.stderr

@@ -1,0 +1,178 @@
+"""`python -m model plan`: what it reads, what it prints, and one clear sentence for everything that it cannot read."""
+from __future__ import annotations
+
+import json
+
+import pytest
+import tensorflow as tf
+
+from model.__main__ import main
+from model.neuron.frozen import read_graph
+from model.neuron.partition import plan
+from model.neuron.partition_report import as_dict, text
+from model.saved import SavedModelError
+from tests.model.neuron.graphs import conv, graph_def, placeholder, unsupported
+
+
+def head_and_tail():
+    x = conv(placeholder("image", (None, 8, 8, 3)), "network/conv")
+    x = tf.nn.relu(tf.nn.relu(x, name="network/relu"), name="network/last")
+    unsupported(tf.tanh(tf.tanh(x, name="tail/one"), name="tail/two"), "tail/cpu")
+
+
+@pytest.fixture
+def frozen(tmp_path):
+    """A file with a frozen GraphDef."""
+    path = tmp_path / "frozen.pb"
+    path.write_bytes(graph_def(head_and_tail).SerializeToString())
+    return path
+
+
+@pytest.fixture
+def printed(capsys):
+    """Runs the command, which must do, and gives what it printed."""
+    def run(*arguments):
+        assert main(["plan", *map(str, arguments)]) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def error(capsys):
+    """Runs the command, which must fail, and gives its only line on stderr."""
+    def run(*arguments):
+        assert main(["plan", *map(str, arguments)]) == 2
+        captured = capsys.readouterr()
+        line, = captured.err.splitlines()
+        assert captured.out == ""
+        return line
+
+    return run
+
+
+def test_a_frozen_graph_is_planned_from_its_placeholders_to_what_nobody_reads(printed, frozen):
+    out = printed(frozen)
+    assert out.startswith("prediction: tfn.saved_model.compile of tensorflow-neuron 1.15; the compile log is the truth")
+    for line in (
+        "nodes           8", "segments        1", "OnNeuronRatio   0.750   ", "operator ratio  0.833   ",
+        "convolutions    1 of 1 on the device", "segment 1: 6 nodes", "  in   image:0 float32 [1, 8, 8, 3]",
+        "  out  tail/two:0 float32 [1, 8, 8, 3]", "    1  operator type not supported: Asinh 1", "       tail/cpu",
+    ):
+        assert f"\n{line}" in out, line
+
+
+def test_prefixes_and_names_are_left_out(printed, frozen):
+    out = printed(frozen, "--no-fuse", "tail/*", "network/last", "--batch-size", 4)
+    assert "4  named in no_fuse: Tanh 2, Relu 1, Asinh 1" in out
+    assert "  out  network/relu:0 float32 [4, 8, 8, 3]" in out
+
+
+def test_inputs_and_outputs_can_be_named(printed, frozen):
+    out = printed(frozen, "--input", "network/relu:0", "--output", "tail/one")
+    assert "nodes           6, and 2 that no output needs" in out and "  in   network/relu:0" in out
+
+
+def test_the_other_route_and_the_smallest_segment(printed, frozen):
+    assert "prediction: tfn.trace of tensorflow-neuron 2.x;" in printed(frozen, "--route", "tf2")
+    assert "segment too small" in printed(frozen, "--minimum-segment-size", 9)
+
+
+def test_json_has_the_whole_plan(printed, frozen):
+    found = json.loads(printed(frozen, "--json"))
+    assert found["prediction"].endswith("the compile log is the truth")
+    assert found["on_neuron_ratio"] == 6 / 8 and found["operator_ratio"] == 5 / 6
+    assert (found["convolutions_on_device"], found["convolutions"]) == (1, 1)
+    segment, = found["segments"]
+    assert segment["inputs"] == [{"name": "image:0", "dtype": "float32", "shape": [1, 8, 8, 3]}]
+    assert sorted([*segment["nodes"], *found["on_cpu"]]) == sorted(found["types"])
+    assert found["on_cpu"]["tail/cpu"] == {"reason": "operator type not supported", "detail": ""}
+
+
+@pytest.mark.parametrize("route", ["tf1", "tf2"])
+def test_a_saved_model_is_frozen_and_planned_by_its_signature(printed, tiny_model, tiny, route):
+    out = printed(tiny_model, "--route", route)
+    assert f" of {len(tiny.convolutions())} on the device" in out and "image" in out
+
+
+def test_a_frozen_saved_model_keeps_its_names(compiled):
+    graph, inputs, outputs = read_graph(compiled)
+    assert not graph.library.function and inputs == ["image:0"] and len(outputs) == 4
+    names = {node.name for node in graph.node}
+    assert {name.split(":")[0] for name in outputs} <= names
+
+
+def test_frozen_or_not_the_same_detector_has_the_same_plan(tiny_model, compiled):
+    plans = [plan(*read_graph(path), "tf1") for path in (tiny_model, compiled)]
+    one, two = ({**as_dict(found), "types": 0, "unused": 0} for found in plans)
+    assert one["convolutions"] == two["convolutions"] and one["on_neuron_ratio"] == two["on_neuron_ratio"]
+
+
+def test_long_lists_are_cut_and_say_so():
+    def build():
+        x = placeholder()
+        for n in range(30):
+            x = conv(unsupported(x, f"cpu{n}"), f"conv{n}")
+            x = tf.nn.relu(x, name=f"relu{n}")
+        tf.identity(x, name="y")
+
+    out = text(plan(graph_def(build), ["x"], ["y"], "tf1"))
+    assert "segments        30" in out and "segment 10:" in out and "segment 11:" not in out
+    assert "and 20 more segments" in out and "cpu0, cpu1, cpu2, cpu3, and 26 more" in out
+    assert max(map(len, out.splitlines())) <= 120
+
+
+def test_a_region_that_was_split_is_shown():
+    def build():
+        x = conv(placeholder(), "conv")
+        tf.add(tf.nn.relu(x), unsupported(tf.tanh(x), "between"), name="y")
+
+    out = text(plan(graph_def(build), ["x"], ["y"], "tf1", minimum_segment_size=1))
+    assert "split: a connected region became 2 segments" in out and "paths leave it and return through between" in out
+
+
+FILES = {
+    "missing": (lambda path: None, "there is no such file or folder"),
+    "empty": (lambda path: path.write_bytes(b""), "is neither a SavedModel folder nor a file with a frozen GraphDef"),
+    "garbage": (lambda path: path.write_bytes(b"\xff" * 999), "is neither a SavedModel folder nor a file with"),
+    "text": (lambda path: path.write_text("node { }"), "is neither a SavedModel folder nor a file with"),
+    "truncated": (lambda path: path.write_bytes(graph_def(head_and_tail).SerializeToString()[:-40]),
+                  "is neither a SavedModel folder nor a file with"),
+    "empty folder": (lambda path: path.mkdir(), "is not a SavedModel that can be compiled"),
+    "garbage folder": (lambda path: (path.mkdir(), (path / "saved_model.pb").write_bytes(b"\xff" * 99)),
+                       "is not a SavedModel that can be compiled"),
+}
+
+
+@pytest.mark.parametrize("make, message", FILES.values(), ids=FILES)
+def test_what_is_no_model_is_named(error, tmp_path, make, message):
+    path = tmp_path / "model"
+    make(path)
+    assert error(path).startswith(f"error: {path}: {message}")
+
+
+OPTIONS = {
+    "name that is not there": (["--no-fuse", "network"], "--no-fuse network: the graph has no such node"),
+    "prefix of nothing": (["--no-fuse", "tail/*", "head/*"], "--no-fuse head/*: the graph has no such node"),
+    "output that is not there": (["--output", "boxes"], "the graph has no node boxes"),
+    "input that is not there": (["--input", "boxes"], "the graph has no node boxes"),
+    "no batch": (["--batch-size", "0"], "batch size 0: must be 1 or more"),
+    "segment size in tf2": (["--route", "tf2", "--minimum-segment-size", "2"], "tf2 has no minimum segment size"),
+}
+
+
+@pytest.mark.parametrize("options, message", OPTIONS.values(), ids=OPTIONS)
+def test_options_that_do_not_fit_the_graph_are_named(error, frozen, options, message):
+    assert message in error(frozen, *options)
+
+
+def test_a_graph_without_outputs_asks_for_them(error, tmp_path):
+    path = tmp_path / "frozen.pb"
+    path.write_bytes(graph_def(placeholder).SerializeToString())
+    assert error(path) == "error: the graph has no outputs: name them"
+
+
+def test_a_saved_model_without_the_signature_is_refused(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path / "model"))
+    with pytest.raises(SavedModelError, match="has no signature serving_default"):
+        read_graph(tmp_path / "model")
