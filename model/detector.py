@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from model.detections import Detections
+from model.neuron.placement import placement
 from model.saved import NETWORK, SavedModelError, read_metadata
 
 # The number of a layer of the architecture in the names of its operators, and those of them that compute nothing.
@@ -55,6 +56,9 @@ class Detector:
 
     def fallback(self, image: bytes) -> str:
         """What of the backend's promise this machine does not keep, seen in what it really executes; '' if nothing."""
+        if self.metadata.get("backend") == "neuron":
+            self.detect([image])  # a device that is not there is noticed by the first call
+            return placement(self._session.graph.as_graph_def()).fault()
         if self.metadata.get("backend") == "xla":
             return self._xla_fallback(image)
         if self.metadata.get("cast", "fp32") != "fp32":
@@ -107,6 +111,9 @@ def _session_config(metadata: dict):
     config = tf.compat.v1.ConfigProto(device_count={} if metadata.get("backend") == "xla" else {"GPU": 0})
     if metadata.get("cast_engine") == "onednn":
         rewrite = config.graph_options.rewrite_options
+        if not hasattr(rewrite, "auto_mixed_precision_onednn_bfloat16"):
+            raise SavedModelError(f"TensorFlow {tf.__version__} has no auto-cast to BF16 by oneDNN, for which the "
+                                  "model is compiled: compile it in FP32, or run it on TensorFlow 2.10 or newer")
         rewrite.auto_mixed_precision_onednn_bfloat16 = rewrite.ON
     return config
 

@@ -39,15 +39,13 @@ def candidates(maps, architecture: Architecture, score_threshold: float):
     boxes = tf.concat([centres - sizes / 2, centres + sizes / 2], -1)
     probability = tf.identity if new_coords else tf.sigmoid
     scores = probability(objectness)[..., None] * probability(classes)
-    scores = tf.where(tf.math.is_nan(scores), np.inf, scores)
-    return boxes, tf.where(is_chosen[..., None], scores, 0.0)
+    return boxes, tf.where(is_chosen[..., None], _nan_to_infinity(scores), 0.0)
 
 
 def _promising(head_map, head: Yolo, architecture: Architecture, least: float):
     """The rows and grid of only those boxes whose objectness exceeds `least`, and which of the rows are real."""
     values, grid = _rows(head_map, head), _grid(head_map, head, architecture)
-    # NaN too: it must not vanish.
-    chosen, is_chosen = _chosen(tf.logical_not(values[..., OBJECTNESS] <= least))
+    chosen, is_chosen = _chosen(_nan_to_infinity(values[..., OBJECTNESS]) > least)
     return tf.gather(values, chosen, batch_dims=1), tf.gather(grid, chosen), is_chosen
 
 
@@ -100,6 +98,10 @@ def _split(values, grid, new_coords: bool):
     xy, wh = (xy, tf.square(2 * wh)) if new_coords else (tf.sigmoid(xy), tf.exp(wh))
     xy = xy * scale - (scale - 1) / 2
     return (xy + corner) * cell, wh * anchor, objectness[..., 0], classes
+
+
+def _nan_to_infinity(values):
+    return tf.where(tf.math.is_nan(values), np.inf, values)
 
 
 def _logit(probability: float) -> float:

@@ -7,12 +7,10 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+# The values of --fp32-cast of Inferentia's compiler.
+NEURON_CASTS = ("all", "matmult", "matmult-bf16", "matmult-fp16", "none")
 # Name → the numeric formats that it compiles for. The modules are imported only when used: TensorFlow is slow to load.
-CASTS = {
-    "cpu": ("fp32", "bf16"),
-    "xla": ("fp32",),
-    "emulated": ("all", "matmult", "matmult-bf16", "matmult-fp16", "none"),
-}
+CASTS = {"cpu": ("fp32", "bf16"), "xla": ("fp32",), "emulated": NEURON_CASTS, "neuron": NEURON_CASTS}
 
 
 def backend(name: str):

@@ -52,8 +52,21 @@ def _tidied(graph_def, inputs, outputs):
     rewrite.optimizers.extend(["constfold", "dependency", "pruning"])
     rewrite.min_graph_nodes, rewrite.meta_optimizer_iterations = -1, rewrite.ONE
     tidy = tf_optimizer.OptimizeGraph(config, meta_graph)
-    tidy = tf.compat.v1.graph_util.extract_sub_graph(tidy, [name.split(":")[0] for name in wanted])
-    return _renamed(_without_twins(tidy))
+    return _renamed(_without_twins(_needed(tidy, map(_node, wanted))))
+
+
+def _needed(graph_def, names):
+    """The same graph with the nodes alone that these need."""
+    nodes = {node.name: node for node in graph_def.node}
+    reached, waiting = set(), list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += map(_node, nodes[name].input)
+    kept = tf.compat.v1.GraphDef(versions=graph_def.versions)
+    kept.node.extend(node for node in graph_def.node if node.name in reached)
+    return kept
 
 
 def _without_twins(graph_def):
@@ -106,6 +119,26 @@ def network_part(graph_def):
         raise SavedModelError(f"the model has no part `{NETWORK}` between pictures and head maps: it was not built "
                               "by this project")
     return part, sources[0], heads
+
+
+def call_instead_of_network(graph_def, source: str, heads: list, function, shape):
+    """Replaces, in place, the network's nodes by one call of a `tf.function` that gives the heads.
+
+    `shape` is that of the pictures for which the function is traced. → the call's NodeDef.
+    """
+    with tf.Graph().as_default() as graph:
+        results = tf.nest.flatten(function(tf.compat.v1.placeholder(tf.float32, shape)))
+    for node in [node for node in graph_def.node if node.name.startswith(f"{NETWORK}/")]:
+        graph_def.node.remove(node)
+    renamed = {head: f"{NETWORK}:{result.value_index}" for head, result in zip(heads, results)}
+    for node in graph_def.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    call = graph_def.node.add()
+    call.CopyFrom(results[0].op.node_def)
+    call.name = NETWORK
+    call.input[:] = [source]
+    graph_def.library.CopyFrom(graph.as_graph_def().library)
+    return call
 
 
 def _node(tensor: str) -> str:

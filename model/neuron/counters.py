@@ -37,6 +37,13 @@ def _total(host: Host, path: Path) -> int | None:
     return host.number(str(file.relative_to(host.root)))
 
 
+def inferences(host: Host = HERE) -> dict[str, int]:
+    """How often each core has run a model since the driver was loaded, by name; {} without a device that tells."""
+    found = sorted(host.root.glob(f"{SYSFS}/neuron*/neuron_core*/stats/other_info/inference_count"))
+    read = {"/".join(path.relative_to(host.root / SYSFS).parts[:2]): _total(host, path) for path in found}
+    return {name: total for name, total in read.items() if total is not None}
+
+
 def difference(before: dict[str, int], after: dict[str, int]) -> list[str]:
     """One clause for each counter that is not what it was: risen, set back or gone. [] when nothing happened."""
     gone = [f"{name} is gone" for name in before if name not in after]

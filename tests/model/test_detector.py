@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.backends.freeze import write_saved_model
+from model.backends.freeze import frozen_graph, write_compiled, write_saved_model
 from model.detector import Detector
 from model.saved import METADATA, SavedModelError
 from tests.model.samples import encode, pictures, pixels
@@ -118,6 +118,16 @@ def test_eight_threads_with_bad_images_get_each_its_own_answer(detector, alone):
         answers = list(pool.map(detector.detect, batches))
     assert all(same(found[0], alone[i % 4]) for i, found in enumerate(answers))
     assert [len(found) for found in answers] == [len(batch) for batch in batches]
+
+
+def test_a_network_that_gives_nan_is_not_taken_for_one_that_sees_nothing(tiny_model, tmp_path):
+    """What the graph's optimisers make of the comparison counts, not what it says."""
+    graph_def, inputs, outputs = frozen_graph(tiny_model)
+    last = [node for node in graph_def.node if node.op == "BiasAdd"][-1]
+    bias = next(node for node in graph_def.node if node.name == last.input[1]).attr["value"].tensor
+    bias.tensor_content = np.full(len(bias.tensor_content) // 4, np.nan, np.float32).tobytes()
+    broken = Detector(write_compiled(tiny_model, tmp_path / "broken", graph_def, inputs, outputs))
+    assert np.isinf(broken.detect(GOOD[:1])[0].scores).sum() > 0
 
 
 def test_metadata_say_what_runs(detector):

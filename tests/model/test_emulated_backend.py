@@ -70,7 +70,7 @@ OPERATORS = {
     "Conv2D": (lambda x: tf.nn.conv2d(x, KERNEL, 1, "VALID"), lambda x, r: dot(r(x), r(KERNEL))),
     "DepthwiseConv2dNative": (
         lambda x: tf.nn.depthwise_conv2d(x, DEPTHWISE, [1, 1, 1, 1], "VALID"),
-        lambda x, r: np.einsum("bhwc,hwcm->bc", r(x).astype(np.float64), r(DEPTHWISE).astype(np.float64))[:, None, None],
+        lambda x, r: np.einsum("bhwc,hwcm->bc", r(x), r(DEPTHWISE), dtype=np.float64)[:, None, None],
     ),
     "BiasAdd": (lambda x: tf.nn.bias_add(x, ROW), lambda x, r: r(x) + r(ROW)),
     "Mul": (lambda x: x * ROW, lambda x, r: r(x) * r(ROW)),

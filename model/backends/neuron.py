@@ -1,0 +1,46 @@
+"""The Neuron backend: the network compiled for Inferentia by tensorflow-neuron, in the Python that has it.
+
+Written against AWS's documentation; not yet run on a device.
+"""
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from model.backends import CASTS
+from model.backends.freeze import frozen_graph, network_part, write_saved_model
+from model.neuron import software
+from model.neuron.host import HERE
+from model.neuron.placement import operators
+from model.process import Worker
+from model.saved import published, read_metadata, write_metadata
+
+
+def compile(saved_model, output, cast, python=sys.executable) -> Path:
+    """Writes the SavedModel folder `output`, complete or not at all.
+
+    `python` is the interpreter that has tensorflow-neuron: 3.7 with TensorFlow 1.15, or 3.9 and newer with 2.x.
+    Raises SavedModelError, and WorkerError for what went wrong over there.
+    """
+    with tempfile.TemporaryDirectory() as work, published(output) as folder:
+        frozen = Path(work, "frozen")
+        graph_def, inputs, outputs = frozen_graph(saved_model)
+        write_saved_model(graph_def, inputs, outputs, frozen)
+        folder.rmdir()  # both routes insist on making the folder themselves
+        with Worker(python) as worker:
+            facts = worker.call("model.neuron.compiler:compile", frozen=str(frozen), output=str(folder), cast=cast,
+                                workdir=str(Path(work, "compiler")))
+        write_metadata(folder, {
+            **read_metadata(saved_model), **facts, "backend": "neuron", "cast": cast, "cast_engine": "neuron",
+            "network_operators": len(operators(network_part(graph_def)[0].node)),
+        })
+    return Path(output)
+
+
+def cast_engine(cast: str, python=sys.executable) -> str:
+    """The packages that compile: what a compiled model depends on beside the model and the cast."""
+    if cast not in CASTS["neuron"]:
+        raise ValueError(f"cast {cast} is not one of: {', '.join(CASTS['neuron'])}")
+    versions = software.interpreter(HERE, python).versions
+    return ", ".join(f"{name} {versions.get(name)}" for name in ("tensorflow", "tensorflow-neuron", "neuron-cc"))

@@ -1,0 +1,1 @@
+"""A stand-in for `tensorflow.neuron`, for tests alone."""

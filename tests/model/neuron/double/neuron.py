@@ -1,0 +1,191 @@
+"""A stand-in for the module `tensorflow.neuron`: checks each call against the documented contract, places operators by
+the published rules, and fails as documented. Nothing that is measured with it says anything of Inferentia.
+
+Sources: SDK docs, "TensorFlow 1.x Compilation API" and "TensorFlow 2.x Tracing API"; aws-neuron-tensorflow,
+python/{saved_model,graph_util,graph_def_util,_trace}.py. The environment variable NEURON_DOUBLE says which failure to
+show, NEURON_DOUBLE_ROUTE=tf1 makes this TensorFlow call itself 1.15.
+"""
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from model.neuron.partition import plan
+from tests.model.neuron.double.neuron_operator import Runtime
+
+__version__ = "0.0.double"
+FAILURE = os.environ.get("NEURON_DOUBLE", "")
+CASTS = ("all", "matmult", "matmult-bf16", "matmult-fp16", "all-fp16")
+
+if os.environ.get("NEURON_DOUBLE_ROUTE") == "tf1":
+    tf.__version__ = "1.15.5"
+
+runtime = Runtime(FAILURE)
+runtime.register()
+
+
+def _compile(
+    model_dir, new_model_dir, batch_size=1, model_shape_feed_dict=None, model_feed_dict=None, tags=None,
+    signature_def_key=None, strip_default_attrs=False, config_proto=None, constant_size_to_exclude=1024,
+    convert_constants_to_variables=False, compiler_workdir=None, **kwargs,
+):
+    """tfn.saved_model.compile of tensorflow-neuron 1.15."""
+    assert not os.path.exists(new_model_dir), f"{new_model_dir} exists"
+    options = _session_options(**kwargs)
+    saved = saved_model_pb2.SavedModel.FromString(Path(model_dir, "saved_model.pb").read_bytes())
+    graph_def, signature = saved.meta_graphs[0].graph_def, saved.meta_graphs[0].signature_def["serving_default"]
+    if any(node.op == "StatefulPartitionedCall" for node in graph_def.node):
+        raise NotImplementedError("StatefulPartitionedCall")
+    inputs, outputs = ([info.name for _, info in sorted(t.items())] for t in (signature.inputs, signature.outputs))
+    planned = plan(graph_def, inputs, outputs, "tf1", options.no_fuse_ops, options.minimum_segment_size, batch_size)
+    _require_flags(options.compiler_args)
+    ratio = planned.on_neuron_ratio if _place(graph_def, planned, outputs) else 0.0
+    os.makedirs(new_model_dir)
+    Path(new_model_dir, "saved_model.pb").write_bytes(saved.SerializeToString())
+    if not ratio:
+        logging.getLogger("tensorflow").warning(
+            "Converted %s to %s but no operator will be running on AWS machine learning accelerators.",
+            model_dir, new_model_dir)
+    return {"OnNeuronRatio": ratio}
+
+
+def _session_options(*, dynamic_batch_size=False, no_fuse_ops=(), minimum_segment_size=None, compiler_args=()):
+    """Those keyword arguments of graph_util.inference_graph_from_session that the project uses; others are an error."""
+    assert dynamic_batch_size is True and all(isinstance(name, str) for name in no_fuse_ops)
+    return SimpleNamespace(no_fuse_ops=no_fuse_ops, minimum_segment_size=minimum_segment_size,
+                           compiler_args=compiler_args)
+
+
+saved_model = SimpleNamespace(compile=_compile)
+
+
+class _AwsNeuronModel:
+    def __init__(self, function, ratio):
+        self.aws_neuron_function, self.on_neuron_ratio = function, ratio
+
+
+def trace(func, example_inputs, subgraph_builder_function=None):
+    """tfn.trace of tensorflow-neuron 2."""
+    _require_flags(shlex.split(os.environ.get("NEURON_CC_FLAGS", "")))
+    assert isinstance(func, tf.types.experimental.GenericFunction) and isinstance(example_inputs, tf.Tensor)
+    concrete = func.get_concrete_function(tf.TensorSpec(example_inputs.shape, example_inputs.dtype))
+    graph_def = concrete.graph.as_graph_def()
+    source, = (tensor.name for tensor in concrete.inputs)
+    outputs = [tensor.name for tensor in concrete.outputs]
+    planned = plan(graph_def, [source], outputs, "tf2")
+    ratio = planned.on_neuron_ratio if _place(graph_def, planned, outputs) else 0.0
+
+    def run(picture):
+        return tf.import_graph_def(graph_def, {source.split(":")[0]: picture}, outputs, name="")
+
+    function = tf.function(run, autograph=False).get_concrete_function(
+        tf.TensorSpec(example_inputs.shape, example_inputs.dtype))
+    return func if FAILURE == "uncompiled" else _AwsNeuronModel(function, ratio)
+
+
+def _require_flags(given) -> None:
+    """The documented flags of the compiler and of NEURON_CC_FLAGS; argparse ends the process for any other."""
+    if FAILURE == "compiler error":
+        raise ValueError("The following subgraphs failed to compile: ['neuron_op_0']")
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--fp32-cast", choices=CASTS, required=True)
+    parser.add_argument("--fast-math", choices=("all", "none"))
+    parser.add_argument("--workdir")
+    parser.add_argument("--dynamic-batch-size", action="store_true")
+    parser.parse_args(list(given))
+
+
+def _place(graph_def, planned, outputs) -> int:
+    """Puts an operator in the place of each segment; → how many there are in the end.
+
+    What the graph gives out stays outside under its name, as the real one leaves an IdentityN of that name.
+    """
+    segments = planned.segments
+    if FAILURE in ("nothing", "no compiler"):
+        words = {"nothing": "", "no compiler": "neuron-cc is not found."}[FAILURE]
+        if words:
+            logging.getLogger("tensorflow").warning(words)
+        return 0
+    if FAILURE in ("dropped", "several"):
+        segments = _halves(graph_def, segments[0])
+    if FAILURE == "dropped":
+        logging.getLogger("tensorflow").warning("Failed to fuse subgraph neuron_op_1 with 'neuron-cc compile'")
+        segments = segments[:1]
+    for number, segment in enumerate(segments):
+        names = set(segment.nodes) - {_plain(output) for output in outputs}
+        _replace(graph_def, f"neuron_op_{number}", names, *_io(names, graph_def))
+    return len(segments)
+
+
+def _halves(graph_def, segment):
+    """The first half of the segment's nodes, in the order in which they run, and the second."""
+    order = [node.name for node in _in_order(graph_def) if node.name in set(segment.nodes)]
+    return [SimpleNamespace(nodes=order[:len(order) // 2]), SimpleNamespace(nodes=order[len(order) // 2:])]
+
+
+def _in_order(graph_def) -> list:
+    nodes, done, ordered = {node.name: node for node in graph_def.node}, set(), []
+    waiting = [node.name for node in graph_def.node]
+    while waiting:
+        name = waiting[-1]
+        before = [_plain(s) for s in nodes[name].input if _plain(s) not in done and not s.startswith("^")]
+        if name in done or not before or nodes[name].op in ("Merge", "NextIteration"):
+            waiting.pop()
+            if name not in done:
+                done.add(name)
+                ordered.append(nodes[name])
+        else:
+            waiting += before
+    return ordered
+
+
+def _plain(tensor: str) -> str:
+    return tensor.lstrip("^").split(":")[0]
+
+
+def _io(names, graph_def):
+    """→ the tensors that nodes of these names read, and those that others read of them."""
+    sources = list(dict.fromkeys(s for n in graph_def.node if n.name in names for s in n.input
+                                 if _plain(s) not in names))
+    results = list(dict.fromkeys(s for n in graph_def.node if n.name not in names for s in n.input
+                                 if _plain(s) in names))
+    return sources, results
+
+
+def _replace(graph_def, name, names, sources, results) -> None:
+    inner = tf.compat.v1.GraphDef(versions=graph_def.versions)
+    feeds = {source: f"in_{index}" for index, source in enumerate(sources)}
+    for feed in feeds.values():
+        inner.node.add(op="Placeholder", name=feed).attr["dtype"].type = tf.float32.as_datatype_enum
+    for node in graph_def.node:
+        if node.name in names:
+            copy = inner.node.add()
+            copy.CopyFrom(node)
+            copy.input[:] = [feeds.get(s, s) for s in node.input]
+    for index, result in enumerate(results):
+        inner.node.add(op="Identity", name=f"out_{index}", input=[result]).attr["T"].type = \
+            tf.float32.as_datatype_enum
+    for node in [node for node in graph_def.node if node.name in names]:
+        graph_def.node.remove(node)
+    for node in graph_def.node:
+        node.input[:] = [f"{name}:{results.index(s)}" if s in results else s for s in node.input]
+    _fill(graph_def.node.add(op="NeuronOp", name=name, input=sources), inner.SerializeToString(), sources, results)
+
+
+def _fill(node, program, sources, results) -> None:
+    node.attr["graph_def"].s = program
+    node.attr["executable"].s = b"" if FAILURE == "empty" else program
+    for side, tensors in (("input", sources), ("output", results)):
+        node.attr[f"{side}_names"].list.s.extend(tensor.encode() for tensor in tensors)
+        node.attr[f"{side}_dtypes"].list.type.extend([tf.float32.as_datatype_enum] * len(tensors))
+        for _ in tensors:
+            node.attr[f"{side}_shapes"].list.shape.add().unknown_rank = True
+        node.attr[f"{side}_batch_axis"].list.i.extend([0] * len(tensors))
+    node.attr["model_config"].list.i.extend([1, 1, 64, 10])

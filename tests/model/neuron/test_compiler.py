@@ -1,0 +1,118 @@
+"""Both routes to Inferentia, through a stand-in for tensorflow.neuron that holds them to the documented contract."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.backends import neuron
+from model.neuron.placement import placement_of
+from model.process import RemoteError, WorkerError
+from model.remote import RemoteDetector
+from model.saved import read_metadata
+from tests.model.neuron.double.interpreter import double_python
+from tests.model.samples import pictures
+
+pytestmark = pytest.mark.slow
+ROUTES = ("tf1", "tf2")
+PICTURES = pictures(3)
+
+
+@pytest.fixture
+def compile_(tiny_model, tmp_path):
+    """A function: (failure, route, cast) → the compiled model and the interpreter that compiled it."""
+    def compile(failure="", route="tf2", cast="matmult"):
+        python = double_python(tmp_path, failure, route)
+        return neuron.compile(tiny_model, tmp_path / "compiled", cast, python), python
+
+    return compile
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_compiled_detector_gives_the_cpus_answers(compile_, detector, route):
+    model, python = compile_(route=route)
+    facts = read_metadata(model)
+    assert (facts["route"], facts["backend"], facts["cast"]) == (route, "neuron", "matmult")
+    assert "--fp32-cast=matmult" in facts["flags"] and facts["on_neuron_ratio"] > 0.5
+    assert facts["network_operators"] > len(detector.layers()) and facts["compiler_warnings"] == []
+    with RemoteDetector(python, model) as remote:
+        assert remote.fallback(PICTURES[0]) == ""
+        for one, two in zip(remote.detect(PICTURES), detector.detect(PICTURES)):
+            np.testing.assert_array_equal(one.classes, two.classes)
+            np.testing.assert_allclose(one.scores, two.scores, atol=1e-5)
+            np.testing.assert_allclose(one.boxes, two.boxes, atol=1e-2)
+    placed = placement_of(model)
+    assert (placed.operators, placed.empty, placed.left, placed.fault()) == (1, 0, {}, "")
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("failure", ["nothing", "no compiler"])
+def test_a_model_of_which_nothing_was_compiled_is_no_detector_of_the_device(compile_, route, failure):
+    model, python = compile_(failure, route)
+    assert placement_of(model).fault().startswith("nothing was compiled: the model holds no NeuronOp with a program")
+    with RemoteDetector(python, model) as remote:
+        assert remote.fallback(PICTURES[0]) == placement_of(model).fault()
+    warned = read_metadata(model)["compiler_warnings"]
+    assert read_metadata(model)["on_neuron_ratio"] == 0
+    assert ("neuron-cc is not found." in warned) == (failure == "no compiler")
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_subgraph_that_was_dropped_leaves_its_convolutions_on_the_cpu(compile_, tiny, route):
+    model, _ = compile_("dropped", route)
+    placed = placement_of(model)
+    assert placed.operators == 1 and 0 < len(placed.convolutions_left) < len(tiny.convolutions())
+    assert str(placed).startswith("1 NeuronOp; on the CPU: ")
+    assert any("Failed to fuse subgraph" in warning for warning in read_metadata(model)["compiler_warnings"])
+
+
+def test_several_operators_without_replication_share_a_core(compile_):
+    model, _ = compile_("several", "tf1")
+    placed = placement_of(model)
+    assert placed.operators == 2 and "2 NeuronOps, none replicated" in str(placed) and placed.left == {}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_an_operator_without_a_program_is_a_fault(compile_, route):
+    assert placement_of(compile_("empty", route)[0]).fault() == "1 of 1 NeuronOps hold no program"
+
+
+def test_a_network_that_trace_hands_back_is_an_error(compile_):
+    with pytest.raises(RemoteError, match=r"CompileError: tensorflow\.neuron\.trace returned the network uncompiled"):
+        compile_("uncompiled", "tf2")
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_what_the_compiler_raises_is_told_and_leaves_nothing(compile_, tmp_path, route):
+    with pytest.raises(RemoteError, match="The following subgraphs failed to compile"):
+        compile_("compiler error", route)
+    assert not (tmp_path / "compiled").exists()
+
+
+@pytest.mark.parametrize("failure, words", [("absent", "Nrt::Init failed"), ("lost", "nrt_execute")])
+def test_a_device_that_is_not_there_is_an_error_of_the_request(compile_, failure, words):
+    model, python = compile_(failure, "tf1")
+    with RemoteDetector(python, model) as remote, pytest.raises(WorkerError, match=words):
+        for _ in range(6):
+            remote.detect(PICTURES[:1])
+
+
+@pytest.mark.parametrize("failure", ["nan", "same"])
+def test_what_the_runtime_takes_for_success_is_left_to_be_seen(compile_, detector, failure):
+    """The sanity check of the gates refuses both; here they must not be smoothed over on the way."""
+    model, python = compile_(failure, "tf1")
+    with RemoteDetector(python, model) as remote:
+        one, two = (remote.detect([picture])[0] for picture in PICTURES[:2])
+    if failure == "nan":
+        assert np.isinf(one.scores).all() and len(one.scores)
+    else:
+        np.testing.assert_array_equal(one.scores, two.scores)
+
+
+@pytest.mark.parametrize("cast, flag", [("all", "all"), ("none", "matmult-bf16"), ("matmult-fp16", "matmult-fp16")])
+def test_the_cast_is_always_given_to_the_compiler(compile_, cast, flag):
+    assert f"--fp32-cast={flag}" in read_metadata(compile_(route="tf1", cast=cast)[0])["flags"]
+
+
+def test_an_unknown_cast_is_refused():
+    with pytest.raises(ValueError, match="cast fp32 is not one of: all, matmult"):
+        neuron.cast_engine("fp32")
