@@ -1,13 +1,32 @@
-"""Percentiles against their definition by counting."""
+"""Percentiles against their definition by counting, bounds against exact sums and against the truth of made-up data."""
 from __future__ import annotations
 
+import math
+import time
 from fractions import Fraction
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from harness.statistics import percentile, percentiles
+from harness import statistics
+from harness.statistics import (
+    PROVEN,
+    REFUTED,
+    UNDECIDED,
+    Decision,
+    Interval,
+    block_length,
+    decide,
+    decide_percentile,
+    is_stable,
+    mean_interval,
+    percentile,
+    percentile_bound,
+    percentiles,
+    requests_needed,
+)
 
 VALUES = st.lists(st.floats(allow_nan=False), min_size=1, max_size=60)
 
@@ -42,3 +61,250 @@ def test_leaves_the_values_in_their_order():
 def test_what_has_no_percentile_is_an_error(values, p):
     with pytest.raises(ValueError, match="percentile"):
         percentile(values, p)
+
+
+# The fewest requests that prove a percentile at 99 %, by how many were over the limit: MLPerf's early stopping.
+OVER = (0, 1, 2, 5, 10, 20)
+NEEDED = {
+    90: (44, 64, 81, 127, 197, 325),
+    95: (90, 130, 165, 259, 398, 656),
+    99: (459, 662, 838, 1307, 2010, 3304),
+    99.9: (4603, 6636, 8403, 13105, 20140, 33097),
+}
+
+
+@pytest.mark.parametrize("p", NEEDED)
+def test_requests_needed_are_those_of_mlperf(p):
+    assert tuple(requests_needed(p, over) for over in OVER) == NEEDED[p]
+
+
+def exact_at_most(k, n, share):
+    return sum(math.comb(n, i) * share**i * (1 - share) ** (n - i) for i in range(k + 1))
+
+
+@settings(max_examples=60)
+@given(n=st.integers(1, 150), k=st.integers(-1, 150), permille=st.integers(1, 999))
+def test_the_binomial_sum_is_the_exact_one(n, k, permille):
+    k, share = min(k, n), Fraction(permille, 1000)
+    assert statistics._at_most(k, n, share) == pytest.approx(float(exact_at_most(k, n, share)), rel=1e-10, abs=1e-14)
+
+
+@settings(max_examples=25)
+@given(n=st.integers(1, 120), p=st.sampled_from([1, 10, 50, 90, 95, 99]))
+def test_bounds_are_the_closest_that_the_exact_sum_allows(n, p):
+    alpha = Fraction(15, 1000)  # no power of a share above, so that rounding decides nothing
+    bound, above = percentile_bound(range(1, n + 1), p, confidence=0.985), 1 - Fraction(p, 100)
+    upper = [k for k in range(1, n + 1) if exact_at_most(n - k, n, above) <= alpha]
+    lower = [k for k in range(1, n + 1) if exact_at_most(k - 1, n, 1 - above) <= alpha]
+    assert (bound.low, bound.high) == (max(lower, default=None), min(upper, default=None))
+
+
+@settings(max_examples=60)
+@given(n=st.integers(1, 3000), p=st.floats(0.5, 99.9))
+def test_the_estimate_lies_between_its_bounds_which_exist_from_needed_on(n, p):
+    p = round(p, 1)
+    bound = percentile_bound(range(n), p)
+    low, high = (bound.estimate if b is None else b for b in (bound.low, bound.high))
+    assert low <= bound.estimate <= high
+    assert (None not in (bound.low, bound.high)) == (n >= bound.needed)
+
+
+@settings(max_examples=60)
+@given(n=st.integers(1, 10**5), p=st.floats(1, 99), looser=st.floats(0.6, 0.98))
+def test_more_confidence_or_a_higher_percentile_gives_no_lower_upper_bound(n, p, looser):
+    p = round(p, 1)
+    over, fewer, higher = (
+        statistics._most_by_chance(n, statistics._share_above(q), 1 - c) for q, c in
+        ((p, looser), (p, 0.99), (min(p + 0.5, 99.5), looser))
+    )
+    assert max(-1 if k is None else k for k in (fewer, higher)) <= (-1 if over is None else over)
+
+
+@pytest.mark.parametrize("p", [50, 90, 99])
+@pytest.mark.parametrize("n", [500, 2000])
+def test_each_bound_holds_in_99_of_100_runs(n, p):
+    runs, truth = 1500, -math.log(1 - p / 100)
+    ranked = np.sort(np.random.default_rng(n + p).exponential(size=(runs, n)), axis=1)
+    places = percentile_bound(range(n), p)
+    low, high = ranked[:, int(places.low)], ranked[:, int(places.high)]
+    # Between 0.5 and 2.5 of three standard errors: never more errors than promised, and not bounds without worth.
+    assert 0.982 <= (low <= truth).mean() <= 0.9975
+    assert 0.982 <= (high >= truth).mean() <= 0.9975
+
+
+@pytest.mark.parametrize("p", [50, 99, 99.9])
+def test_ten_million_values_are_bounded_in_a_moment(p):
+    statistics._most_by_chance.cache_clear()
+    start = time.process_time()
+    assert statistics._most_by_chance(10**7, statistics._share_above(p), 0.01) < 10**7 * (1 - p / 100)
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("values", "p", "confidence", "words"),
+    [([], 99, 0.99, "no values"), ([1.0, math.nan], 99, 0.99, "NaN"), ([1.0], 100, 0.99, "has no bounds"),
+     ([1.0], 0, 0.99, "has no bounds"), ([1.0], 1e-16, 0.99, "from 0.001 to 99.999"),
+     ([1.0], math.nan, 0.99, "has no bounds"), ([1.0], 99, 1.0, "confidence 1.0"),
+     ([1.0], 99, math.nan, "confidence nan")],
+)
+def test_what_has_no_bound_is_an_error(values, p, confidence, words):
+    with pytest.raises(ValueError, match=words):
+        percentile_bound(values, p, confidence)
+
+
+@pytest.mark.parametrize(("over", "words"), [(-1, "count from 0"), (10**9, r"more than 10\^9 would be needed")])
+def test_an_impossible_number_over_the_limit_is_an_error(over, words):
+    with pytest.raises(ValueError, match=words):
+        requests_needed(99, over)
+
+
+# The rule when to stop.
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "limit", "sense", "verdict"),
+    [(1, 2, 2, "<=", PROVEN), (1, 2, 1.5, "<=", UNDECIDED), (1, 2, 1, "<=", UNDECIDED), (1, 2, 0.9, "<=", REFUTED),
+     (1, 2, 1, ">=", PROVEN), (1, 2, 1.5, ">=", UNDECIDED), (1, 2, 2, ">=", UNDECIDED), (1, 2, 2.1, ">=", REFUTED),
+     (None, None, 1, "<=", UNDECIDED), (None, 2, 2, "<=", PROVEN), (None, 2, 3, ">=", REFUTED),
+     (1, None, 1, ">=", PROVEN), (1, None, 0.5, "<=", REFUTED)],
+)
+def test_a_limit_is_proven_refuted_or_neither(low, high, limit, sense, verdict):
+    assert decide(Interval(low, 1.5, high), limit, sense) == verdict
+
+
+@pytest.mark.parametrize(("limit", "sense", "words"), [(math.nan, "<=", "NaN"), (1, "<", "sense '<'")])
+def test_an_impossible_question_is_an_error(limit, sense, words):
+    with pytest.raises(ValueError, match=words):
+        decide(Interval(1, 2, 3), limit, sense)
+
+
+@pytest.mark.parametrize(("p", "over", "n"), [(p, o, n) for p in NEEDED for o, n in zip(OVER, NEEDED[p]) if n < 9000])
+def test_a_percentile_is_proven_from_the_request_on_that_mlperf_names(p, over, n):
+    values = [2.0] * over + [0.5] * (n - over)
+    assert decide_percentile(values, p, 1.0).verdict == PROVEN
+    assert decide_percentile(values[:-1], p, 1.0).verdict == UNDECIDED
+
+
+def test_says_how_many_more_requests_are_needed():
+    assert decide_percentile([0.5] * 400, 99, 1.0) == Decision(UNDECIDED, 59)
+
+
+def test_a_lower_limit_is_the_mirror_of_an_upper_one():
+    values = np.random.default_rng(0).random(300)
+    assert decide_percentile(-values, 10, -0.93, ">=") == decide_percentile(values, 90, 0.93, "<=")
+
+
+def test_no_number_of_requests_decides_where_the_percentile_is_the_limit():
+    assert decide_percentile([0.5] * 99 + [2.0], 99, 1.0) == Decision(UNDECIDED, None)
+
+
+@settings(max_examples=60)
+@given(
+    n=st.integers(1, 2000), off=st.floats(-2, 2), p=st.sampled_from([50, 90, 99]), sense=st.sampled_from(["<=", ">="])
+)
+def test_the_requests_said_to_be_needed_decide(n, off, p, sense):
+    share = 1 - p / 100 if sense == "<=" else p / 100
+    beyond = min(max(round(n * share + off * math.sqrt(n * share * (1 - share))), 0), n)
+    side = 1 if sense == "<=" else -1
+    wrong, right = [side * 2.0], [side * 0.5]
+    decision = decide_percentile(wrong * beyond + right * (n - beyond), p, side, sense)
+    assume(decision.verdict == UNDECIDED and decision.more is not None and decision.more < 10**5)
+    total = n + decision.more
+    share = Fraction(beyond, n)
+    allowed = 1 - Fraction(p, 100) if sense == "<=" else Fraction(p, 100)
+    then = math.ceil(share * total) if share <= allowed else math.floor(share * total)
+    assert decide_percentile(wrong * then + right * (total - then), p, side, sense).verdict != UNDECIDED
+
+
+def test_looking_ten_times_proves_no_more_that_is_not_so_than_looking_once():
+    """At the limit itself each verdict is an error: shared between the looks it stays under the promised 1 %."""
+    rng, looks, wrong = np.random.default_rng(5), range(100, 1001, 100), 0
+    for _ in range(80):
+        values = rng.random(1000)
+        wrong += any(decide_percentile(values[:n], 90, 0.8999, looks=10).verdict == PROVEN for n in looks)
+    assert wrong <= 2
+
+
+def test_no_look_at_all_is_an_error():
+    with pytest.raises(ValueError, match="looks must be at least 1"):
+        decide_percentile([1.0], 99, 1.0, looks=0)
+
+
+# Rates of windows.
+
+
+@pytest.mark.parametrize(
+    ("rates", "stable"),
+    [([100, 105, 110], True), ([100, 105, 111], False), ([10, 100, 100, 100], True), ([100, 100], False),
+     ([0, 0, 0], False), ([], False)],
+)
+def test_three_windows_within_ten_percent_are_stable(rates, stable):
+    assert is_stable(rates) is stable
+
+
+def autoregressive(n, correlation, runs, seed=1):
+    """Series of mean 100 and the given correlation of neighbours, [runs, n]."""
+    noise = np.random.default_rng(seed).normal(size=(runs, n + 100))
+    for i in range(1, n + 100):
+        noise[:, i] += correlation * noise[:, i - 1]
+    return 100 + noise[:, 100:]
+
+
+def coverage(series, **options):
+    intervals = [mean_interval(rates, resamples=400, **options) for rates in series]
+    return np.mean([i.low <= 100 for i in intervals]), np.mean([i.high >= 100 for i in intervals])
+
+
+@pytest.mark.parametrize(
+    ("windows", "correlation", "least"),
+    [(240, 0, 0.91), (240, 0.3, 0.9), (240, 0.6, 0.89), (60, 0.6, 0.89), (20, 0, 0.91), (10, 0, 0.91), (10, 0.6, 0.82)],
+)
+def test_each_bound_of_the_mean_holds_on_correlated_windows(windows, correlation, least):
+    """Of the promised 0.95; three standard errors of 500 runs are 0.03."""
+    assert min(coverage(autoregressive(windows, correlation, 500))) >= least
+
+
+def test_long_blocks_see_slow_swings_that_neighbours_hardly_show():
+    swings = autoregressive(480, 0.9, 300) + np.random.default_rng(9).normal(0, 3, (300, 480))
+    single, blocks = coverage(swings, block=1), coverage(swings, block=24)
+    assert max(single) < 0.85 < 0.88 < min(blocks)
+
+
+def test_bounds_are_not_too_wide():
+    assert max(coverage(autoregressive(240, 0, 300))) <= 0.98
+
+
+def test_blocks_grow_with_correlation():
+    lengths = [block_length(autoregressive(500, r, 1)[0]) for r in (0, 0.5, 0.9)]
+    assert lengths == sorted(set(lengths))
+
+
+def test_the_interval_is_the_same_for_the_same_seed():
+    [rates] = autoregressive(50, 0.5, 1)
+    assert mean_interval(rates, seed=3) == mean_interval(rates, seed=3) != mean_interval(rates, seed=4)
+
+
+@settings(max_examples=60)
+@given(rates=st.lists(st.floats(0, 1e6), min_size=10, max_size=80))
+def test_the_mean_lies_in_its_interval(rates):
+    assume(np.ptp(rates) > 1e-6)
+    low, estimate, high = mean_interval(rates, resamples=200)
+    assert low <= estimate + 1e-9 and estimate <= high + 1e-9 and estimate == np.mean(rates)
+
+
+@pytest.mark.parametrize(
+    ("rates", "options", "words"),
+    [([], {}, "0 windows are too few"), ([100.0], {}, "1 windows are too few"),
+     ([100.0] * 50, {}, "all 50 windows have the rate 100"), ([*range(20), math.nan], {}, "window 20 has the rate nan"),
+     ([*range(20), math.inf], {}, "window 20 has the rate inf"), ([*range(20), -1], {}, "window 20 has the rate -1"),
+     (range(20), {"block": 0}, "block 0 of 20"), (range(20), {"block": 11}, "block 11 of 20"),
+     (range(20), {"resamples": 0}, "0 resamples"), (range(20), {"confidence": 0.2}, "confidence 0.2")],
+)
+def test_windows_that_show_nothing_are_an_error(rates, options, words):
+    with pytest.raises(ValueError, match=words):
+        mean_interval(list(rates), **options)
+
+
+def test_stability_of_nan_is_an_error():
+    with pytest.raises(ValueError, match="window 1 has the rate nan"):
+        is_stable([1.0, math.nan, 1.0])

@@ -1,0 +1,125 @@
+"""What it costs to judge: COCO evaluation, bootstrap and percentile bounds: `python -m benchmarks.statistics`.
+
+CPU seconds of this process on made-up answers of COCO's size: 5,000 images, about 7 objects and 100 detections each,
+80 classes.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.bootstrap import ap_drop, ap_interval, match
+from harness.dataset import Dataset
+from harness.evaluation import evaluate
+from harness.machine import facts
+from harness.statistics import percentile_bound
+
+CLASSES, WIDTH, HEIGHT = 80, 640, 480
+OBJECTS, DETECTIONS = 7, 100  # an image; COCO val2017 has 36,781 objects in 5,000
+RESAMPLES, REQUESTS = 1000, 10**6
+
+
+class Answer(NamedTuple):
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    error: str = ""
+
+
+def boxes(rng, count) -> np.ndarray:
+    """Boxes [n, 4] inside the picture, of the sizes of COCO's."""
+    size = np.exp(rng.normal(4, 1, (count, 2))).clip(8, (WIDTH // 2, HEIGHT // 2))
+    corner = rng.random((count, 2)) * ((WIDTH, HEIGHT) - size)
+    return np.hstack([corner, corner + size])
+
+
+def answer(rng, truth, labels, noise) -> Answer:
+    """Objects found several times, nearly in place and mostly by their class, among boxes with nothing in them."""
+    seen = rng.integers(0, max(len(truth), 1), min(3 * len(truth), DETECTIONS))
+    spread = (truth[seen, 2:] - truth[seen, :2]).repeat(2, 1).reshape(-1, 2, 2).swapaxes(1, 2).reshape(-1, 4)
+    near = truth[seen] + rng.normal(0, 0.06 + noise, (len(seen), 4)).clip(-0.3, 0.3) * spread
+    found = np.vstack([near, boxes(rng, DETECTIONS - len(seen))]).clip(0, (WIDTH, HEIGHT) * 2)
+    right = np.where(rng.random(len(seen)) < 0.8, labels[seen], rng.integers(0, CLASSES, len(seen)))
+    classes = np.concatenate([right, rng.integers(0, CLASSES, DETECTIONS - len(seen))])
+    scores = np.concatenate([rng.beta(2, 2, len(seen)), rng.beta(1, 20, DETECTIONS - len(seen))])
+    order = np.argsort(-scores)
+    return Answer(found[order].astype(np.float32), scores[order].astype(np.float32), classes[order].astype(np.int32))
+
+
+def made_up(folder, images) -> tuple[Dataset, dict, dict]:
+    """The data set, answers to it and those of a detector that is a little less exact."""
+    rng, coco, answers, worse = np.random.default_rng(0), {"images": [], "annotations": []}, {}, {}
+    (folder / "val").mkdir()
+    for i in range(1, images + 1):
+        truth = boxes(rng, rng.poisson(OBJECTS))
+        labels = (CLASSES * rng.random(len(truth)) ** 2).astype(np.int64)
+        coco["images"].append({"id": i, "file_name": f"{i}.jpg", "width": WIDTH, "height": HEIGHT})
+        coco["annotations"] += [row(len(coco["annotations"]) + n, i, box, k)
+                                for n, (box, k) in enumerate(zip(truth.tolist(), labels.tolist()), 1)]
+        answers[i], worse[i] = (answer(np.random.default_rng(i), truth, labels, noise) for noise in (0, 0.002))
+        (folder / "val" / f"{i}.jpg").write_bytes(b"picture")
+    coco["categories"] = [{"id": k, "name": f"class {k}"} for k in range(CLASSES)]
+    (folder / "instances.json").write_text(json.dumps(coco))
+    return Dataset.load(folder / "instances.json", folder / "val"), answers, worse
+
+
+def row(number, image_id, box, label) -> dict:
+    x, y, right, bottom = box
+    return {"id": number, "image_id": image_id, "category_id": label, "bbox": [x, y, right - x, bottom - y],
+            "area": (right - x) * (bottom - y), "iscrowd": int(number % 80 == 0)}
+
+
+def measured(call) -> tuple:
+    """What the call returns, and the CPU seconds that it took."""
+    start = time.process_time()
+    return call(), time.process_time() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.statistics", description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=int, default=5000, metavar="N", help="made-up images (default 5000)")
+    images = parser.parse_args().images
+    if images < 1:
+        parser.error(f"--images {images}: must be at least 1")
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
+    with tempfile.TemporaryDirectory() as folder:
+        report(*made_up(Path(folder), images))
+
+
+def report(dataset, answers, worse) -> None:
+    """Prints the table, each row as soon as it is measured."""
+    machine = facts()
+    print(f"{machine['processor']}, one core, NumPy {np.__version__}, load average {machine['load_average'][0]:.2f}, "
+          f"{time.strftime('%Y-%m-%d')}\n\n| what | CPU-s | result |\n|---|---|---|", flush=True)
+    images, latencies = f"{len(dataset):,} images", np.random.default_rng(0).exponential(size=REQUESTS)
+    calls = {
+        f"percentile bound, n = {REQUESTS:,}": lambda: percentile_bound(latencies, 99),
+        f"matching, {images}": lambda: f"{len(match(dataset, answers))} classes",
+        f"AP interval, {images}, {RESAMPLES:,} resamples": lambda: ap_interval(dataset, answers, RESAMPLES)["AP"],
+        f"paired AP drop, {images}, {RESAMPLES:,} resamples": lambda: ap_drop(dataset, answers, worse, RESAMPLES)["AP"],
+        f"evaluation, {images}": lambda: _evaluated(dataset, answers),
+    }
+    for name, call in calls.items():
+        result, seconds = measured(call)
+        print(f"| {name} | {seconds:.2f} | {_text(result)} |", flush=True)
+
+
+def _evaluated(dataset, answers) -> str:
+    evaluation = evaluate(dataset, answers)
+    return f"AP {evaluation.figures['AP']:.5f}, {evaluation.evaluator}"
+
+
+def _text(result) -> str:
+    return result if isinstance(result, str) else f"{result.estimate:.5f}, from {result.low:.5f} to {result.high:.5f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""What a million images cost: measured throughput and a table of dated prices, each with its source."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import date
+
+ON_DEMAND, RESERVED = "on-demand", "reserved, effective"
+REGION = "us-east-1"
+FRESH_DAYS = 365
+
+
+class UnknownPrice(LookupError):
+    """The table has no such price; the message says what it has and what to do."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """Dollars an hour of one instance type, as `source` gave them on `date` (ISO)."""
+
+    instance: str
+    region: str
+    purchase: str
+    dollars_per_hour: float
+    date: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Dollars per million images, by which price, and the evidence in words; `stale` when the price is too old."""
+
+    dollars_per_million: float
+    price: Price
+    stale: bool
+    evidence: str
+
+
+LAUNCH = "AWS's YOLOv4 run on Inferentia, the prices behind its $1.362 and $2.163 per million images"
+LIST = "AWS price list as generated in aws/karpenter-provider-aws, zz_generated.pricing_aws.go"
+NEURON = "AWS Neuron SDK, benchmarks/inf1/instance_prices.csv, the basis of its cost columns"
+
+PRICES = (
+    Price("inf1.2xlarge", REGION, ON_DEMAND, 0.583, "2020-10-07", LAUNCH),
+    Price("g4dn.xlarge", REGION, ON_DEMAND, 0.526, "2020-10-07", LAUNCH),
+    Price("inf1.xlarge", REGION, ON_DEMAND, 0.228, "2026-01-19", LIST),
+    Price("inf1.2xlarge", REGION, ON_DEMAND, 0.362, "2026-01-19", LIST),
+    Price("inf1.6xlarge", REGION, ON_DEMAND, 1.180, "2026-01-19", LIST),
+    Price("inf1.24xlarge", REGION, ON_DEMAND, 4.721, "2026-01-19", LIST),
+    Price("g4dn.xlarge", REGION, ON_DEMAND, 0.526, "2026-01-19", LIST),
+    Price("p3.2xlarge", REGION, ON_DEMAND, 3.06, "2026-01-19", LIST),
+    Price("c5.xlarge", REGION, ON_DEMAND, 0.17, "2026-01-19", LIST),
+    Price("inf1.xlarge", REGION, RESERVED, 0.110, "2024-09-16", NEURON),
+    Price("inf1.2xlarge", REGION, RESERVED, 0.174, "2024-09-16", NEURON),
+    Price("inf1.6xlarge", REGION, RESERVED, 0.567, "2024-09-16", NEURON),
+    Price("inf1.24xlarge", REGION, RESERVED, 2.269, "2024-09-16", NEURON),
+)
+
+
+def cost(
+    images_per_second: float, instance: str, on: str, purchase: str = ON_DEMAND, region: str = REGION,
+    fresh_days: int = FRESH_DAYS,
+) -> Cost:
+    """What a million images cost on `instance`, at the newest price known on the ISO date `on` of the measurement.
+
+    A price more than `fresh_days` older than that is stale, and the evidence says so. Raises UnknownPrice, and
+    ValueError for a throughput that is not above 0 or a date that is none.
+    """
+    return cost_at(images_per_second, find_price(instance, on, purchase, region), on, fresh_days)
+
+
+def cost_at(images_per_second: float, price: Price, on: str, fresh_days: int = FRESH_DAYS) -> Cost:
+    """As `cost`, at a price that is known."""
+    dollars = dollars_per_million(images_per_second, price.dollars_per_hour)
+    age = (_date(on) - _date(price.date)).days
+    stale = age > fresh_days
+    return Cost(dollars, price, stale, _evidence(images_per_second, dollars, price, age, fresh_days))
+
+
+def dollars_per_million(images_per_second: float, dollars_per_hour: float) -> float:
+    """Dollars that an instance costs while it answers a million images; ValueError unless both are finite and > 0."""
+    for name, value in (("images_per_second", images_per_second), ("dollars_per_hour", dollars_per_hour)):
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} is {value}; it must be a number above 0, or there is no cost")
+    return 1e6 / images_per_second / 3600 * dollars_per_hour
+
+
+def find_price(instance: str, on: str, purchase: str = ON_DEMAND, region: str = REGION) -> Price:
+    """The newest row of PRICES not dated after `on` (ISO); UnknownPrice says what the table has instead."""
+    day = _date(on)
+    rows = [row for row in PRICES if (row.instance, row.purchase, row.region) == (instance, purchase, region)]
+    known = [row for row in rows if _date(row.date) <= day]
+    if not known:
+        dated = f" from {on} or before" if rows else ""
+        raise UnknownPrice(
+            f"no {purchase} price of {instance} in {region}{dated} in PRICES of harness/cost.py, which has "
+            f"{'; '.join(_known_of(instance))}; add a row with its date and source"
+        )
+    return max(known, key=lambda row: row.date)
+
+
+def _known_of(instance: str) -> list[str]:
+    rows = [f"{row.purchase} in {row.region} of {row.date}" for row in PRICES if row.instance == instance]
+    return rows or sorted({row.instance for row in PRICES})
+
+
+def _evidence(images_per_second: float, dollars: float, price: Price, age: int, fresh_days: int) -> str:
+    text = (f"${dollars:.3f} per million images: {images_per_second:.1f} images/s on {price.instance} at "
+            f"${price.dollars_per_hour:g}/h ({price.purchase}, {price.region}, {price.date}, {price.source})")
+    if age <= fresh_days:
+        return text
+    return f"{text}; stale: the price is {age} days old, more than {fresh_days}, look up today's"
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{text!r} is no date; write it as 2026-01-19") from error

@@ -1,0 +1,95 @@
+"""Dollars per million images: the published figures, and prices that are old or unknown say so."""
+from __future__ import annotations
+
+import math
+from collections import Counter
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import cost as module
+from harness.cost import ON_DEMAND, PRICES, RESERVED, UnknownPrice, cost, dollars_per_million, find_price
+
+LAUNCH_DAY = "2020-10-07"
+
+
+# Published throughput is rounded to 0.05 images/s, which is up to 0.1 % of the cost.
+@pytest.mark.parametrize(
+    ("images_per_second", "instance", "published"), [(118.9, "inf1.2xlarge", 1.362), (67.5, "g4dn.xlarge", 2.163)]
+)
+def test_the_published_costs_are_reproduced(images_per_second, instance, published):
+    figure = cost(images_per_second, instance, LAUNCH_DAY)
+    assert figure.dollars_per_million == pytest.approx(published, rel=0.05 / 67.5 + 0.0005 / published)
+
+
+def test_the_published_saving_is_reproduced():
+    ours, theirs = cost(118.9, "inf1.2xlarge", LAUNCH_DAY), cost(67.5, "g4dn.xlarge", LAUNCH_DAY)
+    assert 1 - ours.dollars_per_million / theirs.dollars_per_million == pytest.approx(0.37, abs=0.005)
+
+
+def test_the_newest_price_known_on_the_day_is_taken():
+    assert [find_price("inf1.2xlarge", day).dollars_per_hour for day in ("2026-01-18", "2026-01-19", "2030-01-01")] == [
+        0.583, 0.362, 0.362,
+    ]
+
+
+def test_the_purchase_option_decides():
+    assert cost(180.3, "inf1.2xlarge", "2024-10-01", RESERVED).dollars_per_million == pytest.approx(0.268, abs=5e-4)
+    assert cost(180.3, "inf1.2xlarge", "2026-02-01", ON_DEMAND).dollars_per_million == pytest.approx(0.558, abs=5e-4)
+
+
+@pytest.mark.parametrize(("on", "stale"), [("2026-01-19", False), ("2027-01-19", False), ("2027-01-20", True)])
+def test_a_price_older_than_a_year_is_said_to_be_stale(on, stale):
+    figure = cost(100, "inf1.2xlarge", on)
+    assert figure.stale is stale
+    assert ("stale: the price is 366 days old, more than 365, look up today's" in figure.evidence) is stale
+
+
+def test_how_old_a_price_may_be_is_a_choice():
+    assert cost(100, "inf1.2xlarge", "2026-01-29", fresh_days=9).stale
+
+
+def test_the_evidence_names_throughput_price_and_source():
+    evidence = cost(118.9, "inf1.2xlarge", LAUNCH_DAY).evidence
+    for part in ("$1.362", "118.9 images/s", "inf1.2xlarge", "$0.583/h", "on-demand", "us-east-1", LAUNCH_DAY, "AWS's"):
+        assert part in evidence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("inf9.huge", "2026-02-01"), r"inf9.huge in us-east-1 in PRICES of harness/cost.py, which has g4dn.*; add"),
+        (("inf1.2xlarge", "2026-02-01", "spot"), "no spot price of inf1.2xlarge .*on-demand in us-east-1 of 2020"),
+        (("inf1.2xlarge", "2026-02-01", ON_DEMAND, "eu-west-1"), "in eu-west-1 in PRICES"),
+        (("inf1.2xlarge", "2019-12-31"), "from 2019-12-31 or before"),
+    ],
+)
+def test_an_unknown_price_names_the_table_and_what_it_has(arguments, words):
+    with pytest.raises(UnknownPrice, match=words):
+        find_price(*arguments)
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
+def test_no_throughput_has_no_cost(value):
+    with pytest.raises(ValueError, match="images_per_second is"):
+        cost(value, "inf1.2xlarge", LAUNCH_DAY)
+    with pytest.raises(ValueError, match="dollars_per_hour is"):
+        dollars_per_million(1, value)
+
+
+@pytest.mark.parametrize("day", ["yesterday", "2026-13-01", None])
+def test_what_is_no_date_is_an_error(day):
+    with pytest.raises(ValueError, match="is no date"):
+        cost(1, "inf1.2xlarge", day)
+
+
+@given(rate=st.floats(1e-3, 1e6), price=st.floats(1e-3, 1e3), factor=st.floats(1.01, 100))
+def test_faster_is_cheaper_in_proportion(rate, price, factor):
+    assert dollars_per_million(rate * factor, price) == pytest.approx(dollars_per_million(rate, price) / factor)
+
+
+def test_every_row_is_dated_sourced_and_unique():
+    assert all(date.fromisoformat(row.date) and row.source and row.dollars_per_hour > 0 for row in PRICES)
+    assert max(Counter((r.instance, r.region, r.purchase, r.date) for r in module.PRICES).values()) == 1
