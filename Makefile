@@ -2,7 +2,7 @@
 PYTHON ?= python3
 TOX = .venv/bin/tox
 
-.PHONY: gate test accuracy performance lint tf210 clean coco weights
+.PHONY: gate test accuracy performance lint neuron tf210 tf115 clean coco weights
 
 gate: $(TOX)
 	$(TOX) run -q -e gate -- $(ARGS)
@@ -10,8 +10,19 @@ gate: $(TOX)
 test: $(TOX)
 	$(TOX) run -q -e tests -- $(ARGS)
 
-accuracy performance lint tf210: $(TOX)
+accuracy performance lint neuron tf210: $(TOX)
 	$(TOX) run -q -e $@ -- $(ARGS)
+
+# What runs in the detector's own process, on the TensorFlow that Inf1's documented route needs; it needs a Python 3.7.
+PYTHON37 ?= python3.7
+TF115 = .tox/tf115/bin/python
+tf115: $(TOX) $(TF115)
+	TF_115_PYTHON='$(CURDIR)/$(TF115)' $(TOX) run -q -e tests -- tests/model -k tensorflow_1 $(ARGS)
+
+$(TF115): requirements-tf115.txt
+	$(PYTHON37) -m venv .tox/tf115
+	.tox/tf115/bin/pip install -q --disable-pip-version-check -r requirements-tf115.txt
+	@touch $(TF115)
 
 # COCO val2017 and the public YOLOv4 checkpoints, into DATA (default: data), from MIRROR where it is given.
 coco weights: $(TOX)

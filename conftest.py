@@ -4,5 +4,8 @@ pytest_plugins = [
     "fixtures.verdicts",
     "fixtures.subject",
     "fixtures.runs",
+    "fixtures.placement",
+    "fixtures.prices",
+    "fixtures.mlperf",
     "fixtures.records",
 ]

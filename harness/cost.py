@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from datetime import date
 
-ON_DEMAND, RESERVED = "on-demand", "reserved, effective"
+PURCHASES = ON_DEMAND, RESERVED = "on-demand", "reserved"
 REGION = "us-east-1"
 FRESH_DAYS = 365
 

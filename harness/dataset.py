@@ -8,7 +8,7 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
@@ -67,8 +67,19 @@ class Dataset:
             category_ids=_ids(chosen["categories"]),
             category_names=[category["name"] for category in chosen["categories"]],
             ground_truth=chosen,
-            sha256=hashlib.sha256(json.dumps(chosen).encode()).hexdigest(),
+            sha256=_digest(chosen),
         )
+
+    def only(self, image_ids: Iterable[int]) -> Dataset:
+        """The same data set with these of its images alone."""
+        kept = set(image_ids)
+        truth = {
+            "images": [row for row in self.ground_truth["images"] if row["id"] in kept],
+            "annotations": [row for row in self.ground_truth["annotations"] if row["image_id"] in kept],
+            "categories": self.ground_truth["categories"],
+        }
+        image_ids = [i for i in self.image_ids if i in kept]
+        return replace(self, image_ids=image_ids, ground_truth=truth, sha256=_digest(truth))
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -113,6 +124,10 @@ def coco_folder(folder: str | Path) -> tuple[Path, Path]:
         part = _part(candidates[0])
         raise DatasetError(f"{folder}: has no image folder {part}, images/{part} or images; add the images")
     return candidates[0], images
+
+
+def _digest(ground_truth: dict) -> str:
+    return hashlib.sha256(json.dumps(ground_truth).encode()).hexdigest()
 
 
 def _part(annotations: Path) -> str:

@@ -31,10 +31,15 @@ class InvalidRun(ValueError):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """COCO's twelve figures and the AP of each class by name, in [0, 1]; None without ground truth."""
+    """COCO's twelve figures and the AP of each class by name, in [0, 1]; None without ground truth.
+
+    `curves` has each class's precision at COCO's 101 recalls (0, 0.01, ... 1) at IoU 0.5; classes without ground truth
+    are left out.
+    """
 
     figures: dict[str, float | None]
     per_class: dict[str, float | None]
+    curves: dict[str, list[float]]
     images: int
     detections: int
     evaluator: str
@@ -43,6 +48,7 @@ class Evaluation:
 class Scores(NamedTuple):
     figures: dict[str, float | None]
     per_class: dict[str, float | None]
+    curves: dict[str, list[float]]
 
 
 def evaluate(dataset: Dataset, answers: Mapping[int, Any]) -> Evaluation:
@@ -51,8 +57,7 @@ def evaluate(dataset: Dataset, answers: Mapping[int, Any]) -> Evaluation:
     Raises InvalidRun when an image is unanswered or unknown, an answer is not sane, or pycocotools and
     hotcoco (where it is installed) differ by more than 1e-6. Figures: https://cocodataset.org/#detection-eval.
     """
-    _require_complete(dataset.image_ids, answers)
-    _require_sane(dataset, answers)
+    require_scorable(dataset, answers)
     scores = _pycocotools(dataset, answers)
     evaluator = f"pycocotools {version('pycocotools')}"
     if hotcoco:
@@ -62,6 +67,12 @@ def evaluate(dataset: Dataset, answers: Mapping[int, Any]) -> Evaluation:
         evaluator += " alone"
     detections = sum(len(answer.scores) for answer in answers.values())
     return Evaluation(*scores, images=len(answers), detections=detections, evaluator=evaluator)
+
+
+def require_scorable(dataset: Dataset, answers: Mapping[int, Any]) -> None:
+    """Raises InvalidRun when an image is unanswered or unknown, or an answer is not sane."""
+    _require_complete(dataset.image_ids, answers)
+    _require_sane(dataset, answers)
 
 
 def matched(
@@ -132,7 +143,7 @@ def _require_sane(dataset: Dataset, answers: Mapping[int, Any]) -> None:
 
 
 def _require_agreement(ours: Scores, theirs: Scores) -> None:
-    for kind, mine, other in zip(("", "AP of class "), ours, theirs):
+    for kind, mine, other in zip(("", "AP of class "), ours[:2], theirs[:2]):
         for name in mine:
             if not _agree(mine[name], other[name]):
                 figure = f"{kind}{name} is {mine[name]} by pycocotools and {other[name]} by hotcoco"
@@ -162,7 +173,9 @@ def _run(coco: Any, cocoeval: Any, dataset: Dataset, answers: Mapping[int, Any])
         run.summarize()
     by_class = run.eval["precision"][:, :, :, 0, -1]  # IoU, recall, class, any area, 100 detections
     per_class = {name: _known(by_class[..., k]) for k, name in enumerate(dataset.category_names)}
-    return Scores({name: _known(figure) for name, figure in zip(FIGURES, run.stats)}, per_class)
+    curves = {name: by_class[0, :, k].tolist() for name, k in zip(dataset.category_names, range(by_class.shape[2]))
+              if per_class[name] is not None}
+    return Scores({name: _known(figure) for name, figure in zip(FIGURES, run.stats)}, per_class, curves)
 
 
 def _truth(coco: Any, dataset: Dataset, annotated: bool = True) -> Any:

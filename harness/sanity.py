@@ -43,10 +43,14 @@ def stale(answers: Mapping[int, Any]) -> list[Fault]:
     `answers` maps image id to sane detections. A stuck output buffer looks like this.
     """
     filled = {image_id: answer for image_id, answer in answers.items() if len(answer.scores)}
-    contents = {tuple(getattr(answer, name).tobytes() for name in COLUMNS) for answer in filled.values()}
-    if len(filled) < 2 or len(contents) > 1:
+    if len(filled) < 2 or len(set(map(content, filled.values()))) > 1:
         return []
     return [Fault(next(iter(filled)), "has the very same detections as every other image that has any")]
+
+
+def content(detections: Any) -> tuple[bytes, ...]:
+    """The bytes of an answer: equal for equal answers alone."""
+    return tuple(getattr(detections, name).tobytes() for name in COLUMNS)
 
 
 def _malformed(detections: Any, limit: int) -> Iterator[str]:

@@ -8,7 +8,7 @@ ANY = "any"
 
 @dataclass(frozen=True)
 class Target:
-    """One bound, in the metric's unit, that holds on `platform` (an instance type, 'cpu' or 'any').
+    """One bound, in the metric's unit, that holds on `platform` (an instance type, a family of them, 'cpu' or 'any').
 
     `sense` is '>=' or '<='; `source` says where the bound comes from and `date` (ISO) when it was published.
     """
@@ -23,6 +23,7 @@ class Target:
 
 
 TUTORIAL = "AWS Neuron YOLOv4 tutorial"
+BLOG = "AWS's published two-hour run, 8 callers, batch 4"
 TABLE = "AWS Neuron Inf1 performance table, SDK 2.20, YOLOv4 in PyTorch, batch 1, 8 callers"
 MARGIN = "2 % margin as in MLPerf's audits"
 REHEARSAL = "own bound, a rehearsal that a busy machine passes and a broken measurement does not"
@@ -33,21 +34,72 @@ TARGETS = (
            "own bound, BF16 against FP32 on CPU; AWS reported no measurable degradation", "2026-11-23"),
     Target("parity", "matched_share", 0.95, ">=", ANY,
            "own bound, scores from 0.25 found again with the same class and IoU from 0.9", "2026-11-23"),
+    Target("placement", "network_ratio", 0.95, ">=", "inf1",
+           "own bound: operators between pictures and head maps that are on the device", "2026-11-24"),
+    Target("placement", "convolutions_on_cpu", 0, "<=", "inf1", "own bound: none may be left",
+           "2026-11-24"),
+    Target("placement", "idle_cores", 0, "<=", "inf1", "own bound: cores that answered no request under load",
+           "2026-11-24"),
+    Target("placement", "device_errors", 0, "<=", "inf1", "own bound: driver and memory error counters that rose",
+           "2026-11-24"),
     Target("throughput", "images_per_second", 105.0, ">=", "inf1.2xlarge",
            f"{TUTORIAL}: 5,000 images in 47.5 s, 4 callers, batch 8", "2020-10-07"),
     Target("throughput", "efficiency", 0.01, ">=", "cpu", REHEARSAL, "2026-11-23"),
     Target("latency", "P50_seconds", 0.0408, "<=", "inf1.2xlarge", f"{TABLE}: 40.0 ms; {MARGIN}", "2024-09-16"),
     Target("latency", "P99_seconds", 0.0518, "<=", "inf1.2xlarge", f"{TABLE}: 50.8 ms; {MARGIN}", "2024-09-16"),
     Target("latency", "P99_over_P50", 10.0, "<=", "cpu", REHEARSAL, "2026-11-23"),
+    Target("integrity", "changed_answers", 0, "<=", ANY,
+           "own bound: answers under load that are not those given one at a time", "2026-11-24"),
+    Target("integrity", "identical_answers", 0, "<=", ANY,
+           "own bound: different pictures with detections of the very same bytes", "2026-11-24"),
+    Target("integrity", "repeat_speedup", 1.1, "<=", "inf1",
+           "MLPerf's TEST04: the same picture again and again is not 10 % faster", "2026-11-24"),
+    Target("integrity", "repeat_speedup", 2.0, "<=", "cpu", REHEARSAL, "2026-11-24"),
+    Target("jitter", "fps_spread", 0.03, "<=", "inf1", f"{BLOG}: average FPS of 30-s windows varies by less",
+           "2020-10-07"),
+    Target("jitter", "fps_spread", 0.5, "<=", "cpu", REHEARSAL, "2026-11-24"),
+    Target("jitter", "worst_P99_over_P50", 1.5, "<=", "inf1", f"own bound, of the worst window; {TABLE}: 1.27",
+           "2026-11-24"),
+    Target("jitter", "worst_P99_over_P50", 20.0, "<=", "cpu", REHEARSAL, "2026-11-24"),
+    Target("jitter", "longest_gap_seconds", 1.0, "<=", "inf1", "own bound: time without any answer", "2026-11-24"),
+    Target("jitter", "longest_gap_seconds", 5.0, "<=", "cpu", REHEARSAL, "2026-11-24"),
+    Target("soak", "failed_requests", 0, "<=", ANY, "own bound: none may fail", "2026-11-24"),
+    Target("soak", "incomplete_windows", 0, "<=", ANY, "own bound: the soak reached its end", "2026-11-24"),
+    Target("soak", "images_per_second", 116.5, ">=", "inf1.2xlarge", f"{BLOG}: 118.9; {MARGIN}", "2020-10-07"),
+    Target("soak", "drift", 0.02, "<=", "inf1", "own bound: share of the FPS lost from begin to end", "2026-11-24"),
+    Target("soak", "drift", 0.5, "<=", "cpu", REHEARSAL, "2026-11-24"),
+    Target("soak", "memory_growth_mb", 64.0, "<=", "inf1", "own bound: of all its processes", "2026-11-24"),
+    Target("soak", "memory_growth_mb", 512.0, "<=", "cpu", REHEARSAL, "2026-11-24"),
+    Target("cost", "dollars_per_million", 1.362, "<=", "inf1.2xlarge",
+           "AWS's published run: $1.362 at 118.9 images/s and $0.583/h", "2020-10-07"),
+    Target("cost", "dollars_per_million", 1000.0, "<=", "cpu", REHEARSAL, "2026-11-24"),
+    Target("mlperf", "valid", 1, ">=", ANY, "LoadGen's own verdict on the scenario, and no request failed",
+           "2026-11-24"),
 )
 
 
 def rows(check: str, platform: str) -> list[Target]:
-    """One row for each metric of the check: this platform's, else the one for any. LookupError when there is none."""
-    found = {t.metric: t for wanted in (ANY, platform) for t in TARGETS if (t.check, t.platform) == (check, wanted)}
+    """One row for each metric of the check: this platform's, else its family's, else the one for any.
+
+    LookupError when there is none.
+    """
+    wider = family(platform)
+    found = {
+        t.metric: t for wanted in (ANY, wider, platform) for t in TARGETS if (t.check, t.platform) == (check, wanted)
+    }
     if not found:
         raise LookupError(f"no target for {check} on {platform}; add a row to harness/targets.py")
     return list(found.values())
+
+
+def concerns(check: str, platform: str) -> bool:
+    """Whether the check has a bound for any platform or for one of this platform's family."""
+    return any(t.check == check and family(t.platform) in (ANY, family(platform)) for t in TARGETS)
+
+
+def family(platform: str) -> str:
+    """The instance family: inf1 of inf1.2xlarge."""
+    return platform.split(".")[0]
 
 
 def markdown_table() -> str:

@@ -8,13 +8,31 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, NamedTuple
 
+from harness.statistics import PROVEN, UNDECIDED, Interval, decide
 from harness.targets import Target
 
 PASS, FAIL, INVALID = "PASS", "FAIL", "INVALID"
 COLUMNS = ("verdict", "check", "metric", "value", "bound", "count", "evidence")
 NARROWEST_EVIDENCE = 24  # characters
+DITTO = "the same"
+
+
+class Inconclusive(ValueError):
+    """What was measured says nothing of the detector either way, as on a noisy machine; the message says why."""
+
+
+class Estimate(NamedTuple):
+    """A measured value and what bounds the true one (None: nothing yet).
+
+    `more` says in words what would decide for a bound that lies between, given that bound and its sense.
+    """
+
+    low: float | None
+    estimate: float
+    high: float | None
+    more: Callable[[float, str], str] = lambda bound, sense: "measure more"
 
 
 @dataclass(frozen=True)
@@ -32,7 +50,12 @@ class Verdict:
     backend: str
     evidence: str
     command: str
-    interval: tuple[float, float] | None = None
+    interval: tuple[float | None, float | None] | None = None
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether something was measured, and too little to tell."""
+        return self.verdict == INVALID and self.value is not None
 
     def message(self) -> str:
         """One line: metric = value, should be >= bound [evidence]."""
@@ -46,27 +69,32 @@ class Verdict:
 
 
 def judge(
-    target: Target,
-    value: float | None,
-    count: int,
-    *,
-    platform: str,
-    backend: str,
-    evidence: str,
+    target: Target, value: float | Estimate | None, count: int, *, platform: str, backend: str, evidence: str,
     command: str,
-    interval: tuple[float, float] | None = None,
 ) -> Verdict:
-    """PASS or FAIL by the target's bound; INVALID without samples or without a finite value and interval."""
+    """PASS or FAIL by the target's bound; INVALID without samples or without a finite value.
+
+    An `Estimate` passes when its bounds prove the target, fails when they refute it, and else is INVALID.
+    """
     details = dict(platform=platform, backend=backend, command=command)
     if count <= 0:
         return invalid(target, f"no samples; {evidence}", **details)
-    if not all(number is not None and math.isfinite(number) for number in (value, *(interval or ()))):
-        return invalid(target, f"the value is {value}, its interval {interval}; {evidence}", **details)
-    passed = value >= target.bound if target.sense == ">=" else value <= target.bound
+    low, value, high, more = value if isinstance(value, Estimate) else Estimate(value, value, value)
+    if value is None or not all(number is None or math.isfinite(number) for number in (low, value, high)):
+        bounds = "" if low is value is high else f", its interval {(low, high)}"
+        return invalid(target, f"the value is {value}{bounds}; {evidence}", **details)
+    outcome = decide(Interval(low, value, high), target.bound, target.sense)
+    if outcome == UNDECIDED:
+        evidence = f"not decided: it may be {_between(low, high)}; {more(target.bound, target.sense)}; {evidence}"
     return Verdict(
-        target.check, target.metric, float(value), target.bound, target.sense, PASS if passed else FAIL,
-        int(count), evidence=evidence, interval=interval, **details,
+        target.check, target.metric, float(value), target.bound, target.sense,
+        {PROVEN: PASS, UNDECIDED: INVALID}.get(outcome, FAIL), int(count), evidence=evidence,
+        interval=None if low is value is high else (low, high), **details,
     )
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return f"from {'anything' if low is None else f'{low:.5g}'} to {'anything' if high is None else f'{high:.5g}'}"
 
 
 def invalid(target: Target, why: str, *, platform: str, backend: str, command: str) -> Verdict:
@@ -78,7 +106,7 @@ def invalid(target: Target, why: str, *, platform: str, backend: str, command: s
 
 
 def write_results(path: str | Path, records: Sequence[dict[str, Any]]) -> None:
-    """Write a strict JSON list whole or not at all; ValueError names `--results FILE` when it cannot be."""
+    """Write a strict JSON list whole or not at all; ValueError names the file when it cannot be."""
     path = Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -86,7 +114,7 @@ def write_results(path: str | Path, records: Sequence[dict[str, Any]]) -> None:
         _write_durably(draft, text + "\n")
         os.replace(draft, path)
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"--results {path}: was not written ({error}); name a writable file") from error
+        raise ValueError(f"{path}: was not written ({error}); name a writable folder by --report") from error
     finally:
         draft.unlink(missing_ok=True)
 
@@ -99,8 +127,11 @@ def _write_durably(path: Path, text: str) -> None:
 
 
 def table(verdicts: Sequence[Verdict], width: int = 100) -> list[str]:
-    """Lines of an aligned table, a header first; the evidence is wrapped so that lines keep to `width`."""
-    rows = [COLUMNS] + [_cells(verdict) for verdict in verdicts]
+    """Lines of an aligned table, a header first; evidence is wrapped to `width`, and said once where rows share it."""
+    rows = [COLUMNS]
+    for before, one in zip((None, *verdicts), verdicts):
+        is_known = before is not None and before.evidence == one.evidence
+        rows.append((*_cells(one), DITTO if is_known else one.evidence))
     widths = [max(map(len, column)) for column in list(zip(*rows))[:-1]]
     room = max(width - sum(widths) - 2 * len(widths), NARROWEST_EVIDENCE)
     return [line for row in rows for line in _lines(row, widths, room)]
@@ -109,7 +140,7 @@ def table(verdicts: Sequence[Verdict], width: int = 100) -> list[str]:
 def _cells(v: Verdict) -> tuple[str, ...]:
     value = "-" if v.value is None else f"{v.value:.5g}"
     bound = f"{v.sense} {v.bound:g}"
-    return v.verdict, v.check, v.metric, value, bound, str(v.count), v.evidence
+    return v.verdict, v.check, v.metric, value, bound, str(v.count)
 
 
 def _lines(row: tuple[str, ...], widths: list[int], room: int) -> list[str]:

@@ -10,7 +10,8 @@ import tensorflow as tf
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from model.detections import Detections
-from model.neuron.placement import placement
+from model.neuron.placement import because, placement
+from model.neuron.runtime import DeviceError, explained
 from model.saved import NETWORK, SavedModelError, read_metadata
 
 # The number of a layer of the architecture in the names of its operators, and those of them that compute nothing.
@@ -38,7 +39,7 @@ class Detector:
 
     def detect(self, images: Sequence[bytes]) -> list[Detections]:
         """One answer per encoded image, in order. An image that cannot be decoded gets an answer with `error` set;
-        its batch-mates are answered as if it were not there."""
+        its batch-mates are answered as if it were not there. Raises DeviceError for what Neuron's runtime says."""
         if not len(images):
             return []
         try:
@@ -51,14 +52,20 @@ class Detector:
         return [self.detect([image])[0] for image in images]
 
     def _run(self, images) -> list[Detections]:
-        boxes, scores, classes, count = self._call(np.array(images, object))
+        try:
+            boxes, scores, classes, count = self._call(np.array(images, object))
+        except tf.errors.OpError as error:
+            words = explained(error.message)
+            if words:
+                raise DeviceError(words) from error
+            raise
         return [Detections(boxes[i, :n], scores[i, :n], classes[i, :n]) for i, n in enumerate(count)]
 
     def fallback(self, image: bytes) -> str:
         """What of the backend's promise this machine does not keep, seen in what it really executes; '' if nothing."""
         if self.metadata.get("backend") == "neuron":
             self.detect([image])  # a device that is not there is noticed by the first call
-            return placement(self._session.graph.as_graph_def()).fault()
+            return because(placement(self._session.graph.as_graph_def()).fault(), self.metadata)
         if self.metadata.get("backend") == "xla":
             return self._xla_fallback(image)
         if self.metadata.get("cast", "fp32") != "fp32":

@@ -130,6 +130,11 @@ class Worker:
         if self._failure:
             raise WorkerError(self._failure)
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
     def output(self) -> list[str]:
         """The last lines that the process printed."""
         return self._output.lines()

@@ -117,6 +117,11 @@ class WorkerPool:
         """As `Detector.fallback`, of the first process that does not keep the promise."""
         return next(filter(None, (one.fallback(image) for one in self.detectors)), "")
 
+    @property
+    def pid(self) -> int:
+        """The number of the first process."""
+        return self.detectors[0].pid
+
     def layers(self) -> list[str]:
         """As `Detector.layers`."""
         return self.detectors[0].layers()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.targets import markdown_table
+from harness import shapes, targets
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,5 +39,6 @@ def test_every_file_says_what_it_is_for():
     assert not silent
 
 
-def test_the_readme_shows_the_target_table():
-    assert markdown_table() in (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("table", [targets, shapes], ids=["targets", "shapes"])
+def test_the_readme_shows_the_table(table):
+    assert table.markdown_table() in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -78,7 +80,7 @@ def _tf2(tfn, frozen, output, cast, workdir) -> dict:
     # --fast-math=none is this route's own.
     given = [*flags(cast)[1:], "--dynamic-batch-size", "--workdir=" + workdir]
     with _environment("NEURON_CC_FLAGS", " ".join(given)):
-        traced = tfn.trace(network, picture)
+        traced = _traced(tfn, network, picture)
     compiled = getattr(traced, "aws_neuron_function", None)
     if compiled is None:
         raise CompileError("tensorflow.neuron.trace returned the network uncompiled")
@@ -86,6 +88,18 @@ def _tf2(tfn, frozen, output, cast, workdir) -> dict:
     write_saved_model(graph_def, *({key: info.name for key, info in tensors.items()}
                                    for tensors in (signature.inputs, signature.outputs)), output)
     return {"flags": given, "on_neuron_ratio": float(traced.on_neuron_ratio)}
+
+
+def _traced(tfn, network, picture):
+    try:
+        return tfn.trace(network, picture)
+    except TypeError as error:
+        # A compiler that is not found becomes a command without a program.
+        folders = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+        if shutil.which("neuron-cc", path=folders):
+            raise
+        raise CompileError("neuron-cc is not found, so nothing can be compiled: `python -m model doctor "
+                           f"--detector-python PATH` says how to install it ({error})") from error
 
 
 def _meta_graph(frozen):

@@ -77,7 +77,7 @@ class Watch:
     """A context manager that watches the devices for errors; on a machine without devices it does nothing.
 
     After it: `errors` has a clause for each counter that changed, `unwatched` one for each kind of error that nothing
-    told of. Only when both are empty did nothing happen. Leaving waits for neuron-monitor's last period of so many
+    told of. Only when both are empty, and it `has_devices`, did nothing happen. Leaving waits for neuron-monitor's last period of so many
     seconds.
     """
 
@@ -88,14 +88,14 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self._before = totals(self._host)
-        self._devices = bool(self._before or self._host.numbered("dev/neuron[0-9]*"))
-        self._ecc = self._devices and not any(name.endswith(ECC) for name in self._before)
+        self.has_devices = bool(self._before or self._host.numbered("dev/neuron[0-9]*"))
+        self._ecc = self.has_devices and not any(name.endswith(ECC) for name in self._before)
         if self._ecc:
             self._monitor.__enter__()
         return self
 
     def __exit__(self, *exception) -> None:
-        if self._devices and not self._before:
+        if self.has_devices and not self._before:
             self.unwatched.append("errors of the cores: the driver shows no counters under /sys")
         if self._ecc:
             self._add_ecc()

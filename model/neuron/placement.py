@@ -30,10 +30,10 @@ class Placement(NamedTuple):
 
     def fault(self) -> str:
         """Why the model must not be taken for one that runs on the device; '' if it may."""
-        if not self.operators:
-            return "nothing was compiled: the model holds no NeuronOp with a program, so all of it runs on the CPU"
         if self.empty:
             return f"{self.empty} of {self.operators + self.empty} NeuronOps hold no program"
+        if not self.operators:
+            return "nothing was compiled: the model holds no NeuronOp with a program, so all of it runs on the CPU"
         return ""
 
     def __str__(self):
@@ -43,6 +43,12 @@ class Placement(NamedTuple):
         crowd = ", none replicated, so where 4 cores or fewer are visible all lie on the first" if alone else ""
         left = f"; on the CPU: {', '.join(list(self.left)[:3])}" if self.left else ""
         return number + crowd + left
+
+
+def because(fault: str, metadata: dict) -> str:
+    """The fault, with what the compiler warned of when the model was made; '' if there is none."""
+    warnings = metadata.get("compiler_warnings")
+    return f"{fault}; the compiler warned: {warnings[0]}" if fault and warnings else fault
 
 
 def placement(graph_def) -> Placement:

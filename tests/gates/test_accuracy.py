@@ -4,16 +4,19 @@ from __future__ import annotations
 import pytest
 
 from fixtures.pictures import draw_answers
+from harness.bootstrap import ap_interval
 
 
 @pytest.mark.accuracy
 @pytest.mark.gate("accuracy")
 def test_coco_map(evaluation, dataset, answers, options, judge):
-    if options.pictures:
-        draw_answers(options.pictures, dataset, answers)
+    if options.report:
+        draw_answers(options.report / "detections", dataset, answers)
     by_class = {f"AP/{name}": ap for name, ap in evaluation.per_class.items()}
     only = f", only the first {options.limit} of the data set" if options.limit else ""
+    likely = ap_interval(dataset, answers)["AP"]
     judge(
-        "accuracy", {**evaluation.figures, **by_class}, evaluation.images,
-        f"{evaluation.images} images{only}, {evaluation.detections:,} detections, {evaluation.evaluator}",
+        "accuracy", {**evaluation.figures, **by_class, "AP_low": likely.low, "AP_high": likely.high}, evaluation.images,
+        f"{evaluation.images} images{only}, {evaluation.detections:,} detections, {evaluation.evaluator}; on other "
+        f"pictures of the kind from {likely.low:.3f} to {likely.high:.3f}, each bound at 95 %",
     )

@@ -1,10 +1,12 @@
-"""Fixtures of the harness tests: the made-up data set."""
+"""Fixtures of the harness tests: the made-up data set, and made-up time."""
 from __future__ import annotations
 
 import pytest
 
+from harness import load
 from harness.dataset import Dataset
 from tests.harness import synthetic
+from tests.harness.clock import Clock
 
 
 @pytest.fixture
@@ -20,3 +22,11 @@ def dataset(tmp_path, coco) -> Dataset:
 @pytest.fixture
 def answers(dataset) -> dict:
     return synthetic.perfect(dataset)
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """The time of `harness.load`."""
+    made_up = Clock()
+    monkeypatch.setattr(load, "perf_counter", made_up)
+    return made_up

@@ -62,6 +62,7 @@ class Planted:
         for core in range(cores):
             for name in STATUS:
                 self.count(name, 0, index, core)
+            self.write(f"{SYSFS}/neuron{index}/neuron_core{core}/stats/other_info/inference_count/total", "0\n")
         self.write(f"dev/neuron{index}")
         return self
 
@@ -88,6 +89,23 @@ def inf1(root: Path, chips=1, size="inf1.2xlarge") -> Planted:
     machine.tool("dpkg-query", code=1, errors="dpkg-query: no packages found matching aws-neuronx-runtime-lib")
     machine.python()
     return machine
+
+
+def report(*devices) -> dict:
+    """A report of neuron-monitor with the uncorrected memory errors of each device."""
+    rows = [{"neuron_device_index": index, "mem_ecc_corrected": 9, "mem_ecc_uncorrected": memory,
+             "sram_ecc_uncorrected": sram, "sram_ecc_corrected": 9} for index, (memory, sram) in enumerate(devices)]
+    return {"neuron_runtime_data": [], "system_data": {"neuron_hw_counters": {"neuron_devices": rows, "error": ""}}}
+
+
+def monitor(machine: Planted, *reports) -> None:
+    """A neuron-monitor that keeps its settings, shows these reports and then goes on with the last."""
+    lines = [json.dumps(r) if isinstance(r, dict) else r for r in reports]
+    shown = machine.write("shown/reports", "\n".join(lines[:-1]) + "\n" * (len(lines) > 1))
+    last = machine.write("shown/last", lines[-1] + "\n")
+    machine.script(f"{TOOLS}/neuron-monitor",
+                   f"#!/bin/sh\n/bin/cp $2 {machine.root}/settings\necho $$ > {machine.root}/pid\n/bin/cat {shown}\n"
+                   f"while /bin/cat {last}; do /bin/sleep 0.1; done\n")
 
 
 def ended(pid: Path) -> bool:

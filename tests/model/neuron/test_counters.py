@@ -13,29 +13,12 @@ import pytest
 from model.neuron import counters
 from model.neuron.counters import SYSFS, Watch, difference, ecc_events, totals
 from model.neuron.monitor import Monitor
-from tests.model.neuron.planted import TOOLS, Planted, ended
+from tests.model.neuron.planted import TOOLS, Planted, ended, monitor, report
 
 
 @pytest.fixture
 def machine(tmp_path) -> Planted:
     return Planted(tmp_path).chip(0).chip(1)
-
-
-def report(*devices) -> dict:
-    """A report of neuron-monitor with the uncorrected memory errors of each device."""
-    rows = [{"neuron_device_index": index, "mem_ecc_corrected": 9, "mem_ecc_uncorrected": memory,
-             "sram_ecc_uncorrected": sram, "sram_ecc_corrected": 9} for index, (memory, sram) in enumerate(devices)]
-    return {"neuron_runtime_data": [], "system_data": {"neuron_hw_counters": {"neuron_devices": rows, "error": ""}}}
-
-
-def monitor(machine: Planted, *reports) -> None:
-    """A neuron-monitor that keeps its settings, shows these reports and then goes on with the last."""
-    lines = [json.dumps(r) if isinstance(r, dict) else r for r in reports]
-    shown = machine.write("shown/reports", "\n".join(lines[:-1]) + "\n" * (len(lines) > 1))
-    last = machine.write("shown/last", lines[-1] + "\n")
-    machine.script(f"{TOOLS}/neuron-monitor",
-                   f"#!/bin/sh\n/bin/cp $2 {machine.root}/settings\necho $$ > {machine.root}/pid\n/bin/cat {shown}\n"
-                   f"while /bin/cat {last}; do /bin/sleep 0.1; done\n")
 
 
 def test_totals_name_device_core_and_error(machine):

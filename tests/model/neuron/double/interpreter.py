@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from fixtures.options import ROOT
+from fixtures.flags import ROOT
 
 # Read by Python at its start: the stand-in is found under the name of what it stands for.
 SITE = """
@@ -21,12 +21,16 @@ sys.meta_path.insert(0, Double())
 """
 
 
-def double_python(folder: Path, failure="", route="tf2") -> Path:
-    """The path of an interpreter whose tensorflow.neuron fails in this way on this route."""
+def double_python(folder: Path, failure="", route="tf2", machine="") -> Path:
+    """The path of an interpreter whose tensorflow.neuron fails in this way on this route.
+
+    `machine` is the folder of the planted machine whose driver is to count what runs.
+    """
     (folder / "sitecustomize.py").write_text(
         SITE.format(root=str(ROOT), double=str(Path(__file__).with_name("neuron.py"))))
     wrapper = folder / "python"
-    settings = {"NEURON_DOUBLE": failure, "NEURON_DOUBLE_ROUTE": route, "PYTHONPATH": str(folder)}
+    settings = {"NEURON_DOUBLE": failure, "NEURON_DOUBLE_ROUTE": route, "NEURON_DOUBLE_MACHINE": str(machine),
+                "PYTHONPATH": str(folder)}
     exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in settings.items())
     wrapper.write_text(f'#!/bin/sh\n{exports}\nexec {shlex.quote(sys.executable)} "$@"\n')
     wrapper.chmod(0o755)

@@ -3,7 +3,8 @@ the published rules, and fails as documented. Nothing that is measured with it s
 
 Sources: SDK docs, "TensorFlow 1.x Compilation API" and "TensorFlow 2.x Tracing API"; aws-neuron-tensorflow,
 python/{saved_model,graph_util,graph_def_util,_trace}.py. The environment variable NEURON_DOUBLE says which failure to
-show, NEURON_DOUBLE_ROUTE=tf1 makes this TensorFlow call itself 1.15.
+show, NEURON_DOUBLE_ROUTE=tf1 makes this TensorFlow call itself 1.15, and NEURON_DOUBLE_MACHINE names the folder of the
+planted machine whose driver counts the calls.
 """
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import argparse
 import logging
 import os
 import shlex
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +29,7 @@ CASTS = ("all", "matmult", "matmult-bf16", "matmult-fp16", "all-fp16")
 if os.environ.get("NEURON_DOUBLE_ROUTE") == "tf1":
     tf.__version__ = "1.15.5"
 
-runtime = Runtime(FAILURE)
+runtime = Runtime(FAILURE, os.environ.get("NEURON_DOUBLE_MACHINE"))
 runtime.register()
 
 
@@ -79,6 +81,8 @@ def trace(func, example_inputs, subgraph_builder_function=None):
     graph_def = concrete.graph.as_graph_def()
     source, = (tensor.name for tensor in concrete.inputs)
     outputs = [tensor.name for tensor in concrete.outputs]
+    if FAILURE == "no compiler":
+        subprocess.run([None, "compile", "hlo_module.pb"])
     planned = plan(graph_def, [source], outputs, "tf2")
     ratio = planned.on_neuron_ratio if _place(graph_def, planned, outputs) else 0.0
 

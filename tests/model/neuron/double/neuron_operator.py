@@ -6,12 +6,17 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import byref, c_char_p, c_int, c_int64, c_size_t, c_void_p
+from itertools import cycle
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import tensorflow as tf
 
+from model.neuron.counters import SYSFS
+
 FLOAT = 1
+CORES = 4
 # Attributes as aws-neuron-tensorflow's python/graph_def_util.py reads and writes them.
 ATTRIBUTES = (
     "graph_def: string", "executable: string", "input_names: list(string)", "output_names: list(string)",
@@ -31,11 +36,30 @@ def _library():
     return library
 
 
-class Runtime:
-    """What stands for the Neuron runtime: runs programs, or fails as it is told to."""
+class Driver:
+    """What stands for the driver: its counters of one chip, as files of a planted machine, or none without one."""
 
-    def __init__(self, failure=""):
+    def __init__(self, machine):
+        self._root, self._lock = machine and Path(machine, SYSFS, "neuron0"), Lock()
+
+    def count(self, core, counter):
+        """Adds one to neuron_core<core>/stats/<counter>/total."""
+        if self._root:
+            with self._lock:
+                file = self._root / f"neuron_core{core}" / "stats" / counter / "total"
+                draft = file.with_name("draft")  # nobody may read half a file
+                draft.write_text(f"{int(file.read_text()) + 1}\n")
+                draft.replace(file)
+
+
+class Runtime:
+    """What stands for the Neuron runtime: runs programs on one core after the other, or fails as it is told to."""
+
+    def __init__(self, failure="", machine=None):
         self.failure, self.calls, self._library, self._sessions = failure, 0, _library(), {}
+        self._driver = Driver(machine)
+        # As where NEURON_RT_VISIBLE_CORES names two, or two of four loads have failed.
+        self._turns = cycle(range(CORES // 2 if failure in ("idle", "reduced") else CORES))
 
     def register(self) -> None:
         """Registers the operator and its kernel in this process, once."""
@@ -88,17 +112,33 @@ class Runtime:
         self.calls += 1
         if self.failure == "absent":
             raise Failure(UNAVAILABLE, "Nrt::Init failed: nrt_init: status=1, error message=\"Undefined error code\"")
+        if self.failure == "reduced" and self.calls == 1:
+            raise Failure(INTERNAL, "Nrt::Load failed on NeuronCores 2-3")
+        core = self._core()
         if self.failure == "lost" and self.calls > 4:
+            self._driver.count(core, "status/hw_error")
             raise Failure(INTERNAL, "Execute failed: nrt_execute: status=6")
         session, sources, results = program
         images = [self._input(context, index, status) for index in range(len(sources))]
         values = session.run(results, dict(zip(sources, images)))
-        if self.failure == "nan":  # the runtime's status 1003, which TensorFlow takes for success
-            values = [value * np.float32("nan") for value in values]
-        if self.failure == "same":
-            values = self._first = getattr(self, "_first", values)
-        for index, value in enumerate(values):
+        self._driver.count(core, "other_info/inference_count")
+        for index, value in enumerate(self._spoiled(values, core)):
             self._output(context, index, np.ascontiguousarray(value, np.float32), status)
+
+    def _core(self):
+        # Several operators are loaded once each, and where there are four cores all onto the first.
+        return next(self._turns) if len(self._sessions) == 1 else 0
+
+    def _spoiled(self, values, core):
+        if self.failure == "nan":  # the runtime's status 1003, which TensorFlow takes for success
+            self._driver.count(core, "status/execute_completed_with_num_error")
+            return [value * np.float32("nan") for value in values]
+        if self.failure == "errors" and core == 1:
+            self._driver.count(core, "status/hw_error")
+        if self.failure == "same":
+            self._first = getattr(self, "_first", [value[:1] for value in values])
+            return [np.repeat(first, len(value), 0) for first, value in zip(self._first, values)]
+        return values
 
     def _input(self, context, index, status):
         tensor = c_void_p()
@@ -132,4 +172,6 @@ def _session(program: bytes):
     names = [op.name for op in graph.get_operations()]
     sources = sorted((f"{name}:0" for name in names if name.startswith("in_")), key=len)
     results = sorted((f"{name}:0" for name in names if name.startswith("out_")), key=len)
-    return tf.compat.v1.Session(graph=graph), sources, results
+    # Threads of its own: those of TensorFlow's pool may all be waiting for it.
+    config = tf.compat.v1.ConfigProto(use_per_session_threads=True)
+    return tf.compat.v1.Session(graph=graph, config=config), sources, results

@@ -1,0 +1,69 @@
+"""What load runs show of throughput and latency, with bounds: the values that verdicts are made of."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.load import Load, images_per_second, window_rates
+from harness.statistics import (
+    CONFIDENCE,
+    INTERVAL_CONFIDENCE,
+    PercentileBound,
+    decide_percentile,
+    error_rate,
+    mean_interval,
+    percentile_bound,
+)
+from harness.verdict import Estimate
+
+WINDOWS = 12  # at least, over all runs
+QUOTED = (50, 90, 99)
+
+
+def throughput_estimate(loads: Sequence[Load], looks: int = 1) -> Estimate:
+    """Answered images a second over the wall clock of all runs, bounded by how much it varied in windows of them.
+
+    `looks` is how often a run that goes on until it is decided will at most ask.
+    """
+    value, windows = images_per_second(loads), -(-WINDOWS // len(loads))
+    seconds = sum(load.seconds for load in loads)
+
+    def more(bound: float, sense: str) -> str:
+        distance = abs(value - bound)
+        wanted = seconds * (max(value - low, high - value) / distance) ** 2 if distance else 0
+        return f"about {wanted - seconds:.0f} more seconds of load would decide" if wanted else "it is the bound itself"
+
+    try:
+        rates = window_rates(loads, windows)
+        low, mean, high = mean_interval(rates, 1 - error_rate(INTERVAL_CONFIDENCE) / looks)
+    except ValueError as error:
+        return Estimate(None, value, None, lambda bound, sense, why=str(error): why)
+    low, high = value + low - mean, value + high - mean
+    return Estimate(low, value, high, more)
+
+
+def latency_estimates(latencies: Sequence[float], looks: int = 1) -> dict[str, Estimate]:
+    """P50, P90 and P99 of whole requests in seconds, and P99 by P50, with the bounds of MLPerf's early stopping.
+
+    `looks` is how often a run that goes on until it is decided will at most ask.
+    """
+    confidence = 1 - error_rate(CONFIDENCE) / looks
+    bounds = {p: percentile_bound(latencies, p, confidence) for p in QUOTED}
+    found = {f"P{p}_seconds": _percentile(latencies, p, bound, looks) for p, bound in bounds.items()}
+    return {**found, "P99_over_P50": _ratio(bounds[99], bounds[50])}
+
+
+def _percentile(latencies: Sequence[float], p: float, bound: PercentileBound, looks: int) -> Estimate:
+    def more(limit: float, sense: str) -> str:
+        wanted = decide_percentile(latencies, p, limit, sense, looks=looks).more
+        return f"about {wanted:,} more requests would decide" if wanted else "no number of requests would decide"
+
+    return Estimate(bound.low, bound.estimate, bound.high, more)
+
+
+def _ratio(above: PercentileBound, below: PercentileBound) -> Estimate:
+    """Of two percentiles of the same requests: the farthest apart and the closest that their bounds allow."""
+    low = None if above.low is None or below.high is None else above.low / below.high
+    high = None if above.high is None or below.low is None else above.high / below.low
+    needed = max(above.needed, below.needed)
+    return Estimate(low, above.estimate / below.estimate, high,
+                    lambda limit, sense: f"at least {needed:,} requests are needed, {above.count:,} were sent")
