@@ -7,5 +7,8 @@ pytest_plugins = [
     "fixtures.placement",
     "fixtures.prices",
     "fixtures.mlperf",
+    "fixtures.sweep",
+    "fixtures.soak",
     "fixtures.records",
+    "fixtures.report",
 ]

@@ -65,5 +65,9 @@ def _ratio(above: PercentileBound, below: PercentileBound) -> Estimate:
     low = None if above.low is None or below.high is None else above.low / below.high
     high = None if above.high is None or below.low is None else above.high / below.low
     needed = max(above.needed, below.needed)
-    return Estimate(low, above.estimate / below.estimate, high,
-                    lambda limit, sense: f"at least {needed:,} requests are needed, {above.count:,} were sent")
+
+    def more(limit: float, sense: str) -> str:
+        wanted = f"at least {needed:,} requests are needed" if above.count < needed else "more requests would decide"
+        return f"{wanted}, {above.count:,} were sent"
+
+    return Estimate(low, above.estimate / below.estimate, high, more)

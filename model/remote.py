@@ -93,18 +93,18 @@ class WorkerPool:
         self.startup_seconds = max(one.startup_seconds for one in self.detectors)
         self.load_seconds = max(one.load_seconds for one in self.detectors)
 
-    def detect(self, images: Sequence[bytes]) -> list[Detections]:
-        """As `Detector.detect`. Raises WorkerError."""
-        with self._turn() as detector:
+    def detect(self, images: Sequence[bytes], among: int | None = None) -> list[Detections]:
+        """As `Detector.detect`, by one of the first `among` processes, by default of all. Raises WorkerError."""
+        with self._turn(among or len(self.detectors)) as detector:
             return detector.detect(images)
 
     @contextmanager
-    def _turn(self):
+    def _turn(self, among: int):
         """The detector whose turn it is."""
         with self._lock:
             for one in self.detectors:
                 one.require_alive()
-            chosen = min(range(len(self.detectors)), key=lambda i: (self._busy[i], self._sent[i]))
+            chosen = min(range(among), key=lambda i: (self._busy[i], self._sent[i]))
             self._busy[chosen] += 1
             self._sent[chosen] += 1
         try:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.pictures import draw_answers
+from fixtures.report import keep_accuracy
 from harness.bootstrap import ap_interval
 
 
@@ -11,7 +11,7 @@ from harness.bootstrap import ap_interval
 @pytest.mark.gate("accuracy")
 def test_coco_map(evaluation, dataset, answers, options, judge):
     if options.report:
-        draw_answers(options.report / "detections", dataset, answers)
+        keep_accuracy(options.report, dataset, answers, evaluation)
     by_class = {f"AP/{name}": ap for name, ap in evaluation.per_class.items()}
     only = f", only the first {options.limit} of the data set" if options.limit else ""
     likely = ap_interval(dataset, answers)["AP"]

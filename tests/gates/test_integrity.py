@@ -11,8 +11,10 @@ PICTURES, ROUNDS = 12, 9  # of new pictures, each seen twice in a row
 
 @pytest.mark.integrity
 @pytest.mark.gate("integrity")
-def test_answers_are_those_of_a_quiet_run(timed_load, quiet_answers, speed_samples, dataset, detector, judge, options):
-    load = timed_load("throughput")
+def test_answers_are_those_of_a_quiet_run(
+    timed_load, throughput_load, quiet_answers, speed_samples, dataset, detector, judge, options
+):
+    load = timed_load(throughput_load.detect, throughput_load.shape)
     load()
     answers = load.loads[0].answers
     require_scorable(dataset.only(answers), answers)

@@ -19,8 +19,8 @@ MOST_EFFICIENCY = 1.5  # matrix products may be measured too low on a machine th
 @pytest.mark.performance
 @pytest.mark.cost
 @pytest.mark.gate("throughput", "cost")
-def test_throughput(timed_load, require_same, detector, benchmark, judge, price, options):
-    load, peak = timed_load("throughput"), matrix_product_rate()
+def test_throughput(timed_load, throughput_load, require_same, detector, benchmark, judge, price, options):
+    load, peak = timed_load(throughput_load.detect, throughput_load.shape), matrix_product_rate()
     benchmark.pedantic(load, rounds=ROUNDS)
     figures = measured(load, "throughput", judge, lambda: _throughput(load, detector.metadata["flops"] / peak))
     for one in load.loads:
@@ -32,15 +32,15 @@ def test_throughput(timed_load, require_same, detector, benchmark, judge, price,
     judge(
         "throughput", {**figures, "matrix_product_rate": peak, "driver_share": driver}, images,
         f"{speed.estimate:.4g} images/s, {load.shape}, {driver:.1%} of the callers' time not the detector's; "
-        f"matrix products here: {peak / 1e9:.0f} GFLOP/s",
+        f"matrix products here: {peak / 1e9:.0f} GFLOP/s" + (f"; {throughput_load.reason}" if options.sweep else ""),
     )
     judge("cost", {"dollars_per_million": price.of(speed)}, images, price.evidence(speed.estimate))
 
 
 @pytest.mark.latency
 @pytest.mark.gate("latency")
-def test_latency(timed_load, require_same, detector, benchmark, judge):
-    load = timed_load("latency")
+def test_latency(timed_load, require_same, detector, benchmark, judge, options):
+    load = timed_load(detector.detect, options.shape("latency"))
     benchmark.pedantic(load, rounds=ROUNDS)
     figures = measured(load, "latency", judge, lambda: latency_estimates(load.latencies, MOST_ROUNDS))
     for one in load.loads:

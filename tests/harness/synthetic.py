@@ -1,4 +1,4 @@
-"""A made-up COCO data set of 8 images x 2 classes, with an annotation id 0, and the right answers to it."""
+"""A made-up COCO data set of 2 classes, with an annotation id 0, and the right answers to it."""
 from __future__ import annotations
 
 import json
@@ -27,14 +27,17 @@ def answer(boxes, scores, classes) -> Answer:
 NOTHING = answer([], [], [])
 
 
-def content() -> dict:
-    """COCO annotations: images 1 to 8, categories 0 and 7, a box of 50 x 40 and one of 90 x 100 an image."""
+def content(count: int = 8) -> dict:
+    """COCO annotations: images from 1, categories 0 and 7, a box of 50 x 40 and one of 90 x 100 in each, all elsewhere.
+
+    There is room for `count` up to 700.
+    """
     images = [
-        {"id": i, "file_name": f"{i}.jpg", "width": SIDE, "height": SIDE} for i in range(1, 9)
+        {"id": i, "file_name": f"{i}.jpg", "width": SIDE, "height": SIDE} for i in range(1, count + 1)
     ]
     boxes = [
-        {"image_id": i, "category_id": category, "bbox": [float(x + i), 10.0, *size]}
-        for i in range(1, 9)
+        {"image_id": i, "category_id": category, "bbox": [float(x + (i - 1) % 8 + 1), float(10 + (i - 1) // 8), *size]}
+        for i in range(1, count + 1)
         for category, x, size in ((0, 0, [50.0, 40.0]), (7, 80, [90.0, 100.0]))
     ]
     annotations = [

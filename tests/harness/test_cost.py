@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import cost as module
-from harness.cost import ON_DEMAND, PRICES, RESERVED, UnknownPrice, cost, dollars_per_million, find_price
+from harness.cost import (
+    ON_DEMAND,
+    PRICES,
+    PURCHASES,
+    RESERVED,
+    Price,
+    UnknownPrice,
+    cost,
+    cost_at,
+    dollars_per_million,
+    find_price,
+)
 
 LAUNCH_DAY = "2020-10-07"
 
@@ -47,6 +58,26 @@ def test_a_price_older_than_a_year_is_said_to_be_stale(on, stale):
     assert ("stale: the price is 366 days old, more than 365, look up today's" in figure.evidence) is stale
 
 
+def test_a_price_of_the_users_own_is_taken_as_it_is():
+    own = Price("inf1.2xlarge", "any region", "as given by --price", 0.1, "2026-02-01", "the user")
+    figure = cost_at(100, own, "2026-02-01")
+    assert (figure.price, figure.dollars_per_million) == (own, dollars_per_million(100, 0.1))
+
+
+def test_a_price_of_the_table_costs_the_same_when_it_is_given():
+    assert cost_at(100, find_price("inf1.xlarge", "2026-02-01"), "2026-02-01") == cost(100, "inf1.xlarge", "2026-02-01")
+
+
+@pytest.mark.parametrize("purchase", PURCHASES)
+def test_every_inferentia_instance_has_a_price_of_every_purchase(purchase):
+    sizes = ("xlarge", "2xlarge", "6xlarge", "24xlarge")
+    assert all(find_price(f"inf1.{size}", "2026-02-01", purchase).purchase == purchase for size in sizes)
+
+
+def test_every_row_is_of_a_known_purchase():
+    assert {row.purchase for row in PRICES} == set(PURCHASES)
+
+
 def test_how_old_a_price_may_be_is_a_choice():
     assert cost(100, "inf1.2xlarge", "2026-01-29", fresh_days=9).stale
 
@@ -60,7 +91,7 @@ def test_the_evidence_names_throughput_price_and_source():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("inf9.huge", "2026-02-01"), r"inf9.huge in us-east-1 in PRICES of harness/cost.py, which has g4dn.*; add"),
+        (("inf9.huge", "2026-02-01"), r"inf9.huge in us-east-1 in PRICES of harness/cost.py, which has .*inf1.*; add"),
         (("inf1.2xlarge", "2026-02-01", "spot"), "no spot price of inf1.2xlarge .*on-demand in us-east-1 of 2020"),
         (("inf1.2xlarge", "2026-02-01", ON_DEMAND, "eu-west-1"), "in eu-west-1 in PRICES"),
         (("inf1.2xlarge", "2019-12-31"), "from 2019-12-31 or before"),

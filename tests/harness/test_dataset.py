@@ -38,6 +38,37 @@ def test_limit_beyond_the_end_takes_all(tmp_path, coco):
     assert len(Dataset.load(*synthetic.write(tmp_path, coco), limit=99)) == 8
 
 
+def test_only_some_images_are_a_data_set_of_their_own(dataset):
+    part = dataset.only([7, 2])
+    images = {section: {row[key] for row in part.ground_truth[section]}
+              for section, key in (("images", "id"), ("annotations", "image_id"))}
+    assert (part.image_ids, images) == ([2, 7], {"images": {2, 7}, "annotations": {2, 7}})
+
+
+def test_only_the_first_images_are_what_the_limit_gives(dataset):
+    assert dataset.only([1, 2, 3]) == Dataset.load(dataset.annotations, dataset.images, limit=3)
+
+
+def test_only_some_images_keep_every_category(dataset):
+    part = dataset.only([1])
+    assert (part.category_ids, part.ground_truth["categories"]) == (
+        dataset.category_ids, dataset.ground_truth["categories"])
+
+
+def test_only_some_images_are_read_and_sized_as_before(dataset):
+    part = dataset.only(iter([2]))
+    assert (list(part), part.size(2)) == ([(2, b"picture 2")], (200, 200))
+
+
+def test_only_some_images_leave_the_whole_as_it_was(dataset):
+    dataset.only([2])
+    assert (len(dataset), len(dataset.ground_truth["annotations"])) == (8, 16)
+
+
+def test_only_all_images_is_the_same_question(dataset):
+    assert dataset.only(dataset.image_ids).sha256 == dataset.sha256
+
+
 def test_sizes_are_width_and_height_in_pixels(tmp_path, coco):
     coco["images"][0]["height"] = 300
     assert Dataset.load(*synthetic.write(tmp_path, coco)).size(1) == (200, 300)

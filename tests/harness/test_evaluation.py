@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness import evaluation
 from harness.dataset import Dataset, DatasetError
-from harness.evaluation import FIGURES, InvalidRun, Scores, box_iou, evaluate, matched
+from harness.evaluation import FIGURES, InvalidRun, box_iou, evaluate, matched
 from tests.harness import synthetic
 from tests.harness.synthetic import NOTHING, answer, changed, rows
 
@@ -168,7 +168,7 @@ def test_without_hotcoco_the_evaluator_says_alone(dataset, answers, monkeypatch)
 def test_evaluators_that_differ_in_a_figure_are_invalid(dataset, answers, monkeypatch, other):
     right = evaluation._pycocotools(dataset, answers)
     monkeypatch.setattr(evaluation, "hotcoco", object())
-    wrong = Scores({**right.figures, "AP75": other}, right.per_class)
+    wrong = right._replace(figures={**right.figures, "AP75": other})
     monkeypatch.setattr(evaluation, "_hotcoco", lambda *_: wrong)
     with pytest.raises(InvalidRun, match=f"AP75 is 1.0 by pycocotools and {other} by hotcoco"):
         evaluate(dataset, answers)
@@ -176,7 +176,7 @@ def test_evaluators_that_differ_in_a_figure_are_invalid(dataset, answers, monkey
 
 def test_evaluators_that_differ_in_a_class_are_invalid(dataset, answers, monkeypatch):
     right = evaluation._pycocotools(dataset, answers)
-    wrong = Scores(right.figures, {**right.per_class, "can": 0.5})
+    wrong = right._replace(per_class={**right.per_class, "can": 0.5})
     monkeypatch.setattr(evaluation, "hotcoco", object())
     monkeypatch.setattr(evaluation, "_hotcoco", lambda *_: wrong)
     with pytest.raises(InvalidRun, match="AP of class can is 1"):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from harness.sanity import faults, stale
+from harness.sanity import content, faults, stale
 from tests.harness.synthetic import NOTHING, Answer, answer
 
 GOOD = answer([[0, 0, 50, 40], [10, 10, 100, 80]], [0.9, 0.5], [0, 1])
@@ -107,3 +107,21 @@ def test_the_same_detections_for_different_images_are_stale():
 @pytest.mark.parametrize("answers", [{}, {1: GOOD}, {1: NOTHING, 2: NOTHING}, {1: GOOD, 2: FIT["no area"]}])
 def test_different_or_empty_answers_are_not_stale(answers):
     assert stale(answers) == []
+
+
+def test_equal_answers_have_equal_content():
+    copied = Answer(GOOD.boxes.copy(), GOOD.scores.copy(), GOOD.classes.copy(), error="not part of it")
+    assert content(GOOD) == content(copied)
+
+
+CHANGES = {
+    "a box by one bit": {"boxes": np.nextafter(GOOD.boxes, np.float32(1e9))},
+    "a score by one bit": {"scores": np.nextafter(GOOD.scores, np.float32(0))},
+    "a class": {"classes": np.int32([0, 0])},
+    "a detection less": {name: getattr(GOOD, name)[:1] for name in ("boxes", "scores", "classes")},
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_other_answers_have_other_content(case):
+    assert content(GOOD) != content(replace(GOOD, **CHANGES[case]))

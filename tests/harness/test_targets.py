@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 
 from harness import targets
-from harness.targets import TARGETS, markdown_table, rows
+from harness.targets import TARGETS, concerns, family, markdown_table, rows
 
 
 def test_rows_are_unique():
@@ -29,6 +29,44 @@ def test_the_row_of_the_platform_goes_before_that_of_any(monkeypatch):
 
 def test_a_row_for_any_platform_is_the_fallback():
     assert [row.bound for row in rows("accuracy", "inf1.xlarge")] == [0.48]
+
+
+def test_the_row_of_the_family_goes_before_that_of_any(monkeypatch):
+    [general] = rows("accuracy", "cpu")
+    special = replace(general, platform="inf1", bound=0.1)
+    monkeypatch.setattr(targets, "TARGETS", (special, general))
+    assert (rows("accuracy", "inf1.2xlarge"), rows("accuracy", "cpu")) == ([special], [general])
+
+
+def test_the_row_of_the_instance_goes_before_that_of_its_family(monkeypatch):
+    [general] = rows("accuracy", "cpu")
+    special, wider = (replace(general, platform=platform) for platform in ("inf1.xlarge", "inf1"))
+    monkeypatch.setattr(targets, "TARGETS", (special, wider))
+    assert rows("accuracy", "inf1.xlarge") == [special]
+
+
+def test_metrics_of_all_widths_are_judged_together():
+    assert [row.metric for row in rows("soak", "inf1.2xlarge")] == [
+        "failed_requests", "incomplete_windows", "drift", "memory_growth_mb", "images_per_second",
+    ]
+
+
+def test_speed_is_judged_by_other_rows_on_a_cpu():
+    assert [row.metric for row in rows("throughput", "cpu")] == ["efficiency"]
+
+
+@pytest.mark.parametrize(
+    ("check", "platform", "expected"),
+    [("accuracy", "cpu", True), ("placement", "cpu", False), ("placement", "inf1", True), ("latency", "inf1", True),
+     ("throughput", "inf1.xlarge", True), ("throughput", "gpu", False)],
+)
+def test_a_check_concerns_the_platforms_whose_family_has_a_bound(check, platform, expected):
+    assert concerns(check, platform) is expected
+
+
+@pytest.mark.parametrize(("platform", "expected"), [("inf1.2xlarge", "inf1"), ("inf1", "inf1"), ("cpu", "cpu")])
+def test_the_family_of_a_platform(platform, expected):
+    assert family(platform) == expected
 
 
 def test_a_check_without_rows_names_what_to_do():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.targets import Target
-from harness.verdict import Verdict, invalid, judge, table, write_results
+from harness.verdict import Estimate, Verdict, invalid, judge, table, write_results
 
 FLOOR = Target("accuracy", "AP", 0.48, ">=", "any", "source", "2024-09-16")
 CEILING = Target("latency", "P99", 0.05, "<=", "any", "source", "2024-09-16")
@@ -36,9 +36,63 @@ def test_no_finite_value_is_invalid_and_says_so(target, value):
     assert (judged.verdict, judged.value) == ("INVALID", None) and f"the value is {value}" in judged.evidence
 
 
-def test_an_interval_that_is_not_finite_is_invalid():
-    judged = judge(FLOOR, 0.9, 8, evidence="", interval=(0.8, math.nan), **DETAILS)
-    assert judged.verdict == "INVALID"
+@pytest.mark.parametrize("estimate", [(0.8, 0.9, math.nan), (-math.inf, 0.9, 1.0), (0.8, math.nan, 1.0)])
+def test_an_interval_that_is_not_finite_is_invalid_and_says_so(estimate):
+    judged = verdict(FLOOR, Estimate(*estimate))
+    assert (judged.verdict, judged.value) == ("INVALID", None) and "its interval (" in judged.evidence
+
+
+# Target, low, estimate, high, verdict.
+ESTIMATES = [
+    (FLOOR, 0.48, 0.6, 0.7, "PASS"),
+    (FLOOR, 0.47, 0.6, 0.7, "INVALID"),
+    (FLOOR, 0.3, 0.4, 0.48, "INVALID"),
+    (FLOOR, 0.3, 0.4, 0.47, "FAIL"),
+    (CEILING, 0.01, 0.02, 0.05, "PASS"),
+    (CEILING, 0.01, 0.02, 0.06, "INVALID"),
+    (CEILING, 0.05, 0.06, 0.07, "INVALID"),
+    (CEILING, 0.051, 0.06, 0.07, "FAIL"),
+    (FLOOR, 0.5, 0.6, None, "PASS"),
+    (FLOOR, None, 0.6, 0.7, "INVALID"),
+    (FLOOR, None, 0.4, 0.47, "FAIL"),
+    (CEILING, None, 0.02, 0.03, "PASS"),
+    (CEILING, 0.01, 0.02, None, "INVALID"),
+    (CEILING, 0.06, 0.07, None, "FAIL"),
+    (CEILING, None, 0.02, None, "INVALID"),
+]
+
+
+@pytest.mark.parametrize(("target", "low", "value", "high", "expected"), ESTIMATES)
+def test_an_estimate_is_judged_by_its_bounds(target, low, value, high, expected):
+    assert verdict(target, Estimate(low, value, high)).verdict == expected
+
+
+@given(value=st.floats(0, 1), target=st.sampled_from([FLOOR, CEILING]))
+def test_an_estimate_without_doubt_is_judged_as_its_value(value, target):
+    assert verdict(target, Estimate(value, value, value)) == verdict(target, value)
+
+
+def test_an_undecided_estimate_keeps_its_value_and_says_what_would_decide():
+    judged = verdict(FLOOR, Estimate(0.4, 0.5, None, lambda bound, sense: f"9 more would show {sense} {bound}"))
+    assert judged.message() == (
+        "INVALID: AP = 0.5, should be >= 0.48 "
+        "[not decided: it may be from 0.4 to anything; 9 more would show >= 0.48; 8 images]"
+    )
+
+
+UNDECIDED = [
+    (Estimate(0.4, 0.5, 0.6), 8, True), (Estimate(0.49, 0.5, 0.6), 8, False), (Estimate(0.1, 0.2, 0.3), 8, False),
+    (0.5, 8, False), (math.nan, 8, False), (Estimate(0.4, 0.5, 0.6), 0, False),
+]
+
+
+@pytest.mark.parametrize(("value", "count", "expected"), UNDECIDED)
+def test_only_what_was_measured_and_says_too_little_is_undecided(value, count, expected):
+    assert verdict(FLOOR, value, count).is_undecided is expected
+
+
+def test_the_record_has_the_interval():
+    assert verdict(FLOOR, Estimate(0.5, 0.6, None)).as_record()["interval"] == (0.5, None)
 
 
 @pytest.mark.parametrize("count", [0, -1])
@@ -46,7 +100,10 @@ def test_no_samples_is_invalid(count):
     assert verdict(FLOOR, 0.9, count).verdict == "INVALID"
 
 
-@given(value=st.floats() | st.none(), count=st.integers(-1, 2))
+BOUNDS = st.floats() | st.none()
+
+
+@given(value=BOUNDS | st.builds(Estimate, BOUNDS, BOUNDS, BOUNDS), count=st.integers(-1, 2))
 def test_every_record_is_strict_json(value, count):
     assert json.loads(json.dumps(verdict(FLOOR, value, count).as_record(), allow_nan=False))["metric"] == "AP"
 
@@ -67,13 +124,13 @@ def test_results_are_read_back_as_written(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["nowhere/results.json", "."])
-def test_results_that_cannot_be_written_name_the_option(tmp_path, file):
-    with pytest.raises(ValueError, match=r"--results .*was not written"):
+def test_results_that_cannot_be_written_name_file_and_option(tmp_path, file):
+    with pytest.raises(ValueError, match=r"was not written .*--report"):
         write_results(tmp_path / file, [])
 
 
 def test_results_with_nan_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="--results"):
+    with pytest.raises(ValueError, match=r"results\.json: was not written"):
         write_results(tmp_path / "results.json", [{"value": math.nan}])
 
 
@@ -100,3 +157,13 @@ def test_the_table_keeps_to_100_columns_and_wraps_the_evidence():
 def test_the_table_aligns_its_columns():
     header, first, second = table([verdict(FLOOR, 0.4713), verdict(CEILING, 0.04)])
     assert header.index("bound") == first.index(">=") == second.index("<=")
+
+
+def test_evidence_that_rows_share_is_said_once():
+    _, first, second = table([verdict(FLOOR, 0.5), verdict(CEILING, 0.04)])
+    assert (first.endswith("  8 images"), second.endswith("  the same")) == (True, True)
+
+
+def test_evidence_that_differs_is_said_each_time():
+    rows = table([verdict(FLOOR, 0.5), invalid(FLOOR, "lost", **DETAILS), verdict(FLOOR, 0.5)])
+    assert [row.split("  ")[-1] for row in rows[1:]] == ["8 images", "lost", "8 images"]

@@ -24,8 +24,12 @@ sys.meta_path.insert(0, Double())
 def double_python(folder: Path, failure="", route="tf2", machine="") -> Path:
     """The path of an interpreter whose tensorflow.neuron fails in this way on this route.
 
-    `machine` is the folder of the planted machine whose driver is to count what runs.
+    `machine` is the folder of the planted machine whose driver is to count what runs. The failure is part of its
+    version, so that no cache takes what it compiles for a sound one's.
     """
+    metadata = folder / "tensorflow_neuron-0.0.dist-info" / "METADATA"
+    metadata.parent.mkdir(exist_ok=True)
+    metadata.write_text(f"Name: tensorflow-neuron\nVersion: 0.0+double.{route}.{failure.replace(' ', '.')}\n")
     (folder / "sitecustomize.py").write_text(
         SITE.format(root=str(ROOT), double=str(Path(__file__).with_name("neuron.py"))))
     wrapper = folder / "python"

@@ -1,0 +1,194 @@
+"""Pictures of a run, from what it has stored alone: `python -m harness.report DIR` draws them anew.
+
+DIR is what `--report` has written. Each picture needs one file of it and is left out, and said to be, where that is
+missing: soak.journal (throughput.svg, latency.svg), sweep.json (sweep.svg), precision_recall.json
+(precision_recall.svg).
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from harness.journal import JournalError
+from harness.soak import summarise
+from harness.steadiness import Soak
+from harness.sweep import Sweep
+
+JOURNAL, SWEEP, CURVES = "soak.journal", "sweep.json", "precision_recall.json"
+STYLE = {"color": "#1f5fa8", "linewidth": 1.4}
+GREY, RED, GREEN = "#9a9a9a", "#b5332e", "#3a7d44"
+PERCENTILES = {"P50": "#1f5fa8", "P90": "#c77f1a", "P99": "#b5332e"}
+NAMED_CLASSES = 10  # more curves than that cannot be told apart
+UNNAMED = {"linewidth": 0.5, "color": "#d5d5d5"}
+RECALL_POINTS = [i / 100 for i in range(101)]
+
+
+def draw(folder: Path) -> Iterator[str]:
+    """Draws what can be drawn of a report; a line in words for each file of it that is there or is missing."""
+    for name, pictures in READERS.items():
+        path = folder / name
+        if not path.exists():
+            yield f"{name} is not there: no {', '.join(pictures)}"
+            continue
+        try:
+            stored = _read(path)
+            for picture, paint in pictures.items():
+                _save(paint(stored), folder / picture)
+                yield f"written: {folder / picture}"
+        except (JournalError, OSError, ValueError, LookupError, TypeError) as error:
+            yield f"{path}: cannot be drawn ({error})"
+
+
+def _read(path: Path) -> Any:
+    if path.name == JOURNAL:
+        return summarise(path)
+    content = json.loads(path.read_text())
+    return Sweep.from_record(content) if path.name == SWEEP else content
+
+
+def _save(figure: Figure, path: Path) -> None:
+    draft = path.with_name(f".{path.name}")
+    figure.savefig(draft, format=path.suffix[1:], metadata={"Date": None})
+    draft.replace(path)
+
+
+def _figure(rows: int = 1, height: float = 3.4, **settings):
+    figure = Figure(figsize=(9, height * rows), layout="constrained")
+    axes = figure.subplots(rows, squeeze=False, **settings)[:, 0]
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(color="#e4e4e4", linewidth=0.6)
+        ax.set_axisbelow(True)
+    return figure, axes
+
+
+def throughput(soak: Soak) -> Figure:
+    """Images a second in each window, the spread that the jitter gate judges, and the canary beside it.
+
+    ValueError, as of `latency`, for a soak without a complete window.
+    """
+    _require_windows(soak)
+    figure, (rates, canary) = _figure(2, 2.6, sharex=True)
+    ends = _minutes(soak)
+    fps = [window.images_per_second for window in soak.windows]
+    rates.step(ends, fps, where="pre", **STYLE)
+    rates.axhspan(min(fps), max(fps), color=STYLE["color"], alpha=0.08)
+    rates.axhline(sum(fps) / len(fps), color=GREY, linewidth=0.8, linestyle="--")
+    rates.set(ylabel="images a second", ylim=(0, None), title=_title(soak))
+    canary.plot(ends, [1e3 * window.canary_seconds for window in soak.windows], ".-", color=GREEN, linewidth=0.8)
+    canary.set(ylabel="canary, ms", xlabel="minutes of load", ylim=(0, None))
+    _mark_interruptions(soak, ends, (rates, canary))
+    return figure
+
+
+def latency(soak: Soak) -> Figure:
+    """The histogram of all requests, and the percentiles of each window."""
+    _require_windows(soak)
+    figure, (histogram, windows) = _figure(2, 2.9)
+    edges, counts = soak.histogram.coarse(80)
+    milliseconds = [1e3 * edge for edge in edges]
+    histogram.stairs(counts, milliseconds, fill=True, color="#c9d8ea")
+    for name, colour in PERCENTILES.items():
+        value = 1e3 * soak.percentiles[name].estimate
+        histogram.axvline(value, color=colour, linewidth=1.2, label=f"{name} {value:.1f} ms")
+    histogram.set(xscale="log", yscale="log", xlabel="latency of a request, ms", ylabel="requests")
+    histogram.legend(frameon=False)
+    ends = _minutes(soak)
+    for name, colour in PERCENTILES.items():
+        windows.step(ends, [1e3 * getattr(w, name) for w in soak.windows], where="pre", color=colour, label=name)
+    windows.set(xlabel="minutes of load", ylabel="latency in a window, ms", ylim=(0, None))
+    windows.legend(frameon=False, ncols=3)
+    _mark_interruptions(soak, ends, (windows,))
+    return figure
+
+
+def sweep(measured: Sweep) -> Figure:
+    """Throughput and P99 over the images in flight, one line a batch size, the knee marked."""
+    figure, (rates, latencies) = _figure(2, 2.9, sharex=True)
+    valid = [point for point in measured.points if not point.invalid]
+    for size in sorted({point.batch_size for point in valid}):
+        line = sorted((p.in_flight, p.images_per_second, p.p99_seconds) for p in valid if p.batch_size == size)
+        flight, fps, p99 = zip(*((at, rate, 1e3 * seconds) for at, rate, seconds in line))
+        rates.plot(flight, fps, ".-", label=f"batch {size}")
+        latencies.plot(flight, p99, ".-")
+    if valid:
+        knee, mark = measured.knee, dict(markersize=11, fillstyle="none", color=RED)
+        rates.plot(knee.in_flight, knee.images_per_second, "o", label=f"knee: {knee}", **mark)
+        latencies.plot(knee.in_flight, 1e3 * knee.p99_seconds, "o", **mark)
+    rates.set(ylabel="images a second", ylim=(0, None), xscale="log")
+    rates.legend(frameon=False)
+    latencies.set(ylabel="P99 of a request, ms", xlabel="images in flight (callers × batch size)", ylim=(0, None))
+    return figure
+
+
+def precision_recall(stored: dict) -> Figure:
+    """Precision over recall at IoU 0.5, a curve for each class and their mean; of many the worst are named."""
+    figure, (ax,) = _figure(1, 5)
+    curves = sorted(stored["classes"].items(), key=lambda item: sum(item[1]))
+    for place, (name, precision) in enumerate(curves):
+        known = place < NAMED_CLASSES
+        style = dict(linewidth=1, label=f"{name}: {sum(precision) / len(precision):.3f}") if known else UNNAMED
+        ax.plot(RECALL_POINTS, precision, **style)
+    mean = [sum(column) / len(curves) for column in zip(*(precision for _, precision in curves))]
+    ax.plot(RECALL_POINTS, mean, color="black", linewidth=2, label=f"mean: {sum(mean) / len(mean):.3f}")
+    more = f", the worst {NAMED_CLASSES} of {len(curves)} classes named" if len(curves) > NAMED_CLASSES else ""
+    ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"AP at IoU 0.5{more}")
+    ax.legend(frameon=False, loc="lower left")
+    return figure
+
+
+def _require_windows(soak: Soak) -> None:
+    if not soak.images:
+        raise ValueError("no window of the soak has an answer")
+
+
+def _minutes(soak: Soak) -> list[float]:
+    """Where each window ends on an axis of load alone, without the pauses between sessions."""
+    total, ends = 0.0, []
+    for window in soak.windows:
+        total += window.seconds / 60
+        ends.append(total)
+    return ends
+
+
+def _mark_interruptions(soak: Soak, ends: list[float], axes) -> None:
+    for before, after, end in zip(soak.windows, soak.windows[1:], ends):
+        if before.session != after.session:
+            for ax in axes:
+                ax.axvline(end, color=RED, linewidth=0.9, linestyle=":")
+
+
+def _title(soak: Soak) -> str:
+    spread = "" if soak.fps_spread is None else f", spread {soak.fps_spread:.1%}"
+    drift = "" if soak.drift is None else f", loss from begin to end {soak.drift.estimate:+.1%}"
+    return f"{len(soak.windows)} of {soak.planned} windows{spread}{drift}"
+
+
+READERS = {
+    JOURNAL: {"throughput.svg": throughput, "latency.svg": latency},
+    SWEEP: {"sweep.svg": sweep},
+    CURVES: {"precision_recall.svg": precision_recall},
+}
+
+
+def main() -> int:
+    """0: all that is there was drawn. 1: something could not be. 2: there is no such folder."""
+    parser = argparse.ArgumentParser(prog="python -m harness.report", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", metavar="DIR", type=Path, help="what --report has written")
+    folder = parser.parse_args().folder
+    if not folder.is_dir():
+        print(f"error: {folder} is no folder; name one that --report has written", file=sys.stderr)
+        return 2
+    lines = list(draw(folder))
+    print("\n".join(lines))
+    return int(any("cannot be drawn" in line for line in lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""A soak: load on a detector for minutes or hours, in windows, journaled so that a killed one can be carried on.
+
+After AWS's published run on Inferentia: two hours, and the images a second of each 30 seconds compared.
+"""
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Callable
+
+from harness.canary import Canary, calibrated
+from harness.journal import VERSION, Journal, JournalError, read
+from harness.load import SHORTEST, Detect, Load, Request, Shape, drive
+from harness.sampler import Sampler
+from harness.steadiness import Fold, Soak
+
+WINDOW_SECONDS = 30.0  # of the published run
+LEAST_WINDOWS, LEAST_WINDOW_SECONDS = 20, 1.0
+
+
+def window_seconds_for(seconds: float) -> float:
+    """30 s; less for a soak so short that it would have fewer than 20 windows, but never less than 1 s."""
+    return min(WINDOW_SECONDS, max(LEAST_WINDOW_SECONDS, seconds / LEAST_WINDOWS))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Load of this shape for so many seconds at least, in windows of equal length."""
+
+    seconds: float
+    window_seconds: float
+    shape: Shape
+
+    def __post_init__(self):
+        if not 0 < self.window_seconds <= self.seconds < math.inf:
+            raise ValueError(f"windows of {self.window_seconds:g} s in a soak of {self.seconds:g} s cannot be: a "
+                             "window is above 0 s and at most as long as the soak")
+
+    @property
+    def windows(self) -> int:
+        return math.ceil(self.seconds / self.window_seconds - 1e-9)
+
+    def as_record(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "window_seconds": self.window_seconds, "windows": self.windows,
+                **asdict(self.shape)}
+
+
+def run_soak(
+    detect: Detect, samples, plan: Plan, journal_path: str | Path, identity: dict[str, Any], *, deadline: float,
+    resume: bool = False, extra: Callable[[], dict] | None = None, progress: Callable[[int], Any] | None = None,
+) -> None:
+    """Runs window after window and journals everything; `summarise` says what came of it.
+
+    Between windows the machine's canary runs; the images go on where the window before has ended. A request that
+    raises, breaks the contract of the call or misses the deadline is journaled and ends the soak as failed.
+    `identity` (for strict JSON) says what is measured. With `resume` a soak that was cut short goes on at its first
+    window that is not complete: JournalError if it was of another identity or plan, or is over. Without, an older
+    journal is kept as `….previous`. `extra` gives further numbers to be sampled each second; `progress` gets the number
+    of windows that have become complete. KeyboardInterrupt leaves a journal that can be resumed. Raises ValueError as
+    `harness.load.drive`, and JournalError if the journal cannot be written.
+    """
+    identity, fold = json.loads(json.dumps(identity, allow_nan=False)), Fold()
+    with Journal(journal_path, fold.add if resume else None) as journal:
+        past = fold.soak()
+        if resume:
+            _require_resumable(past, Path(journal_path), {**identity, **plan.as_record()})
+        session = _Session(detect, samples, plan, journal, past, deadline, progress or (lambda windows: None))
+        journal.add({
+            "session": len(past.sessions) + 1, "version": VERSION, "utc": _utc(), "identity": identity,
+            "plan": plan.as_record(), "canary": session.canary.as_record(),
+        })
+        with Sampler(journal.add, journal.seconds, extra):
+            is_complete = session.run()
+        journal.add({"finish": "complete" if is_complete else "failed"})
+
+
+def summarise(journal_path: str | Path) -> Soak:
+    """What the journal shows, of a soak that is over, was cut short or goes on. JournalError if it cannot be read."""
+    fold = Fold()
+    for record in read(journal_path):
+        fold.add(record)
+    return fold.soak()
+
+
+def _require_resumable(past: Soak, path: Path, wanted: dict) -> None:
+    if past.finished:
+        raise JournalError(f"{path}: this soak is over ({past.finished}, {len(past.windows)} of {past.planned} "
+                           "windows): start a new one, without resuming")
+    known = {**past.identity, **past.plan}
+    for name in [*known, *wanted]:
+        if known.get(name) != wanted.get(name):
+            raise JournalError(f"{path}: this soak was begun with {name} {known.get(name)!r} and cannot go on with "
+                               f"{wanted.get(name)!r}: restore that, or start a new one, without resuming")
+
+
+def _utc() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class _RequestFailed(Exception):
+    """Ends a window at once."""
+
+
+class _Session:
+    """What one process does of a soak."""
+
+    def __init__(self, detect, samples, plan: Plan, journal: Journal, past: Soak, deadline: float, progress):
+        self._detect, self._samples, self._plan, self._journal = detect, samples, plan, journal
+        self._deadline, self._progress, self._done = deadline, progress, len(past.windows)
+        self._first = past.requests
+        self.canary = Canary(**past.canary) if past.canary else calibrated()
+
+    def run(self) -> bool:
+        """Whether every window is complete; else a request has failed."""
+        self._progress(self._done)
+        if not self._warm_up():
+            return False
+        for number in range(self._done + 1, self._plan.windows + 1):
+            if not self._window(number, self._run_canary()):
+                return False
+            self._progress(1)
+        self._run_canary()
+        return True
+
+    def _warm_up(self) -> bool:
+        return not self._journal_failures(self._drive(seconds=SHORTEST, warm_up=1))  # no time is left to send more
+
+    def _run_canary(self) -> float:
+        """The time of time.perf_counter when it had ended."""
+        begin = perf_counter()
+        seconds = self.canary()
+        end = perf_counter()
+        self._journal.add({"canary": round(seconds, 6), "begin": self._journal.seconds(begin),
+                           "end": self._journal.seconds(end)})
+        return end
+
+    def _window(self, number: int, opened: float) -> bool:
+        try:
+            load = self._drive(seconds=self._plan.window_seconds, warm_up=0, observe=self._observe)
+        except _RequestFailed:
+            return False
+        if self._journal_failures(load):
+            return False
+        self._first += len(load.requests)
+        begin = min((request.start for request in load.requests), default=opened)
+        self._journal.add({"window": number, "begin": self._journal.seconds(begin),
+                           "end": self._journal.seconds(opened + self._plan.window_seconds)})
+        return True
+
+    def _drive(self, **options) -> Load:
+        # The same arrivals of an open loop in each window: they must not differ by what they were asked for.
+        return drive(
+            self._detect, self._samples, self._plan.shape, first=self._first, deadline=self._deadline, **options
+        )
+
+    def _observe(self, request: Request) -> None:
+        self._journal.add_request(request)
+        if request.error:
+            raise _RequestFailed
+
+    def _journal_failures(self, load: Load) -> bool:
+        """Of the warm-up and of requests that missed the deadline, which nobody observed; → whether there are any."""
+        for request in load.failed:
+            self._journal.add_request(request)
+        return bool(load.failed)

@@ -1,0 +1,91 @@
+"""Pictures are drawn from what a run has stored alone; what is missing or damaged is said and spoils nothing else."""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from harness import report
+from harness.load import Shape
+from harness.soak import Plan, run_soak
+from harness.sweep import Point, Sweep
+
+ROOT = Path(__file__).parents[2]
+PICTURES = ("throughput.svg", "latency.svg", "sweep.svg", "precision_recall.svg")
+POINTS = (
+    Point(1, 1, 1, 100.0, 0.01, 0.011, 0.012, 0.001, 50, 0), Point(2, 1, 1, 180.0, 0.011, 0.012, 0.014, 0.001, 90, 0),
+    Point(2, 2, 1, None, None, None, None, None, 3, 1, "1 of 3 requests failed: no room"),
+)
+
+
+def detect(images):
+    time.sleep(0.002)
+    return [SimpleNamespace(error="")] * len(images)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> dict:
+    """The files of a report: name → content."""
+    folder = tmp_path_factory.mktemp("report")
+    samples = [(i, b"picture") for i in range(8)]
+    run_soak(detect, samples, Plan(1.0, 0.25, Shape(2, 1)), folder / report.JOURNAL, {"detector": "x"}, deadline=5)
+    classes = {f"class {k}": [1 - i / 100 * k / 20 for i in range(101)] for k in range(14)}
+    return {
+        report.JOURNAL: (folder / report.JOURNAL).read_text(),
+        report.SWEEP: json.dumps(Sweep(POINTS, POINTS[0], 1.0).as_record()),
+        report.CURVES: json.dumps({"iou": 0.5, "classes": classes}),
+    }
+
+
+@pytest.fixture
+def folder(stored, tmp_path) -> Path:
+    for name, content in stored.items():
+        (tmp_path / name).write_text(content)
+    return tmp_path
+
+
+def test_every_picture_is_drawn(folder):
+    assert list(report.draw(folder)) == [f"written: {folder / picture}" for picture in PICTURES]
+
+
+def test_the_pictures_are_whole(folder):
+    list(report.draw(folder))
+    assert all(ET.parse(folder / picture).getroot().tag.endswith("svg") for picture in PICTURES)
+
+
+@pytest.mark.parametrize("name", [report.JOURNAL, report.SWEEP, report.CURVES])
+def test_what_is_missing_is_named_and_the_others_are_drawn(folder, name):
+    (folder / name).unlink()
+    lines = list(report.draw(folder))
+    assert [line for line in lines if not line.startswith("written")] == [
+        f"{name} is not there: no {', '.join(report.READERS[name])}"
+    ]
+
+
+DAMAGE = {
+    "cut short": lambda text: text[:len(text) // 2 - 3] + "\n", "empty": lambda text: "", "a list": lambda text: "[]\n",
+}
+
+
+@pytest.mark.parametrize("name", [report.JOURNAL, report.SWEEP, report.CURVES])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_is_damaged_is_named_and_leaves_the_picture_of_before(folder, name, damage):
+    list(report.draw(folder))
+    picture = folder / next(iter(report.READERS[name]))
+    before = picture.read_bytes()
+    (folder / name).write_text(DAMAGE[damage]((folder / name).read_text()))
+    lines = [line for line in report.draw(folder) if "cannot be drawn" in line]
+    assert len(lines) == 1 and lines[0].startswith(f"{folder / name}: cannot be drawn")
+    assert picture.read_bytes() == before
+
+
+def test_a_folder_that_is_none_is_an_error():
+    command = [sys.executable, "-m", "harness.report", "nowhere"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (2, "error: nowhere is no folder; name one that --report has written\n")

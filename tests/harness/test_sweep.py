@@ -1,0 +1,345 @@
+"""The sweep against queues in made-up time whose knee is known, and against real detectors that misbehave."""
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from heapq import heapify, heappop, heappush
+from itertools import product
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import sweep as module
+from harness.load import Load, Request, Shape
+from harness.sweep import DRIFT, GRID, KNEE_SHARE, Point, Sweep, find_knee, sweep
+
+ANSWER = SimpleNamespace(error="")
+SMALL = (Shape(1, 1), Shape(2, 1), Shape(1, 2), Shape(2, 2))
+SAMPLES = [(i, b"picture %d" % i) for i in range(16)]
+
+
+def point(callers=1, batch_size=1, workers=1, rate=100.0, p99=0.02):
+    return Point(callers, batch_size, workers, rate, p99 / 2, p99 / 2, p99, 0.0, 50, 0)
+
+
+def invalid(callers=1, batch_size=1, workers=1):
+    why = "1 of 2 requests failed: device lost"
+    return Point(callers, batch_size, workers, None, None, None, None, None, 2, 1, why)
+
+
+# The knee.
+
+PLACES = st.tuples(st.integers(1, 16), st.integers(1, 16), st.integers(1, 4))
+POINTS = st.lists(PLACES, min_size=1, max_size=20, unique=True).flatmap(lambda places: st.tuples(*[
+    st.builds(point, *map(st.just, place), st.floats(0.1, 1e4), st.floats(1e-4, 10)) for place in places
+]))
+
+
+@given(points=POINTS)
+def test_the_knee_gives_at_least_95_percent_of_the_highest_throughput(points):
+    assert find_knee(points).images_per_second >= KNEE_SHARE * max(p.images_per_second for p in points)
+
+
+@given(points=POINTS)
+def test_no_other_point_gives_as_much_with_fewer_images_in_flight(points):
+    knee, highest = find_knee(points), max(p.images_per_second for p in points)
+    for other in points:
+        if other.images_per_second >= KNEE_SHARE * highest:
+            assert (knee.in_flight, knee.p99_seconds) <= (other.in_flight, other.p99_seconds)
+
+
+@given(points=POINTS, data=st.data())
+def test_a_point_that_another_one_beats_does_not_change_the_knee(points, data):
+    better = data.draw(st.sampled_from(points))
+    worse = replace(
+        better, callers=better.callers + data.draw(st.integers(0, 3)), p99_seconds=better.p99_seconds * 1.01,
+        images_per_second=better.images_per_second * data.draw(st.floats(0.01, 1)),
+    )
+    assert find_knee((*points, worse)) == find_knee(points)
+
+
+@given(points=POINTS, random=st.randoms(use_true_random=False))
+def test_the_knee_does_not_depend_on_the_order_of_the_points(points, random):
+    assert find_knee(random.sample(points, len(points))) == find_knee(points)
+
+
+def test_of_as_many_images_in_flight_the_lower_p99_wins():
+    assert find_knee([point(1, 4, p99=0.04), point(4, 1, p99=0.03), point(2, 2, p99=0.05)]).callers == 4
+
+
+def test_an_invalid_point_is_never_the_knee():
+    assert find_knee([invalid(1, 1), point(8, 8)]) == point(8, 8)
+
+
+def test_without_a_valid_point_there_is_no_knee():
+    with pytest.raises(ValueError, match="no point of the sweep is valid"):
+        find_knee([invalid()])
+
+
+# A detector as a queue: requests wait for one of `slots`, which takes `fixed` seconds and `each` for every image.
+
+
+@dataclass
+class Queue:
+    slots: int = 1
+    fixed: float = 0.0
+    each: float = 0.01
+    slower: float = 1.0  # by which factor from one run to the next
+    runs: int = 0
+
+    def drive(self, samples, shape, *, seconds, deadline):
+        """As harness.load.drive, in the queue's own time."""
+        service = (self.fixed + self.each * shape.batch_size) * self.slower**self.runs
+        self.runs += 1
+        free, callers, requests = [0.0] * self.slots, [(0.0, number) for number in range(shape.callers)], []
+        heapify(callers)
+        ids = tuple(range(shape.batch_size))
+        while callers:
+            now, caller = heappop(callers)
+            end = max(now, heappop(free)) + service
+            heappush(free, end)
+            requests.append(Request(caller, ids, now, now, end, shape.batch_size, ""))
+            if end < seconds:
+                heappush(callers, (end, caller))
+        return Load(requests, [], {})
+
+
+@pytest.fixture
+def virtual(monkeypatch):
+    """The sweep of a Queue, made for a number of workers, in its own time."""
+    monkeypatch.setattr(module, "drive", lambda queue, *arguments, **options: queue.drive(*arguments, **options))
+    return lambda queue, *arguments, **options: sweep(
+        lambda workers: nullcontext(queue(workers)), SAMPLES, *arguments, **options
+    )
+
+
+def queue(**settings):
+    made = Queue(**settings)
+    return lambda workers: made
+
+
+KNEES = [
+    (dict(slots=1), (1, 1)),  # one at a time, and a batch costs what its images cost
+    (dict(slots=2), (2, 1)),
+    (dict(slots=4), (4, 1)),
+    (dict(slots=1, fixed=0.1), (1, 8)),  # what a request costs is shared by the images of a batch
+    (dict(slots=2, fixed=0.1), (2, 8)),
+    (dict(slots=4, fixed=0.0004), (4, 1)),  # 4 % of the request: batches gain less than 5 %
+    (dict(slots=4, fixed=0.001), (4, 2)),
+]
+
+
+@pytest.mark.parametrize(("settings", "knee"), KNEES, ids=str)
+def test_the_knee_of_a_known_queue_is_found(virtual, settings, knee):
+    found = virtual(queue(**settings)).knee
+    assert (found.callers, found.batch_size) == knee
+
+
+def test_figures_are_those_of_the_queue(virtual):
+    [single] = virtual(queue(), grid=[Shape(1, 1)]).points
+    assert single.images_per_second == pytest.approx(100)
+    assert (single.p50_seconds, single.p99_seconds) == (pytest.approx(0.01), pytest.approx(0.01))
+    assert (single.requests, single.failed, single.driver_share) == (pytest.approx(500, abs=1), 0, pytest.approx(0))
+
+
+def test_latency_grows_with_the_images_in_flight_once_the_detector_is_busy(virtual):
+    for found in virtual(queue(slots=2)).points:
+        if found.callers >= 2:
+            assert found.p50_seconds == pytest.approx(found.in_flight / found.images_per_second, rel=0.05)
+
+
+def test_the_default_grid_has_every_pair_of_callers_and_batch_size_once(virtual):
+    points = virtual(queue()).points
+    assert sorted((p.callers, p.batch_size) for p in points) == sorted(product((1, 2, 4, 8), repeat=2))
+
+
+def test_the_order_is_drawn_and_the_same_for_the_same_seed(virtual):
+    orders = [[(p.callers, p.batch_size) for p in virtual(queue(), seed=seed).points] for seed in (0, 0, 1)]
+    in_order = [(shape.callers, shape.batch_size) for shape in GRID]
+    assert orders[0] == orders[1] != orders[2] and in_order not in orders
+
+
+def test_the_first_point_is_measured_again_at_the_end(virtual):
+    found = virtual(queue())
+    assert found.again == found.points[0] and found.drift == 0 and found.warning == ""
+
+
+@pytest.mark.parametrize("slower", [1.01, 0.99])
+def test_a_machine_that_drifts_is_found_out(virtual, slower):
+    found = virtual(queue(slower=slower))
+    assert (found.drift < -DRIFT) if slower > 1 else (found.drift > DRIFT)
+    assert found.warning.startswith(f"the machine drifted: {found.points[0]} gave ")
+
+
+def test_little_drift_is_no_warning(virtual):
+    found = virtual(queue(slower=1.005))
+    assert -DRIFT < found.drift < -0.05 and found.warning == ""
+
+
+def test_each_point_is_told_as_it_is_measured(virtual):
+    seen = []
+    found = virtual(queue(), grid=SMALL, observe=seen.append)
+    assert seen == [*found.points, found.again]
+
+
+def test_workers_are_a_third_axis(virtual):
+    found = virtual(lambda workers: Queue(slots=workers), workers=(1, 2, 4))
+    assert len(found.points) == 48 and (found.knee.callers, found.knee.workers) == (4, 4)
+    assert found.warning == "" and str(found.knee) == "4 callers × batch 1, 4 workers"
+
+
+# Real detectors.
+
+
+def null(images):
+    return [ANSWER] * len(images)
+
+
+def real(detect, grid=SMALL, samples=SAMPLES, **options) -> Sweep:
+    return sweep(lambda workers: nullcontext(detect), samples, grid, **{"seconds": 0.02, **options})
+
+
+def invalid_of(found: Sweep) -> dict:
+    return {(p.callers, p.batch_size): p.invalid for p in found.points if p.invalid}
+
+
+def explode(images):
+    raise RuntimeError("device lost")
+
+
+BROKEN = [
+    (explode, "2 of 2 requests failed: RuntimeError: device lost"),
+    (lambda images: null(images)[1:], "failed: detect returned 1 answers for 2 images"),
+    (lambda images: [SimpleNamespace(error="cut short"), *null(images[1:])], "requests failed: cut short"),
+]
+
+
+@pytest.mark.parametrize(("broken", "words"), BROKEN)
+def test_a_failed_request_makes_its_points_invalid_and_says_why(broken, words):
+    found = real(lambda images: broken(images) if len(images) == 2 else null(images))
+    reasons = invalid_of(found)
+    assert set(reasons) == {(1, 2), (2, 2)} and words in reasons[2, 2] and found.knee.batch_size == 1
+
+
+def test_an_invalid_point_has_no_figures_and_counts_what_failed():
+    [found] = real(explode, grid=[Shape(2, 1)]).points
+    assert (found.images_per_second, found.p99_seconds, found.requests, found.failed) == (None, None, 0, 2)
+
+
+def test_a_sweep_without_a_valid_point_says_so():
+    found = real(explode)
+    assert found.again is None and "no point is valid" in found.warning and "device lost" in found.warning
+
+
+def test_after_a_hung_call_no_more_is_measured_with_that_detector():
+    release = threading.Event()
+    try:
+        found = real(lambda images: release.wait(60) if len(images) == 2 else null(images), deadline=1.0)
+    finally:
+        release.set()
+    [hung] = [place for place, p in enumerate(found.points) if p.invalid.endswith("gave no answer within 1 s")]
+    assert all("not measured, as a call hung before" in p.invalid for p in found.points[hung + 1:])
+    assert not any(p.invalid for p in found.points[:hung])
+
+
+def test_whether_the_machine_drifted_is_unknown_after_a_hung_call(monkeypatch):
+    monkeypatch.setattr(module, "_order", lambda *axes: [(1, Shape(1, 1)), (1, Shape(1, 2))])
+    release = threading.Event()
+    try:
+        found = real(lambda images: release.wait(60) if len(images) == 2 else null(images), deadline=1.0)
+    finally:
+        release.set()
+    assert found.drift is None and "whether the machine drifted is unknown" in found.warning
+
+
+def test_every_batch_is_full_and_all_shapes_send_the_same_images():
+    seen = {1: set(), 2: set(), 4: set()}
+
+    def look(images):
+        seen[len(images)].update(images)
+        return null(images)
+
+    real(look, grid=[Shape(2, 1), Shape(2, 2), Shape(2, 4)], samples=SAMPLES[:11], seconds=0.3)
+    assert seen[1] == seen[2] == seen[4] == {image for _, image in SAMPLES[:8]}
+
+
+def test_a_data_set_is_sent_in_full_batches(dataset):
+    sizes = []
+    real(lambda images: sizes.append(len(images)) or null(images), grid=[Shape(1, 3)], samples=dataset)
+    assert set(sizes) == {3}
+
+
+def test_an_unreadable_image_ends_the_sweep_with_its_error(dataset):
+    for image in dataset.images.iterdir():
+        image.unlink()
+    with pytest.raises(ValueError, match=r"\.jpg: cannot be read"):
+        real(null, samples=dataset)
+
+
+def test_a_detector_is_opened_once_for_all_its_shapes_and_closed():
+    opened, closed = [], []
+
+    @contextmanager
+    def detect_for(workers):
+        opened.append(workers)
+        yield null
+        closed.append(workers)
+
+    found = sweep(detect_for, SAMPLES, SMALL, 0.01, workers=(1, 2, 3))
+    assert opened == closed == [*dict.fromkeys(p.workers for p in found.points), found.points[0].workers]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"grid": []}, "grid must have at least one value"), ({"grid": [Shape(1, 1)] * 2}, "none twice"),
+     ({"grid": [Shape(1, 1, rate=5)]}, "closed loops alone"), ({"workers": ()}, "workers must have at least one"),
+     ({"workers": (0,)}, "workers must be at least 1"), ({"seconds": 0}, "seconds must be a number above 0"),
+     ({"seconds": float("nan")}, "seconds must be a number above 0, not nan"), ({"seconds": float("inf")}, "not inf"),
+     ({"samples": []}, "at least 2 images.*not 0"), ({"samples": SAMPLES[:1]}, "at least 2 images.*not 1"),
+     ({"samples": iter(SAMPLES)}, "a list or a Dataset")],
+)
+def test_a_bad_argument_is_a_clear_error(options, words):
+    with pytest.raises(ValueError, match=words):
+        real(null, **options)
+
+
+# Records.
+
+
+@given(points=POINTS, places=st.lists(PLACES, max_size=3), seconds=st.floats(0.01, 1e6), fails=st.booleans())
+def test_a_record_gives_the_same_sweep_back(points, places, seconds, fails):
+    again = invalid(points[0].callers, points[0].batch_size, points[0].workers) if fails else points[0]
+    before = Sweep((*(invalid(*place) for place in places), *points), again, seconds)
+    text = json.dumps(before.as_record(), allow_nan=False)
+    assert Sweep.from_record(json.loads(text)) == before
+
+
+def test_a_measured_sweep_can_be_stored():
+    found = real(null)
+    assert Sweep.from_record(json.loads(json.dumps(found.as_record(), allow_nan=False))) == found
+
+
+def record(**changes):
+    return {**Sweep((point(),), point(), 1.0).as_record(), **changes}
+
+
+def changed(**changes):
+    return record(points=[{**record()["points"][0], **changes}])
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [[], {}, record(points=[]), record(points=None), record(points=[{}]), record(again=None), record(seconds=0),
+     record(again="none"), record(more=1), record(seconds=None), changed(callers=0), changed(callers=1.0),
+     changed(callers=True), changed(p99_seconds=float("nan")), changed(images_per_second=float("inf")),
+     changed(images_per_second=0), changed(p50_seconds=-1), changed(p50_seconds=None), changed(p50_seconds="0.1"),
+     changed(failed=1), changed(requests=0), changed(invalid="failed"), changed(invalid=None), changed(more=1),
+     changed(callers=2)],
+)
+def test_a_record_that_no_sweep_wrote_is_refused(damaged):
+    with pytest.raises(ValueError, match=r"record of a sweep|of a point|a point with|seconds must|a sweep must"):
+        Sweep.from_record(damaged)
