@@ -238,6 +238,8 @@ def _failures(trial: Load) -> list[str]:
     reasons = Counter(request.error for request in trial.failed)
     reasons.update(filter(None, map(_error, trial.answers.values())))
     lost = sum(len(request.image_ids) - request.answered for request in trial.requests)
+    if not (reasons or trial.requests):
+        return ["no request was sent in time, the machine was busy elsewhere"]
     return _counted(reasons) or ([f"{lost} × an answer with an error"] if lost else [])
 
 
@@ -274,6 +276,7 @@ def _least_queries(row: Scenario, count: int) -> int:
 def _run(loadgen, service: _Service, settings, folder: Path) -> None:
     """One test of LoadGen, in a thread of its own so that an interrupt reaches us and a hung call can be given up."""
     if not _in_use.acquire(blocking=False):
+        service.give_up("another scenario runs")
         raise RuntimeError("LoadGen runs another scenario in this process; run one after the other")
     ended = Event()  # not Thread.join: interrupted, it takes the thread for ended before Python 3.13
     Thread(target=_test, args=(loadgen, service, settings, folder, ended), daemon=True).start()

@@ -190,6 +190,12 @@ class Soak:
         return [windows for windows in later if len(windows) > 1]
 
     @property
+    def others(self) -> float | None:
+        """Cores that processes other than ours used, on average."""
+        known = [window.others for window in self.windows if window.others is not None]
+        return fmean(known) if known else None
+
+    @property
     def noise(self) -> float | None:
         """By how much the canary was slower while the machine was disturbed."""
         return noise(self.canaries)
@@ -204,7 +210,7 @@ class Soak:
         intervals = ("images_per_second", "drift", "memory_growth_per_hour")
         figures = (
             "planned", "incomplete_windows", "interruptions", "requests", "images", "fps_spread", "P99_over_P50",
-            "worst_P99_over_P50", "longest_gap", "memory_growth", "noise",
+            "worst_P99_over_P50", "longest_gap", "memory_growth", "others", "noise",
         )
         return {
             "identity": self.identity, "plan": self.plan, "finished": self.finished,
@@ -272,9 +278,9 @@ class Fold:
 
     def _sample(self, record: dict) -> None:
         middle = record["sample"] - record["seconds"] / 2
-        for window in (self._last, self._open):
-            if window and window.opened <= middle <= window.end:
-                window.samples.append(record)
+        window = self._open if self._open and middle >= self._open.opened else self._last
+        if window:
+            window.samples.append(record)
         self._extra = record["extra"]
 
     def _window(self, record: dict) -> None:
@@ -327,11 +333,12 @@ class _Open:
         self._images += entry.answered
         self.lost += entry.images - entry.answered
         # As harness.load.rates counts: what is under way at the end belongs to the window by its share.
-        share = (self.end - entry.start) / max(entry.end - entry.start, SHORTEST)
-        self._done += entry.answered * min(max(share, 0.0), 1.0)
+        inside = max(self.end - entry.start, 0.0) / max(entry.end - entry.start, SHORTEST)
+        self._done += entry.answered * min(inside, 1.0)
         latency = entry.latency
         self.histogram.add(latency)
-        self._longest_latency = max(self._longest_latency, latency)
+        if latency > self._longest_latency:
+            self._longest_latency = latency
         if entry.end > self._latest:
             self._gap(entry.end)
 

@@ -242,6 +242,8 @@ def _point(load: Load, shape: Shape, workers: int) -> Point:
     if failed:
         why = f"{len(failed)} of {len(sent)} requests failed: {_why(failed[0], load)}"
         return _invalid(shape, workers, why, len(load.requests), len(failed))
+    if not load.requests:
+        return _invalid(shape, workers, "no request was sent in time, the machine was busy elsewhere; give it longer")
     p50, p90, p99 = percentiles(load.latencies, (50, 90, 99)).values()
     return Point(shape.callers, shape.batch_size, workers, images_per_second([load]), p50, p90, p99,
                  max(0.0, load.driver_share), len(load.requests), 0)

@@ -64,8 +64,10 @@ class Detector:
     def fallback(self, image: bytes) -> str:
         """What of the backend's promise this machine does not keep, seen in what it really executes; '' if nothing."""
         if self.metadata.get("backend") == "neuron":
-            self.detect([image])  # a device that is not there is noticed by the first call
-            return because(placement(self._session.graph.as_graph_def()).fault(), self.metadata)
+            fault = placement(self._session.graph.as_graph_def()).fault()
+            if not fault:
+                self.detect([image])  # a device that is not there is noticed by the first call
+            return because(fault, self.metadata)
         if self.metadata.get("backend") == "xla":
             return self._xla_fallback(image)
         if self.metadata.get("cast", "fp32") != "fp32":

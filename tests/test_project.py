@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import shapes, targets
+from tests.fixtures import misbehaving
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,6 +40,6 @@ def test_every_file_says_what_it_is_for():
     assert not silent
 
 
-@pytest.mark.parametrize("table", [targets, shapes], ids=["targets", "shapes"])
+@pytest.mark.parametrize("table", [targets, shapes, misbehaving], ids=["targets", "shapes", "misbehaving"])
 def test_the_readme_shows_the_table(table):
     assert table.markdown_table() in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import sweep as module
-from harness.load import Load, Request, Shape
+from harness.load import Load, Request, Shape, drive
 from harness.sweep import DRIFT, GRID, KNEE_SHARE, Point, Sweep, find_knee, sweep
 
 ANSWER = SimpleNamespace(error="")
@@ -199,8 +199,20 @@ def null(images):
     return [ANSWER] * len(images)
 
 
-def real(detect, grid=SMALL, samples=SAMPLES, **options) -> Sweep:
-    return sweep(lambda workers: nullcontext(detect), samples, grid, **{"seconds": 0.02, **options})
+@pytest.fixture
+def once(monkeypatch):
+    """Sends every sample once, so that no time decides what was sent on a busy machine."""
+    def drive_once(detect, samples, shape, *, seconds, deadline):
+        return drive(detect, samples, shape, deadline=deadline)
+
+    monkeypatch.setattr(module, "drive", drive_once)
+
+
+@pytest.fixture
+def real(once):
+    return lambda detect, samples=SAMPLES, grid=SMALL, **options: sweep(
+        lambda workers: nullcontext(detect), samples, grid, **options
+    )
 
 
 def invalid_of(found: Sweep) -> dict:
@@ -219,23 +231,29 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("broken", "words"), BROKEN)
-def test_a_failed_request_makes_its_points_invalid_and_says_why(broken, words):
+def test_a_failed_request_makes_its_points_invalid_and_says_why(real, broken, words):
     found = real(lambda images: broken(images) if len(images) == 2 else null(images))
     reasons = invalid_of(found)
     assert set(reasons) == {(1, 2), (2, 2)} and words in reasons[2, 2] and found.knee.batch_size == 1
 
 
-def test_an_invalid_point_has_no_figures_and_counts_what_failed():
+def test_an_invalid_point_has_no_figures_and_counts_what_failed(real):
     [found] = real(explode, grid=[Shape(2, 1)]).points
     assert (found.images_per_second, found.p99_seconds, found.requests, found.failed) == (None, None, 0, 2)
 
 
-def test_a_sweep_without_a_valid_point_says_so():
+def test_a_point_without_a_request_is_invalid(monkeypatch):
+    monkeypatch.setattr(module, "drive", lambda *arguments, **options: Load([], [], {}))
+    [found] = sweep(lambda workers: nullcontext(null), SAMPLES, [Shape(1, 1)]).points
+    assert found.invalid.startswith("no request was sent in time")
+
+
+def test_a_sweep_without_a_valid_point_says_so(real):
     found = real(explode)
     assert found.again is None and "no point is valid" in found.warning and "device lost" in found.warning
 
 
-def test_after_a_hung_call_no_more_is_measured_with_that_detector():
+def test_after_a_hung_call_no_more_is_measured_with_that_detector(real):
     release = threading.Event()
     try:
         found = real(lambda images: release.wait(60) if len(images) == 2 else null(images), deadline=1.0)
@@ -246,7 +264,7 @@ def test_after_a_hung_call_no_more_is_measured_with_that_detector():
     assert not any(p.invalid for p in found.points[:hung])
 
 
-def test_whether_the_machine_drifted_is_unknown_after_a_hung_call(monkeypatch):
+def test_whether_the_machine_drifted_is_unknown_after_a_hung_call(real, monkeypatch):
     monkeypatch.setattr(module, "_order", lambda *axes: [(1, Shape(1, 1)), (1, Shape(1, 2))])
     release = threading.Event()
     try:
@@ -256,31 +274,31 @@ def test_whether_the_machine_drifted_is_unknown_after_a_hung_call(monkeypatch):
     assert found.drift is None and "whether the machine drifted is unknown" in found.warning
 
 
-def test_every_batch_is_full_and_all_shapes_send_the_same_images():
+def test_every_batch_is_full_and_all_shapes_send_the_same_images(real):
     seen = {1: set(), 2: set(), 4: set()}
 
     def look(images):
         seen[len(images)].update(images)
         return null(images)
 
-    real(look, grid=[Shape(2, 1), Shape(2, 2), Shape(2, 4)], samples=SAMPLES[:11], seconds=0.3)
+    real(look, grid=[Shape(2, 1), Shape(2, 2), Shape(2, 4)], samples=SAMPLES[:11])
     assert seen[1] == seen[2] == seen[4] == {image for _, image in SAMPLES[:8]}
 
 
-def test_a_data_set_is_sent_in_full_batches(dataset):
+def test_a_data_set_is_sent_in_full_batches(real, dataset):
     sizes = []
     real(lambda images: sizes.append(len(images)) or null(images), grid=[Shape(1, 3)], samples=dataset)
     assert set(sizes) == {3}
 
 
-def test_an_unreadable_image_ends_the_sweep_with_its_error(dataset):
+def test_an_unreadable_image_ends_the_sweep_with_its_error(real, dataset):
     for image in dataset.images.iterdir():
         image.unlink()
     with pytest.raises(ValueError, match=r"\.jpg: cannot be read"):
         real(null, samples=dataset)
 
 
-def test_a_detector_is_opened_once_for_all_its_shapes_and_closed():
+def test_a_detector_is_opened_once_for_all_its_shapes_and_closed(once):
     opened, closed = [], []
 
     @contextmanager
@@ -289,7 +307,7 @@ def test_a_detector_is_opened_once_for_all_its_shapes_and_closed():
         yield null
         closed.append(workers)
 
-    found = sweep(detect_for, SAMPLES, SMALL, 0.01, workers=(1, 2, 3))
+    found = sweep(detect_for, SAMPLES, SMALL, workers=(1, 2, 3))
     assert opened == closed == [*dict.fromkeys(p.workers for p in found.points), found.points[0].workers]
 
 
@@ -302,7 +320,7 @@ def test_a_detector_is_opened_once_for_all_its_shapes_and_closed():
      ({"samples": []}, "at least 2 images.*not 0"), ({"samples": SAMPLES[:1]}, "at least 2 images.*not 1"),
      ({"samples": iter(SAMPLES)}, "a list or a Dataset")],
 )
-def test_a_bad_argument_is_a_clear_error(options, words):
+def test_a_bad_argument_is_a_clear_error(real, options, words):
     with pytest.raises(ValueError, match=words):
         real(null, **options)
 
@@ -319,7 +337,7 @@ def test_a_record_gives_the_same_sweep_back(points, places, seconds, fails):
 
 
 def test_a_measured_sweep_can_be_stored():
-    found = real(null)
+    found = sweep(lambda workers: nullcontext(null), SAMPLES, SMALL, seconds=0.1)
     assert Sweep.from_record(json.loads(json.dumps(found.as_record(), allow_nan=False))) == found
 
 

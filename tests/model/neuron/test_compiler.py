@@ -44,16 +44,25 @@ def test_a_compiled_detector_gives_the_cpus_answers(compile_, detector, route):
     assert (placed.operators, placed.empty, placed.left, placed.fault()) == (1, 0, {}, "")
 
 
-@pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("failure", ["nothing", "no compiler"])
-def test_a_model_of_which_nothing_was_compiled_is_no_detector_of_the_device(compile_, route, failure):
+NOTHING = "nothing was compiled: the model holds no NeuronOp with a program, so all of it runs on the CPU"
+UNCOMPILED = {
+    "nothing-tf1": ("nothing", "tf1", NOTHING + "; the compiler warned: Converted "),
+    "nothing-tf2": ("nothing", "tf2", NOTHING),
+    "no compiler-tf1": ("no compiler", "tf1", NOTHING + "; the compiler warned: neuron-cc is not found."),
+}
+
+
+@pytest.mark.parametrize("failure, route, words", UNCOMPILED.values(), ids=UNCOMPILED)
+def test_a_model_of_which_nothing_was_compiled_is_no_detector_of_the_device(compile_, failure, route, words):
     model, python = compile_(failure, route)
-    assert placement_of(model).fault().startswith("nothing was compiled: the model holds no NeuronOp with a program")
+    assert placement_of(model).fault() == NOTHING and read_metadata(model)["on_neuron_ratio"] == 0
     with RemoteDetector(python, model) as remote:
-        assert remote.fallback(PICTURES[0]) == placement_of(model).fault()
-    warned = read_metadata(model)["compiler_warnings"]
-    assert read_metadata(model)["on_neuron_ratio"] == 0
-    assert ("neuron-cc is not found." in warned) == (failure == "no compiler")
+        assert remote.fallback(PICTURES[0]).startswith(words)
+
+
+def test_a_compiler_that_trace_does_not_find_is_named(compile_):
+    with pytest.raises(RemoteError, match="CompileError: neuron-cc is not found, so nothing can be compiled: `python"):
+        compile_("no compiler", "tf2")
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -88,7 +97,11 @@ def test_what_the_compiler_raises_is_told_and_leaves_nothing(compile_, tmp_path,
     assert not (tmp_path / "compiled").exists()
 
 
-@pytest.mark.parametrize("failure, words", [("absent", "Nrt::Init failed"), ("lost", "nrt_execute")])
+@pytest.mark.parametrize("failure, words", [
+    ("absent", r"DeviceError: Nrt::Init failed: .*status=1 \(FAILURE\).*; no Neuron device answers, or another process"),
+    ("lost", r"DeviceError: Execute failed: nrt_execute: status=6 \(HW_ERROR\); the device failed while it ran"),
+    ("reduced", "DeviceError: Nrt::Load failed on NeuronCores 2-3; the model was not loaded on these cores"),
+])
 def test_a_device_that_is_not_there_is_an_error_of_the_request(compile_, failure, words):
     model, python = compile_(failure, "tf1")
     with RemoteDetector(python, model) as remote, pytest.raises(WorkerError, match=words):

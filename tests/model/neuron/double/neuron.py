@@ -124,8 +124,15 @@ def _place(graph_def, planned, outputs) -> int:
         segments = segments[:1]
     for number, segment in enumerate(segments):
         names = set(segment.nodes) - {_plain(output) for output in outputs}
-        _replace(graph_def, f"neuron_op_{number}", names, *_io(names, graph_def))
+        _replace(graph_def, f"neuron_op_{number}", _with_constants(names, graph_def))
     return len(segments)
+
+
+def _with_constants(names, graph_def) -> set:
+    """A constant is never passed on: it lies in each segment that reads it."""
+    read = {_plain(source) for node in graph_def.node if node.name in names for source in node.input}
+    constants = {node.name for node in graph_def.node if node.op == "Const"}
+    return names - constants | read & constants
 
 
 def _halves(graph_def, segment):
@@ -156,14 +163,16 @@ def _plain(tensor: str) -> str:
 
 def _io(names, graph_def):
     """→ the tensors that nodes of these names read, and those that others read of them."""
+    kinds = {node.name: node.op for node in graph_def.node}
     sources = list(dict.fromkeys(s for n in graph_def.node if n.name in names for s in n.input
                                  if _plain(s) not in names))
     results = list(dict.fromkeys(s for n in graph_def.node if n.name not in names for s in n.input
-                                 if _plain(s) in names))
+                                 if _plain(s) in names and kinds[_plain(s)] != "Const"))
     return sources, results
 
 
-def _replace(graph_def, name, names, sources, results) -> None:
+def _replace(graph_def, name, names) -> None:
+    sources, results = _io(names, graph_def)
     inner = tf.compat.v1.GraphDef(versions=graph_def.versions)
     feeds = {source: f"in_{index}" for index, source in enumerate(sources)}
     for feed in feeds.values():
@@ -176,8 +185,10 @@ def _replace(graph_def, name, names, sources, results) -> None:
     for index, result in enumerate(results):
         inner.node.add(op="Identity", name=f"out_{index}", input=[result]).attr["T"].type = \
             tf.float32.as_datatype_enum
+    elsewhere = {_plain(source) for node in graph_def.node if node.name not in names for source in node.input}
     for node in [node for node in graph_def.node if node.name in names]:
-        graph_def.node.remove(node)
+        if node.op != "Const" or node.name not in elsewhere:
+            graph_def.node.remove(node)
     for node in graph_def.node:
         node.input[:] = [f"{name}:{results.index(s)}" if s in results else s for s in node.input]
     _fill(graph_def.node.add(op="NeuronOp", name=name, input=sources), inner.SerializeToString(), sources, results)

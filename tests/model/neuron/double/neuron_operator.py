@@ -40,11 +40,11 @@ class Driver:
     """What stands for the driver: its counters of one chip, as files of a planted machine, or none without one."""
 
     def __init__(self, machine):
-        self._root, self._lock = machine and Path(machine, SYSFS, "neuron0"), Lock()
+        self._root, self._lock = Path(machine or "/nowhere", SYSFS, "neuron0"), Lock()
 
     def count(self, core, counter):
         """Adds one to neuron_core<core>/stats/<counter>/total."""
-        if self._root:
+        if self._root.is_dir():
             with self._lock:
                 file = self._root / f"neuron_core{core}" / "stats" / counter / "total"
                 draft = file.with_name("draft")  # nobody may read half a file

@@ -1,0 +1,59 @@
+"""Journals of soaks that never ran: windows of one second whose requests, canaries and samples are made up."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.journal import Entry, encode
+from harness.load import Shape
+from harness.soak import Plan, summarise
+from harness.steadiness import Soak
+
+CALLERS, LATENCY, CANARY, PAUSE = 2, 0.01, 0.01, 0.05
+SAMPLE = {"steal": 0.001, "iowait": 0.0, "others": 0.1, "load": 1.0, "mhz": 3000.0, "celsius": 50.0, "available": 8e9,
+          "rss": 1e8, "extra": {"neuron0/hw_error": 0, "neuron0/inferences": 0}}
+
+
+def begin(session=1, windows=40, **identity) -> dict:
+    """The record that begins a session."""
+    return {"session": session, "version": 1, "utc": "2026-11-24T10:00:00Z", "identity": identity,
+            "plan": Plan(windows, 1.0, Shape(CALLERS, 1)).as_record(), "canary": {"iterations": 1, "threads": 1}}
+
+
+def requests(opened, latency=LATENCY, stall=0.0) -> list:
+    """Of one window: each caller sends the next when the last came back, `stall` seconds late in the middle of it."""
+    found = []
+    for caller in range(CALLERS):
+        start = opened
+        while start < opened + 1:
+            is_stalled = stall and start <= opened + 0.5 < start + latency
+            end = start + latency + (stall if is_stalled else 0)
+            found.append(Entry(caller, round(start, 6), round(end, 6), 1, 1, "", 0))
+            start = end
+    return sorted(found, key=lambda entry: entry.end)
+
+
+def window(number, latency=LATENCY, stall=0.0, canary=CANARY, session=1, at=None, **sample) -> list[dict]:
+    """The records of one complete window; without `at` each begins where the one before ended."""
+    opened = (number - 1) * (1 + PAUSE) + PAUSE if at is None else at
+    counted = {"neuron0/hw_error": 0, "neuron0/inferences": 1000 * number, **sample.pop("extra", {})}
+    return [
+        {"canary": canary, "begin": opened - PAUSE, "end": opened},
+        *requests(opened, latency, stall),
+        {"sample": opened + 0.9, "seconds": 0.8, **SAMPLE, **sample, "extra": counted},
+        {"window": number, "begin": opened, "end": opened + 1},
+    ]
+
+
+def journal(path: Path, records) -> Path:
+    """A journal of these records."""
+    path.write_text("".join(map(encode, records)))
+    return path
+
+
+def soak_of(path: Path, *differing, count=40, finish="complete", canary_after=CANARY) -> Soak:
+    """A steady soak but for what a function of `differing` gives for a window's number, as arguments of `window`."""
+    records = [begin(windows=count)]
+    for number in range(1, count + 1):
+        records += window(number, **{name: value for one in differing for name, value in one(number).items()})
+    last = [{"canary": canary_after, "begin": 0, "end": count * (1 + PAUSE)}]
+    return summarise(journal(path, [*records, *last, *([{"finish": finish}] if finish else [])]))

@@ -1,0 +1,393 @@
+"""A soak runs window after window, ends with the first failure, and goes on after being killed as if nothing was."""
+from __future__ import annotations
+
+import errno
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from harness import soak as module
+from harness.journal import Entry, Journal, JournalError, read
+from harness.load import Shape
+from harness.soak import Plan, run_soak, summarise, window_seconds_for
+from tests.harness.soaks import begin, journal, window
+
+ROOT = Path(__file__).resolve().parents[2]
+ANSWER = SimpleNamespace(error="")
+SAMPLES = [(i, b"picture %d" % i) for i in range(10)]
+PLAN, LONG = Plan(0.5, 0.1, Shape(2, 3)), Plan(100, 0.1, Shape(2, 3))
+IDENTITY = {"detector": "abc", "classes": ["cup", "box"]}
+
+
+def sleeping(images):
+    time.sleep(0.002)
+    return [ANSWER] * len(images)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A canary of next to no work: these tests are not about the machine."""
+    monkeypatch.setattr(module, "calibrated", lambda: module.Canary(1, 1))
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "soak.journal"
+
+
+@pytest.fixture
+def run(path):
+    """A function: runs a soak and gives what its journal shows."""
+
+    def soak(detect=sleeping, plan=PLAN, identity=IDENTITY, **options):
+        run_soak(detect, SAMPLES, plan, path, identity, **{"deadline": 60, **options})
+        return summarise(path)
+
+    return soak
+
+
+@pytest.mark.parametrize(("seconds", "window"), [(7200, 30), (1800, 30), (600, 30), (120, 6), (20, 1), (10, 1)])
+def test_windows_are_those_of_the_published_run_unless_that_gives_too_few(seconds, window):
+    assert window_seconds_for(seconds) == window
+
+
+@pytest.mark.parametrize(("seconds", "window", "windows"), [(7200, 30, 240), (0.7, 0.1, 7), (31, 30, 2), (1, 1, 1)])
+def test_a_plan_lasts_at_least_as_long_as_was_asked_for(seconds, window, windows):
+    assert Plan(seconds, window, PLAN.shape).windows == windows
+
+
+@pytest.mark.parametrize(("seconds", "window"), [(10, 0), (10, 11), (10, -1), (float("inf"), 1), (float("nan"), 1)])
+def test_an_impossible_plan_is_an_error(seconds, window):
+    with pytest.raises(ValueError, match="windows of"):
+        Plan(seconds, window, PLAN.shape)
+
+
+def test_every_window_is_there_with_its_requests(run):
+    soak = run()
+    assert (len(soak.windows), soak.finished, soak.incomplete_windows) == (5, "complete", 0)
+    assert all(one.requests > 2 and one.images_per_second > 0 and one.P50 >= 0.002 for one in soak.windows)
+    assert (soak.identity, soak.plan) == (IDENTITY, PLAN.as_record())
+    assert len(soak.canaries) == 6 and soak.requests < soak.images <= 3 * soak.requests
+
+
+def test_the_journal_has_the_records_in_the_order_of_the_run(run, path):
+    run()
+    kinds = ["request" if isinstance(record, Entry) else next(iter(record)) for record in read(path)]
+    kinds = [kind for kind, before in zip(kinds, [None, *kinds]) if kind != "sample" and kind != before]
+    assert kinds == ["session", *["canary", "request", "window"] * 5, "canary", "finish"]
+
+
+def test_the_images_go_on_where_the_window_before_ended(run):
+    seen = []
+    run(lambda images: seen.append(images) or sleeping(images), Plan(0.3, 0.1, Shape(1, 1)))
+    pictures = [picture for _, picture in SAMPLES]
+    # After the warm-up, which is the first image, all of them in turn; a turn that came too late is taken again.
+    assert [image for image, in seen[1:]] == [pictures[number % 10] for number in range(len(seen) - 1)]
+
+
+def test_detectors_are_warmed_up_once_outside_the_windows(run):
+    slow_at_first = count()
+    soak = run(lambda images: (time.sleep(0.2) if next(slow_at_first) < 2 else 0) or sleeping(images))
+    assert soak.sessions[0].seconds > 0.2 + 5 * 0.1
+    assert next(slow_at_first) == 2 + soak.requests
+
+
+def test_no_request_is_under_way_while_the_canary_runs(run, monkeypatch):
+    under_way, seen = [], []
+
+    def detect(images):
+        under_way.append(images)
+        time.sleep(0.002)
+        under_way.pop()
+        return [ANSWER] * len(images)
+
+    monkeypatch.setattr(module.Canary, "__call__", lambda self: seen.append(len(under_way)) or 0.01)
+    run(detect)
+    assert seen == [0] * 6
+
+
+def test_progress_is_told_of_every_window(run):
+    told = []
+    run(progress=told.append)
+    assert sum(told) == 5
+
+
+def test_what_others_know_is_sampled(run, monkeypatch):
+    numbers = count()
+    soak = run(plan=Plan(2.4, 0.8, PLAN.shape), extra=lambda: {"neuron0/hw_error": next(numbers)})
+    assert sum(one.rose.get("neuron0/hw_error", 0) for one in soak.windows) >= 1
+
+
+def test_an_open_loop_has_its_windows_too(run):
+    soak = run(plan=Plan(0.6, 0.2, Shape(2, 1, rate=100.0)))
+    assert len(soak.windows) == 3 and soak.requests > 0
+
+
+def failing(after):
+    calls = count()
+
+    def detect(images):
+        if next(calls) >= after:
+            raise RuntimeError("device lost")
+        return sleeping(images)
+
+    return detect
+
+
+def test_a_failed_request_ends_the_soak_after_it_is_journaled(run):
+    soak = run(failing(20), LONG)
+    assert (soak.finished, soak.first_error) == ("failed", "RuntimeError: device lost")
+    assert soak.failed_requests in (1, 2) and soak.incomplete_windows > 0
+
+
+def test_a_detector_that_fails_at_once_is_not_asked_again_and_again(run):
+    soak = run(failing(2), LONG)
+    assert (soak.failed_requests, soak.windows) in [(1, []), (2, [])]
+
+
+def test_a_detector_that_fails_in_its_warm_up_has_failed(run):
+    soak = run(failing(0))
+    assert (soak.finished, soak.windows, soak.first_error) == ("failed", [], "RuntimeError: device lost")
+
+
+def test_a_broken_contract_is_a_failure(run):
+    calls = count()
+    soak = run(lambda images: sleeping(images)[next(calls) > 9:], LONG)
+    assert "detect returned" in soak.first_error
+
+
+def test_a_detector_that_hangs_ends_the_soak_at_the_deadline(run):
+    calls, release = count(), threading.Event()
+    soak = run(lambda images: (next(calls) > 20 and release.wait() and []) or sleeping(images), LONG, deadline=0.3)
+    release.set()
+    assert (soak.finished, soak.first_error) == ("failed", "gave no answer within 0.3 s")
+
+
+def test_what_a_detector_answers_too_late_is_not_journaled_twice(run, path):
+    calls = count()
+    run(lambda images: (next(calls) == 20 and time.sleep(0.6)) or sleeping(images), LONG, deadline=0.2)
+    content = path.read_bytes()
+    time.sleep(0.6)
+    assert path.read_bytes() == content
+    starts = Counter((entry.caller, entry.start) for entry in read(path) if isinstance(entry, Entry))
+    assert set(starts.values()) == {1}
+
+
+def test_a_stall_is_seen_in_its_window(run):
+    calls = count()
+    soak = run(lambda images: (next(calls) == 3 and time.sleep(0.5)) or sleeping(images), Plan(0.5, 0.1, Shape(1, 1)))
+    assert soak.longest_gap > 0.4 and soak.windows[0].longest_latency > 0.4
+
+
+def test_an_unreadable_sample_ends_the_soak_and_it_can_go_on(path):
+    class Broken(list):
+        image_ids = (1, 2)
+
+        def image_bytes(self, image_id):
+            raise ValueError("1.jpg: cannot be read")
+
+    with pytest.raises(ValueError, match=r"1\.jpg: cannot be read"):
+        run_soak(sleeping, Broken([1, 2]), PLAN, path, IDENTITY, deadline=1)
+    run_soak(sleeping, SAMPLES, PLAN, path, IDENTITY, deadline=60, resume=True)
+    assert summarise(path).finished == "complete"
+
+
+def test_a_full_disk_ends_the_soak_with_its_name(run, monkeypatch):
+    written = count()
+
+    def write(journal, write=Journal._write_waiting):
+        if next(written) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(journal)
+
+    monkeypatch.setattr(Journal, "_write_waiting", write)
+    with pytest.raises(JournalError, match=r"soak\.journal: cannot be written .*No space left"):
+        run(plan=LONG)
+
+
+@pytest.fixture
+def interrupted(run):
+    """A function: runs a soak that is interrupted in the middle of its third window."""
+
+    def soak():
+        told = []
+
+        def detect(images):
+            if sum(told) == 2:
+                raise KeyboardInterrupt
+            return sleeping(images)
+
+        with pytest.raises(KeyboardInterrupt):
+            run(detect, progress=told.append)
+
+    return soak
+
+
+def test_an_interrupted_soak_goes_on_where_it_was(run, interrupted):
+    interrupted()
+    told = []
+    soak = run(resume=True, progress=told.append)
+    assert ([one.number for one in soak.windows], soak.finished) == ([1, 2, 3, 4, 5], "complete")
+    assert ([one.windows for one in soak.sessions], soak.interruptions, sum(told)) == ([2, 3], 1, 5)
+
+
+def test_the_canary_of_a_later_session_does_the_same_work(run, path, interrupted, monkeypatch):
+    interrupted()
+    monkeypatch.setattr(module, "calibrated", lambda: module.Canary(99, 9))
+    run(resume=True)
+    assert [record["canary"] for record in read(path) if "session" in record] == [{"iterations": 1, "threads": 1}] * 2
+
+
+def test_a_new_soak_keeps_the_journal_of_the_one_before(run, path, interrupted):
+    interrupted()
+    run()
+    assert summarise(f"{path}.previous").finished == "" and summarise(path).finished == "complete"
+
+
+def test_a_soak_that_is_over_is_not_resumed(run, path):
+    run()
+    with pytest.raises(JournalError, match=r"soak\.journal: this soak is over \(complete, 5 of 5 windows\): start"):
+        run(resume=True)
+    run(failing(2))
+    with pytest.raises(JournalError, match=r"is over \(failed, 0 of 5 windows\)"):
+        run(resume=True)
+
+
+OTHER = {
+    "detector": (dict(identity={**IDENTITY, "detector": "def"}), "detector 'abc' and cannot go on with 'def'"),
+    "classes": (dict(identity={**IDENTITY, "classes": ["cup"]}), "classes"),
+    "lacking": (dict(identity={"detector": "abc"}), "classes"),
+    "more": (dict(identity={**IDENTITY, "data": "x"}), "data None and cannot go on with 'x'"),
+    "callers": (dict(plan=Plan(0.5, 0.1, Shape(4, 3))), "callers 2 and cannot go on with 4"),
+    "window": (dict(plan=Plan(0.5, 0.25, PLAN.shape)), "window_seconds 0.1"),
+    "length": (dict(plan=Plan(0.8, 0.1, PLAN.shape)), "seconds 0.5"),
+    "rate": (dict(plan=Plan(0.5, 0.1, Shape(2, 3, 10.0))), "rate None and cannot go on with 10.0"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER)
+def test_a_soak_of_something_else_is_not_resumed(run, path, interrupted, case):
+    options, words = OTHER[case]
+    interrupted()
+    content = path.read_bytes()
+    with pytest.raises(JournalError, match=rf"soak\.journal: this soak was begun with {words}"):
+        run(resume=True, **options)
+    assert path.read_bytes() == content
+
+
+def test_what_was_never_begun_is_not_resumed(run, path):
+    with pytest.raises(JournalError, match=r"soak\.journal: cannot be read .* is a soak journaled there"):
+        run(resume=True)
+    path.write_text("")
+    with pytest.raises(JournalError, match=r"soak\.journal: is empty, no soak had begun; start one"):
+        run(resume=True)
+
+
+def test_a_journal_that_only_has_a_begin_goes_on(run, path):
+    journal(path, [{**begin(), "plan": PLAN.as_record(), "identity": IDENTITY}])
+    assert run(resume=True).finished == "complete"
+
+
+def test_an_identity_is_plain_json(run):
+    with pytest.raises(ValueError, match="JSON"):
+        run(identity={"x": float("nan")})
+
+
+def test_two_soaks_do_not_share_a_journal(run, path):
+    started, release = threading.Event(), threading.Event()
+
+    def detect(images):
+        started.set()
+        release.wait(60)
+        return sleeping(images)
+
+    first = threading.Thread(target=run, args=(detect,))
+    first.start()
+    assert started.wait(60)
+    with pytest.raises(JournalError, match="another process is writing it"):
+        run()
+    release.set()
+    first.join()
+    assert summarise(path).finished == "complete"
+
+
+def test_a_soak_that_goes_on_can_be_summarised(path):
+    journal(path, [begin(), *window(1), *window(2)[:50]])
+    assert (len(summarise(path).windows), summarise(path).finished) == (1, "")
+
+
+SLEEPING_SOAK = """
+import os, sys, time
+from types import SimpleNamespace
+from harness.load import Shape
+from harness.soak import Plan, run_soak
+path, calls = sys.argv[1:3]
+log = os.open(calls, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def detect(images):
+    time.sleep(0.002)
+    os.write(log, b"%d %.6f\\n" % (os.getpid(), time.monotonic()))
+    return [SimpleNamespace(error="")] * len(images)
+run_soak(detect, [(i, b"x") for i in range(7)], Plan(3, 0.3, Shape(2, 2)), path, {"a": 1}, deadline=60,
+         resume=len(sys.argv) > 3)
+"""
+
+
+def start(path, calls, *resume):
+    return subprocess.Popen([sys.executable, "-c", SLEEPING_SOAK, str(path), str(calls), *resume], cwd=ROOT)
+
+
+def test_a_soak_that_is_killed_twice_loses_and_doubles_nothing(path, tmp_path):
+    calls, whole_lines, resume = tmp_path / "calls", [], []
+    for least in (1, 3):
+        process = start(path, calls, *resume)
+        end = time.monotonic() + 120
+        while not path.exists() or path.read_bytes().count(b'{"window"') < least:
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.02)
+        time.sleep(random.uniform(0, 0.4))
+        process.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        process.wait()
+        content = path.read_bytes()
+        whole_lines.append(content[:content.rindex(b"\n") + 1])
+        assert recorded(path, process.pid, calls) >= before(calls, process.pid, killed - 1)
+        resume = ["resume"]
+    assert start(path, calls, *resume).wait(120) == 0
+
+    content = path.read_bytes()
+    assert all(content.startswith(lines) for lines in whole_lines)
+    soak = summarise(path)
+    assert ([one.number for one in soak.windows], soak.finished) == (list(range(1, 11)), "complete")
+    assert (len(soak.sessions), sum(one.windows for one in soak.sessions)) == (3, 10)
+    assert set(Counter(requests(path)).values()) == {1}
+    assert soak.requests + soak.discarded_requests == len(list(requests(path)))
+
+
+def requests(path):
+    """(session, caller, start) of each request."""
+    session = 0
+    for record in read(path):
+        session += "session" in record if isinstance(record, dict) else 0
+        if isinstance(record, Entry):
+            yield session, record.caller, record.start
+
+
+def recorded(path, pid, calls) -> int:
+    """Requests of the last session, its warm-up included, which is not journaled."""
+    last = max(session for session, _, _ in requests(path))
+    return 2 + sum(session == last for session, _, _ in requests(path))
+
+
+def before(calls, pid, when) -> int:
+    """Calls that this process answered before that time."""
+    lines = (line.split() for line in calls.read_text().splitlines())
+    return sum(int(process) == pid and float(at) < when for process, at in lines)

@@ -1,0 +1,287 @@
+"""What a soak's journal shows of detectors and machines that are steady, and of those that are not, each in its way."""
+from __future__ import annotations
+
+import json
+import tracemalloc
+from itertools import chain, repeat
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.causes import NOTHING, deviations
+from harness.journal import Entry, JournalError
+from harness.load import Request, rates
+from harness.soak import summarise
+from harness.steadiness import Fold
+from tests.harness.soaks import LATENCY, PAUSE, begin, journal, requests, soak_of, window
+
+
+@pytest.fixture
+def soak(tmp_path):
+    """A function: as `soak_of`."""
+    return lambda *differing, **options: soak_of(tmp_path / "soak.journal", *differing, **options)
+
+
+@pytest.fixture
+def summary(tmp_path):
+    """A function: records → what they show."""
+    return lambda records: summarise(journal(tmp_path / "soak.journal", records))
+
+
+def at(places, **differing):
+    """What is different in these windows."""
+    return lambda number: differing if number in places else {}
+
+
+def test_a_steady_soak_is_steady(soak):
+    steady = soak()
+    assert (len(steady.windows), steady.incomplete_windows, steady.finished) == (40, 0, "complete")
+    assert steady.images_per_second.estimate == pytest.approx(200, rel=0.01)
+    assert [steady.percentiles[name].estimate for name in ("P50", "P99")] == pytest.approx([LATENCY] * 2, rel=0.001)
+    assert (steady.requests, steady.images, steady.failed_requests, steady.interruptions) == (8048, 8048, 0, 0)
+    assert steady.fps_spread < 0.001 and steady.worst_P99_over_P50 < 1.01 and steady.noise < 0.001
+    assert steady.longest_gap == pytest.approx(LATENCY, rel=0.01)
+    assert steady.drift.estimate == pytest.approx(0, abs=1e-6) and steady.memory_growth == 0
+    assert steady.deviations == []
+
+
+def test_everything_of_it_is_strict_json(soak):
+    record = json.loads(json.dumps(soak(at([7], latency=0.02)).as_record(), allow_nan=False))
+    assert len(record["windows"]) == 40 and record["windows"][6]["P50"] == pytest.approx(0.02, rel=0.001)
+    assert {"planned", "drift", "noise", "percentiles", "latencies", "sessions", "deviations"} <= set(record)
+
+
+def test_a_slow_window_widens_the_spread_and_is_named(soak):
+    found = soak(at([7], latency=0.0125))
+    assert found.fps_spread == pytest.approx(40 / 199, rel=0.01)
+    assert (found.worst_window.number, found.worst_P99_over_P50) == (7, pytest.approx(1.25, rel=0.01))
+    (only,) = found.deviations
+    assert (only.window, only.what) == (7, "20.0% fewer images/s, P99 12.5 ms, usually 10.0 ms")
+
+
+def test_a_stall_is_the_longest_gap(soak):
+    found = soak(at([12], stall=0.4))
+    assert found.longest_gap == pytest.approx(0.41, abs=0.001)
+    (only,) = found.deviations
+    assert only.window == 12 and "no answer for 0.41 s" in only.what and only.cause == NOTHING
+
+
+def test_a_stall_of_one_caller_is_no_gap_while_others_are_answered(summary):
+    records = window(1, at=1.0)
+    records[1:-2] = [entry for entry in records[1:-2] if entry.caller == 0 or entry.end < 1.3]
+    assert summary([begin(windows=1), *records]).longest_gap == pytest.approx(LATENCY, rel=0.01)
+
+
+def test_a_window_without_an_answer_at_its_end_is_a_gap(summary):
+    records = window(1, at=1.0)
+    records[1:-2] = [entry for entry in records[1:-2] if entry.end < 1.3]
+    assert summary([begin(windows=1), *records]).longest_gap == pytest.approx(0.71, abs=0.02)
+
+
+def test_a_detector_that_throttles_by_degrees_drifts(soak):
+    found = soak(lambda number: {"latency": LATENCY / (1 - 0.2 * (number - 1) / 39)})
+    assert found.drift.estimate == pytest.approx(0.2, abs=0.01)
+    assert 0.15 < found.drift.low <= found.drift.estimate <= found.drift.high < 0.25
+
+
+def test_one_slow_window_is_no_drift(soak):
+    assert soak(at([40], latency=0.05)).drift.estimate == pytest.approx(0, abs=0.001)
+
+
+def test_a_leak_grows_with_the_hours(soak):
+    found = soak(lambda number: {"rss": 1e8 + 1e6 * number})
+    assert found.memory_growth_per_hour.estimate == pytest.approx(1e6 * 3600 / (1 + PAUSE), rel=0.01)
+    assert found.memory_growth == pytest.approx(33e6, rel=0.02)
+
+
+def test_memory_that_is_taken_at_the_begin_is_no_growth(soak):
+    assert soak(lambda number: {"rss": 1e8 + 1e8 * min(number, 4)}).memory_growth == 0
+
+
+def test_a_step_in_the_middle_is_growth_though_it_has_no_slope(soak):
+    found = soak(lambda number: {"rss": 1e8 + 5e8 * (number > 36)})
+    assert (found.memory_growth, found.memory_growth_per_hour.estimate) == (5e8, 0)
+
+
+def test_memory_is_not_compared_between_processes(summary):
+    first = chain.from_iterable(window(number, rss=1e8 + 1e6 * number) for number in range(1, 21))
+    second = chain.from_iterable(
+        window(number, rss=5e7 + 1e6 * number, at=1.05 * (number - 20)) for number in range(21, 41)
+    )
+    found = summary([begin(), *first, begin(session=2), *second])
+    assert found.memory_growth == pytest.approx(2 * 17e6, rel=0.1)
+    assert found.memory_growth_per_hour.estimate == pytest.approx(1e6 * 3600 / 1.05, rel=0.05)
+
+
+def test_memory_that_nobody_told_of_is_unknown(soak):
+    found = soak(lambda number: {"rss": None})
+    assert (found.memory_growth, found.memory_growth_per_hour) == (None, None)
+
+
+CAUSES = {
+    "steal": (dict(steal=0.12), "steal rose to 12.0% (usually 0.1%)"),
+    "disk": (dict(iowait=0.3), "waiting for disks rose to 30.0% (usually 0.0%)"),
+    "neighbour": (dict(others=1.2), "what other processes took rose to 1.2 cores (usually 0.1 cores)"),
+    "frequency": (dict(mhz=2100.0), "the processor's frequency fell to 2100 MHz (usually 3000 MHz)"),
+    "heat": (dict(celsius=91.0), "temperature rose to 91 °C (usually 50 °C)"),
+    "memory": (dict(available=1e8), "free memory fell to 100 MB (usually 8000 MB)"),
+    "device": (dict(extra={"neuron0/hw_error": 3}), "neuron0/hw_error rose by 3"),
+    "nothing": ({}, NOTHING),
+    "better": (dict(steal=0.0, mhz=3300.0), NOTHING),
+}
+
+
+@pytest.mark.parametrize("case", CAUSES)
+def test_what_the_machine_did_meanwhile_explains_a_slow_window(soak, case):
+    sample, words = CAUSES[case]
+    (only,) = soak(at([20], latency=0.0125, **sample)).deviations
+    assert (only.window, only.cause) == (20, words)
+
+
+def test_a_slow_canary_explains_the_windows_beside_it(soak):
+    found = soak(at([20, 21], latency=0.0125), at([21], canary=0.015))
+    assert [(one.window, one.cause) for one in found.deviations] == [
+        (number, "the canary's time rose to 15.0 ms (usually 10.0 ms)") for number in (20, 21)
+    ]
+
+
+def test_a_fast_window_is_explained_by_what_made_it_fast(soak):
+    found = soak(lambda number: dict(latency=0.0125, others=1.0), at([20], latency=0.01, others=0.0, steal=0.5))
+    (only,) = found.deviations
+    assert only.what == "25.0% more images/s"
+    assert only.cause == "what other processes took fell to 0.0 cores (usually 1.0 cores)"
+
+
+def test_a_noisy_machine_is_told_from_a_noisy_detector(soak):
+    machine = soak(at(range(15, 19), latency=0.0125, canary=0.015, others=1.1))
+    detector = soak(at(range(15, 19), latency=0.0125))
+    assert machine.fps_spread == detector.fps_spread
+    assert (machine.noise, detector.noise) == (pytest.approx(0.5), pytest.approx(0))
+    assert {one.cause for one in detector.deviations} == {NOTHING}
+    assert NOTHING not in {one.cause for one in machine.deviations}
+
+
+def test_the_canary_after_the_last_window_belongs_to_it(soak):
+    assert soak(canary_after=0.02).windows[-1].canary_seconds == 0.02
+
+
+def test_fewer_than_five_windows_have_nothing_usual(soak):
+    assert soak(at([2], latency=0.05), count=4).deviations == []
+
+
+def test_windows_that_know_nothing_of_the_machine_deviate_all_the_same(soak):
+    unknown = dict(steal=None, iowait=None, others=None, mhz=None, celsius=None, available=None)
+    (only,) = soak(lambda number: unknown, at([9], latency=0.02)).deviations
+    assert (only.window, only.cause) == (9, NOTHING)
+    assert deviations([]) == []
+
+
+times = st.floats(0, 3).map(lambda seconds: round(seconds, 6))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), times, times, st.integers(0, 8)), min_size=1, max_size=30), times)
+def test_images_a_second_are_those_of_the_load_generator(found, opened):
+    entries = [Entry(caller, opened + start, opened + start + length, 8, answered, "", 0)
+               for caller, start, length, answered in found]
+    begun = min(entry.start for entry in entries)
+    fold = Fold()
+    for record in [begin(), {"canary": 1, "begin": 0, "end": opened}, *entries]:
+        fold.add(record)
+    fold.add({"window": 1, "begin": begun, "end": opened + 1})
+    if begun >= opened + 1:
+        return
+    sent = [Request(e.caller, (0,) * 8, e.start, e.start, e.end, e.answered, "") for e in entries]
+    assert fold.soak().rates == pytest.approx(rates(sent, [begun, opened + 1]), rel=1e-6, abs=1e-6)
+
+
+def test_a_sample_belongs_to_the_window_that_holds_its_middle(summary):
+    late = {"sample": 3.2, "seconds": 1.0, **{name: None for name in ("steal", "iowait", "load", "mhz", "celsius")},
+            "others": 0.7, "available": None, "rss": None, "extra": {}}
+    first, second = window(1, at=2.0), window(2, at=3.05)
+    found = summary([begin(windows=2), *first[:-2], first[-1], second[0], late, *second[1:]])
+    assert [one.others for one in found.windows] == pytest.approx([0.7, 0.1])
+
+
+def test_requests_in_an_open_loop_count_from_when_they_were_due(summary):
+    records = [{"canary": 0.01, "begin": 0, "end": 1}, Entry(0, 1.5, 1.6, 1, 1, "", 0.2),
+               {"window": 1, "begin": 1.5, "end": 2.0}]
+    assert summary([begin(windows=1), *records]).windows[0].longest_latency == pytest.approx(0.3)
+
+
+def test_a_window_without_a_request_has_no_latency(summary):
+    found = summary([begin(windows=1), *window(1)[:1], {"window": 1, "begin": 0.05, "end": 1.05}])
+    assert (found.rates, found.windows[0].P99, found.percentiles, found.worst_P99_over_P50) == ([0.0], None, {}, None)
+    assert json.dumps(found.as_record(), allow_nan=False)
+
+
+def test_images_without_an_answer_of_their_own_are_lost(summary):
+    records = window(1)
+    records[3] = records[3]._replace(images=4)
+    found = summary([begin(windows=1), *records])
+    assert (found.lost_images, found.images) == (3, 200)
+
+
+FAILED = Entry(1, 2.0, 2.5, 1, 0, "WorkerError: it has died", 0)
+
+
+def test_a_failed_request_is_counted_with_the_first_error(summary):
+    errors = [FAILED, FAILED._replace(error="another")]
+    found = summary([begin(), *window(1), *window(2)[:20], *errors, {"finish": "failed"}])
+    assert (found.failed_requests, found.first_error, found.finished) == (2, "WorkerError: it has died", "failed")
+    assert (len(found.windows), found.incomplete_windows, found.discarded_requests) == (1, 39, 19)
+
+
+def test_a_failed_warm_up_is_not_forgotten(summary):
+    found = summary([begin(), FAILED, {"finish": "failed"}])
+    assert (found.failed_requests, found.requests, found.images_per_second) == (1, 0, None)
+
+
+def test_a_session_that_was_cut_short_leaves_its_complete_windows(summary):
+    before, after = [*window(1), *window(2), *window(3)[:30]], [*window(3, at=0.05), *window(4, at=1.1)]
+    found = summary([begin(), *before, begin(session=2), *after])
+    assert [(one.number, one.windows, round(one.seconds, 2)) for one in found.sessions] == [(1, 2, 2.15), (2, 2, 2.1)]
+    assert ([one.session for one in found.windows], found.interruptions) == ([1, 1, 2, 2], 1)
+    assert (found.discarded_requests, found.finished, found.incomplete_windows) == (29, "", 36)
+
+
+def test_only_a_begin_is_a_soak_without_windows(summary):
+    found = summary([begin()])
+    assert (found.windows, found.incomplete_windows, found.sessions[0].windows) == ([], 40, 0)
+    assert (found.noise, found.drift, found.longest_gap, found.fps_spread) == (None,) * 4
+    assert json.dumps(found.as_record(), allow_nan=False)
+
+
+@pytest.mark.parametrize("records", [[*window(1), *window(1)], [*window(2)], [*window(1)[1:]]],
+                         ids=["twice", "out of turn", "without a canary"])
+def test_windows_that_are_not_those_of_one_soak_are_refused(summary, records):
+    with pytest.raises(JournalError, match="is journaled where window"):
+        summary([begin(), *records])
+
+
+def test_few_windows_have_no_bounds(soak):
+    found = soak(count=3)
+    assert (found.images_per_second.low, found.drift) == (None, None)
+
+
+@pytest.mark.slow
+def test_memory_stays_constant_over_a_million_requests():
+    fold = Fold()
+    fold.add(begin(windows=1))
+    fold.add({"canary": 0.01, "begin": 0, "end": 1})
+    ends = 1 + np.random.default_rng(0).lognormal(-4, 0.3, 10_000)
+    entries = [Entry(0, 1.0, end, 1, 1, "", 0) for end in ends.tolist()]
+    tracemalloc.start()
+    try:
+        for entry in chain.from_iterable(repeat(entries, 100)):
+            fold.add(entry)
+        fold.add({"window": 1, "begin": 1, "end": 2})
+        assert fold.soak().requests == 1_000_000
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_made_up_windows_are_what_they_say():
+    assert len(requests(1.0)) == 200 and len(requests(1.0, stall=0.5)) == 100
