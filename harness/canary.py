@@ -64,14 +64,15 @@ def noise(seconds: Sequence[float]) -> float | None:
     """How much longer the same work took while the machine was disturbed: 0.5 is half as long again.
 
     Quiet is the 10th percentile, not the median: a neighbour may stay for most of a run. Disturbed is what lasted, the
-    most that two canaries in a row both took, or what came often, the 90th percentile. So a single slow canary, a
-    matter of 50 ms, is no noise, and a neighbour who takes a core for a minute, which is two canaries 30 s apart, is.
-    None for fewer than two canaries.
+    most that two canaries in a row both took, or what came often, the 90th percentile of all but the slowest. So a
+    single slow canary, a matter of 50 ms, is no noise, and a neighbour who takes a core for a minute, which is two
+    canaries 30 s apart, is. None for fewer than two canaries.
     """
     if len(seconds) < 2:
         return None
     lasting = max(map(min, zip(seconds, seconds[1:])))
-    return max(lasting, percentile(seconds, SLOW)) / percentile(seconds, QUIET) - 1
+    often = percentile(sorted(seconds)[:-1], SLOW)
+    return max(lasting, often) / percentile(seconds, QUIET) - 1
 
 
 def work(iterations: int) -> None:

@@ -10,6 +10,7 @@ LEAST_WINDOWS = 5  # fewer have no "usual"
 SIGMAS = 3.0
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 NOTHING = "nothing on the machine explains it"
+UNSEEN = "nothing was seen of the machine meanwhile"
 
 
 class Deviation(NamedTuple):
@@ -78,7 +79,12 @@ def _deviation(window: Any, windows: Sequence[Any], usual: dict, reach: dict) ->
         return None
     what = ", ".join(one.words(getattr(window, one.name), usual[one.name]) for one in off)
     worse = any(one.harm * (getattr(window, one.name) - usual[one.name]) > 0 for one in off)
-    return Deviation(window.number, what, "; ".join(_causes(window, windows, usual, 1 if worse else -1)) or NOTHING)
+    found = "; ".join(_causes(window, windows, usual, 1 if worse else -1))
+    return Deviation(window.number, what, found or (NOTHING if _was_seen(window) else UNSEEN))
+
+
+def _was_seen(window: Any) -> bool:
+    return any(getattr(window, one.name) is not None for one in CONDITIONS if one.name != "canary_seconds")
 
 
 def _is_off(window: Any, measure: _Measure, usual: float | None, reach: float) -> bool:

@@ -50,13 +50,8 @@ def relative_loss(y: Sequence[float], confidence: float = INTERVAL_CONFIDENCE) -
     found = slope(range(len(y)), y, confidence=confidence)
     if found is None:
         return None
-    losses = [_loss(np.asarray(y, np.float64), one) for one in reversed(found)]
-    return None if None in losses else Interval(*losses)
-
-
-def _loss(y: np.ndarray, slope: float) -> float | None:
-    begin = float(np.median(y - slope * np.arange(len(y))))
-    return -slope * (len(y) - 1) / begin if begin > 0 else None
+    begin = float(np.median(np.asarray(y, np.float64) - found.estimate * np.arange(len(y))))
+    return Interval(*(-one * (len(y) - 1) / begin for one in reversed(found))) if begin > 0 else None
 
 
 def _thinned(x, y, groups) -> list[np.ndarray]:

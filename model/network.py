@@ -106,11 +106,19 @@ def _max_pool(x, layer, name):
     before = layer.padding // 2
     after = layer.padding - before
     padding = [[0, 0], [before, after], [before, after], [0, 0]]
-    if layer.stride == 1 and before == after == (layer.size - 1) / 2:
-        padding = "SAME"
+    if all(_is_same(length, layer) for length in x.shape[1:3]):
+        padding = "SAME"  # TensorFlow 1.15, and so Neuron's compilers, know no other numbers for it
     return tf.keras.layers.Lambda(
         lambda t: tf.nn.max_pool2d(t, layer.size, layer.stride, padding), name=name
     )(x)
+
+
+def _is_same(length, layer) -> bool:
+    """Whether TensorFlow's own padding of so many pixels lets every window see the same ones."""
+    windows = (length + layer.padding - layer.size) // layer.stride + 1
+    wanted = -(-length // layer.stride)
+    padding = max((wanted - 1) * layer.stride + layer.size - length, 0)
+    return windows == wanted and layer.padding // 2 == padding // 2
 
 
 def _upsample(x, layer, name):

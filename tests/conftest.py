@@ -1,6 +1,7 @@
 """Fixtures of every test folder: the real data sets, weights and cfg files where they are at hand."""
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import settings
 # No deadlines: on a busy machine they fail by chance and would say nothing of the code.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
+
+# What a test starts is a run of its own and no worker of this one.
+os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data"
 

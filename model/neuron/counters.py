@@ -77,8 +77,8 @@ class Watch:
     """A context manager that watches the devices for errors; on a machine without devices it does nothing.
 
     After it: `errors` has a clause for each counter that changed, `unwatched` one for each kind of error that nothing
-    told of. Only when both are empty, and it `has_devices`, did nothing happen. Leaving waits for neuron-monitor's last period of so many
-    seconds.
+    told of. Only when both are empty, and it `has_devices`, did nothing happen. Leaving waits for neuron-monitor's last
+    period of so many seconds.
     """
 
     def __init__(self, host: Host = HERE, period: int = 1):

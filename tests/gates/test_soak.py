@@ -7,6 +7,7 @@ from harness.statistics import requests_needed
 from harness.verdict import Estimate
 
 MEGABYTE = 1e6
+LONG = 600  # seconds from which on what memory does tells of hours
 NAMED = 2  # windows that deviate, in the evidence; the report has all of them
 
 
@@ -29,9 +30,7 @@ def test_jitter(soak, unless_noisy, judge):
 @pytest.mark.soak
 @pytest.mark.gate("soak")
 def test_soak(soak, unless_noisy, judge):
-    speed, growth, rate = soak.images_per_second, soak.memory_growth, soak.memory_growth_per_hour
-    hourly = f", {rate.estimate / MEGABYTE:+.0f} MB an hour" if rate else ""
-    memory = "unknown" if growth is None else f"{growth / MEGABYTE:+.0f} MB{hourly}"
+    speed, growth = soak.images_per_second, soak.memory_growth
     judge(
         "soak",
         {
@@ -40,14 +39,25 @@ def test_soak(soak, unless_noisy, judge):
             **unless_noisy({"images_per_second": _bounded(speed), "drift": _bounded(soak.drift)}),
         },
         soak.requests,
-        f"{_windows(soak)}, {soak.images:,} images, {speed.estimate:.4g} images/s, drift "
-        f"{'unknown' if soak.drift is None else f'{soak.drift.estimate:+.1%}'}, {len(soak.sessions)} sessions; memory "
-        f"{memory}",
+        f"{_windows(soak)}, {soak.images:,} images, {speed.estimate:.4g} images/s{_trend(soak.drift)}; memory "
+        f"{_memory(soak)}; {len(soak.sessions)} session{'s' if soak.interruptions else ''}",
     )
 
 
 def _bounded(interval) -> Estimate | None:
     return interval and Estimate(*interval, lambda bound, sense: "a longer soak would decide")
+
+
+def _trend(drift) -> str:
+    if drift is None:
+        return ""
+    return f", at the end {abs(drift.estimate):.1%} {'fewer' if drift.estimate > 0 else 'more'} than at the begin"
+
+
+def _memory(soak) -> str:
+    rate = soak.memory_growth_per_hour
+    hourly = f", {rate.estimate / MEGABYTE:+.0f} MB an hour" if rate and soak.plan["seconds"] >= LONG else ""
+    return "unknown" if soak.memory_growth is None else f"{soak.memory_growth / MEGABYTE:+.0f} MB{hourly}"
 
 
 def _windows(soak) -> str:

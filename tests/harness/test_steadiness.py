@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.causes import NOTHING, deviations
+from harness.causes import NOTHING, UNSEEN, deviations
 from harness.journal import Entry, JournalError
 from harness.load import Request, rates
 from harness.soak import summarise
@@ -174,7 +174,7 @@ def test_fewer_than_five_windows_have_nothing_usual(soak):
 def test_windows_that_know_nothing_of_the_machine_deviate_all_the_same(soak):
     unknown = dict(steal=None, iowait=None, others=None, mhz=None, celsius=None, available=None)
     (only,) = soak(lambda number: unknown, at([9], latency=0.02)).deviations
-    assert (only.window, only.cause) == (9, NOTHING)
+    assert (only.window, only.cause) == (9, UNSEEN)
     assert deviations([]) == []
 
 

@@ -18,10 +18,10 @@ def attribute(one):
 
 def main():
     registry = op_def_pb2.OpList.FromString(pywrap_tensorflow.TF_GetBuffer(pywrap_tensorflow.TF_GetAllOpList()))
-    print("# The operators of TensorFlow {}, written by tests/model/neuron/operators_of.py. GraphDef versions: {} to {}."
-          .format(tf.__version__, GRAPH_DEF_VERSION_MIN_PRODUCER, GRAPH_DEF_VERSION))
+    print(f"# The operators of TensorFlow {tf.__version__}, written by tests/model/neuron/operators_of.py. GraphDef "
+          f"versions: {GRAPH_DEF_VERSION_MIN_PRODUCER} to {GRAPH_DEF_VERSION}.")
     for operator in sorted(registry.op, key=lambda one: one.name):
-        print(" ".join([operator.name] + sorted(map(attribute, operator.attr))))
+        print(" ".join([operator.name, *sorted(map(attribute, operator.attr))]))
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def test_what_the_compiler_raises_is_told_and_leaves_nothing(compile_, tmp_path,
 
 
 @pytest.mark.parametrize("failure, words", [
-    ("absent", r"DeviceError: Nrt::Init failed: .*status=1 \(FAILURE\).*; no Neuron device answers, or another process"),
+    ("absent", r"DeviceError: Nrt::Init failed: .*status=1 \(FAILURE\).*; no Neuron device answers"),
     ("lost", r"DeviceError: Execute failed: nrt_execute: status=6 \(HW_ERROR\); the device failed while it ran"),
     ("reduced", "DeviceError: Nrt::Load failed on NeuronCores 2-3; the model was not loaded on these cores"),
 ])

@@ -1,0 +1,33 @@
+"""The detectors whose compilation is looked at: what the project ships, and every kind of layer and of profile."""
+from __future__ import annotations
+
+from fixtures import embedded
+from model.architecture import yolov4
+from model.backends.freeze import frozen_graph, write_saved_model
+from model.build import build
+from model.load import load_architecture
+from model.profile import profile_for
+from model.weights import random_weights
+
+# Channels and pixels do not change what operators there are; layers do.
+SMALL = dict(size=64, width=0.1)
+# Name → a function: the real cfg files → architecture, and the profile.
+DETECTORS = {
+    "embedded": (lambda real: embedded.ARCHITECTURE, "darknet"),
+    "yolov4": (lambda real: yolov4(**SMALL), "darknet"),
+    "yolov4-tiny": (lambda real: load_architecture(real() / "darknet" / "yolov4-tiny.cfg", 96), "darknet"),
+    "letterbox-diou": (lambda real: yolov4(**SMALL), "letterbox-diou"),
+}
+
+
+def built(name, real, folder):
+    """The SavedModel folder of a detector with random weights; `real` gives the folder of the real cfg files."""
+    architecture, profile = DETECTORS[name]
+    layers = architecture(real)
+    return build(layers, random_weights(layers, 1), folder, profile_for(layers, profile))
+
+
+def exported(saved_model, folder):
+    """The SavedModel that is handed to Neuron's compilers, as `model.backends.neuron` writes it."""
+    write_saved_model(*frozen_graph(saved_model), folder)
+    return folder
