@@ -9,7 +9,6 @@ gate: $(TOX)
 
 test: $(TOX)
 	$(TOX) run -q -e tests -- $(ARGS)
-	$(if $(ARGS),,$(TOX) run -q -e gate -- --soak 20s)
 
 accuracy performance lint neuron tf210: $(TOX)
 	$(TOX) run -q -e $@ -- $(ARGS)

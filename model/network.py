@@ -103,14 +103,17 @@ def _group(source, layer):
 
 
 def _max_pool(x, layer, name):
+    """Without numbers of padding in the operator, which TensorFlow 1.15, and so Neuron's compilers, do not know."""
     before = layer.padding // 2
-    after = layer.padding - before
-    padding = [[0, 0], [before, after], [before, after], [0, 0]]
-    if all(_is_same(length, layer) for length in x.shape[1:3]):
-        padding = "SAME"  # TensorFlow 1.15, and so Neuron's compilers, know no other numbers for it
-    return tf.keras.layers.Lambda(
-        lambda t: tf.nn.max_pool2d(t, layer.size, layer.stride, padding), name=name
-    )(x)
+    around = [[0, 0], *[[before, layer.padding - before]] * 2, [0, 0]]
+    is_same = all(_is_same(length, layer) for length in x.shape[1:3])
+
+    def pool(t):
+        if layer.padding and not is_same:
+            t = tf.pad(t, around, constant_values=t.dtype.min)
+        return tf.nn.max_pool2d(t, layer.size, layer.stride, "SAME" if is_same else "VALID")
+
+    return tf.keras.layers.Lambda(pool, name=name)(x)
 
 
 def _is_same(length, layer) -> bool:

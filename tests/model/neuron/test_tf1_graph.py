@@ -10,13 +10,17 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from model.architecture import Convolutional, MaxPool
 from model.backends import cpu
+from model.build import build
 from model.detector import Detector
+from model.neuron.frozen import read_graph
 from model.process import ROOT
 from model.remote import RemoteDetector
+from model.weights import random_weights
 from tests.model.interpreters import TENSORFLOW_1
-from tests.model.neuron.detectors import DETECTORS
-from tests.model.samples import pictures
+from tests.model.neuron.detectors import DETECTORS, exported
+from tests.model.samples import one_head, pictures
 
 LIST = Path(__file__).with_name("tensorflow_1_15_operators.txt")
 GRAPH_DEF_VERSION = 134  # of TensorFlow 1.15; a graph whose `min_consumer` is higher is refused there
@@ -70,6 +74,13 @@ def columns(answer) -> np.ndarray:
 def test_an_exported_detector_is_understood_by_tensorflow_1_15(exported_graph, name):
     _, meta_graph = exported_graph(name)
     assert len(meta_graph.graph_def.node) > 200 and problems(meta_graph.graph_def) == []
+
+
+@pytest.mark.parametrize("pool", [MaxPool(3, 2, 2), MaxPool(2, 2, 1), MaxPool(2, 2, 0), MaxPool(5, 1, 4)], ids=str)
+def test_a_max_pool_of_any_padding_is_understood_by_tensorflow_1_15(tmp_path, pool):
+    layers = one_head(Convolutional(8), pool)
+    saved_model = build(layers, random_weights(layers, 1), tmp_path / "built")
+    assert problems(read_graph(exported(saved_model, tmp_path / "exported"))[0]) == []
 
 
 def add(op, **attributes):
