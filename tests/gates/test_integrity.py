@@ -19,7 +19,7 @@ def test_answers_are_those_of_a_quiet_run(
     answers = load.loads[0].answers
     require_scorable(dataset.only(answers), answers)
     differing, pairs = changed(quiet_answers, answers), identical(answers, dict(speed_samples))
-    speedup = repeat_speedup(detector.detect, speed_samples[:PICTURES], ROUNDS, options.deadline)
+    speedup = repeat_speedup(detector.detect, speed_samples[:PICTURES], ROUNDS, options.patience)
     first = f", first image {differing[0]}" if differing else ""
     alike = f", first images {pairs[0][0]} and {pairs[0][1]}" if pairs else ""
     judge(
