@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ settings.load_profile("project")
 
 # What a test starts is a run of its own and no worker of this one.
 os.environ.pop("PYTEST_XDIST_WORKER", None)
+
+# Who starts this in the background has it ignore interrupts, and some tests interrupt themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data"
 
