@@ -8,7 +8,8 @@ gate: $(TOX)
 	$(TOX) run -q -e gate -- $(ARGS)
 
 test: $(TOX)
-	$(TOX) run -q -e tests -- $(ARGS)
+	$(TOX) run -q -e tests $(if $(ARGS),-- $(ARGS))
+	$(if $(ARGS),,$(TOX) run -q -e gate -- --soak 20s)
 
 accuracy performance lint neuron tf210: $(TOX)
 	$(TOX) run -q -e $@ -- $(ARGS)
