@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +76,15 @@ def throughput(soak: Soak) -> Figure:
     """
     _require_windows(soak)
     figure, (rates, canary) = _figure(2, 2.6, sharex=True)
-    ends = _minutes(soak)
+    edges = _minutes(soak)
     fps = [window.images_per_second for window in soak.windows]
-    rates.step(ends, fps, where="pre", **STYLE)
+    rates.stairs(fps, edges, baseline=None, **STYLE)
     rates.axhspan(min(fps), max(fps), color=STYLE["color"], alpha=0.08)
     rates.axhline(sum(fps) / len(fps), color=GREY, linewidth=0.8, linestyle="--")
     rates.set(ylabel="images a second", ylim=(0, None), title=_title(soak))
-    canary.plot(ends, [1e3 * window.canary_seconds for window in soak.windows], ".-", color=GREEN, linewidth=0.8)
+    canary.stairs([1e3 * window.canary_seconds for window in soak.windows], edges, baseline=None, color=GREEN)
     canary.set(ylabel="canary, ms", xlabel="minutes of load", ylim=(0, None))
-    _mark_interruptions(soak, ends, (rates, canary))
+    _mark_interruptions(soak, edges, (rates, canary))
     return figure
 
 
@@ -91,20 +92,22 @@ def latency(soak: Soak) -> Figure:
     """The histogram of all requests, and the percentiles of each window."""
     _require_windows(soak)
     figure, (histogram, windows) = _figure(2, 2.9)
-    edges, counts = soak.histogram.coarse(80)
-    milliseconds = [1e3 * edge for edge in edges]
-    histogram.stairs(counts, milliseconds, fill=True, color="#c9d8ea")
+    bounds, counts = soak.histogram.coarse(80)
+    histogram.stairs(counts, [1e3 * bound for bound in bounds], fill=True, color="#c9d8ea")
     for name, colour in PERCENTILES.items():
         value = 1e3 * soak.percentiles[name].estimate
         histogram.axvline(value, color=colour, linewidth=1.2, label=f"{name} {value:.1f} ms")
     histogram.set(xscale="log", yscale="log", xlabel="latency of a request, ms", ylabel="requests")
+    for axis in (histogram.xaxis.set_major_formatter, histogram.xaxis.set_minor_formatter):
+        axis("{x:g}")
     histogram.legend(frameon=False)
-    ends = _minutes(soak)
+    edges = _minutes(soak)
     for name, colour in PERCENTILES.items():
-        windows.step(ends, [1e3 * getattr(w, name) for w in soak.windows], where="pre", color=colour, label=name)
+        in_windows = [1e3 * getattr(window, name) for window in soak.windows]
+        windows.stairs(in_windows, edges, baseline=None, linewidth=1.4, color=colour, label=name)
     windows.set(xlabel="minutes of load", ylabel="latency in a window, ms", ylim=(0, None))
     windows.legend(frameon=False, ncols=3)
-    _mark_interruptions(soak, ends, (windows,))
+    _mark_interruptions(soak, edges, (windows,))
     return figure
 
 
@@ -149,24 +152,21 @@ def _require_windows(soak: Soak) -> None:
 
 
 def _minutes(soak: Soak) -> list[float]:
-    """Where each window ends on an axis of load alone, without the pauses between sessions."""
-    total, ends = 0.0, []
-    for window in soak.windows:
-        total += window.seconds / 60
-        ends.append(total)
-    return ends
+    """The edges of the windows on an axis of load alone, without the pauses between sessions."""
+    return list(accumulate((window.seconds / 60 for window in soak.windows), initial=0.0))
 
 
-def _mark_interruptions(soak: Soak, ends: list[float], axes) -> None:
-    for before, after, end in zip(soak.windows, soak.windows[1:], ends):
+def _mark_interruptions(soak: Soak, edges: list[float], axes) -> None:
+    for before, after, edge in zip(soak.windows, soak.windows[1:], edges[1:]):
         if before.session != after.session:
             for ax in axes:
-                ax.axvline(end, color=RED, linewidth=0.9, linestyle=":")
+                ax.axvline(edge, color=RED, linewidth=0.9, linestyle=":")
 
 
 def _title(soak: Soak) -> str:
     spread = "" if soak.fps_spread is None else f", spread {soak.fps_spread:.1%}"
-    drift = "" if soak.drift is None else f", loss from begin to end {soak.drift.estimate:+.1%}"
+    lost = soak.drift and soak.drift.estimate
+    drift = "" if lost is None else f", {abs(lost):.1%} {'slower' if lost > 0 else 'faster'} at the end"
     return f"{len(soak.windows)} of {soak.planned} windows{spread}{drift}"
 
 
