@@ -1,12 +1,14 @@
 """What load runs show of throughput and latency, with bounds: the values that verdicts are made of."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from harness.load import Load, images_per_second, window_rates
 from harness.statistics import (
     CONFIDENCE,
     INTERVAL_CONFIDENCE,
+    Interval,
     PercentileBound,
     decide_percentile,
     error_rate,
@@ -17,6 +19,7 @@ from harness.verdict import Estimate
 
 WINDOWS = 12  # at least, over all runs
 QUOTED = (50, 90, 99)
+NEAREST = 1e-3  # of the interval: to tell apart what is nearer takes a million times as much
 
 
 def throughput_estimate(loads: Sequence[Load], looks: int = 1) -> Estimate:
@@ -25,20 +28,27 @@ def throughput_estimate(loads: Sequence[Load], looks: int = 1) -> Estimate:
     `looks` is how often a run that goes on until it is decided will at most ask.
     """
     value, windows = images_per_second(loads), -(-WINDOWS // len(loads))
-    seconds = sum(load.seconds for load in loads)
-
-    def more(bound: float, sense: str) -> str:
-        distance = abs(value - bound)
-        wanted = seconds * (max(value - low, high - value) / distance) ** 2 if distance else 0
-        return f"about {wanted - seconds:.0f} more seconds of load would decide" if wanted else "it is the bound itself"
-
     try:
         rates = window_rates(loads, windows)
         low, mean, high = mean_interval(rates, 1 - error_rate(INTERVAL_CONFIDENCE) / looks)
     except ValueError as error:
         return Estimate(None, value, None, lambda bound, sense, why=str(error): why)
-    low, high = value + low - mean, value + high - mean
-    return Estimate(low, value, high, more)
+    interval = Interval(value + low - mean, value, value + high - mean)
+    return narrowing(interval, sum(load.seconds for load in loads), "seconds of load")
+
+
+def narrowing(interval: Interval, amount: float, unit: str) -> Estimate:
+    """An interval that narrows with the root of how much was measured, so far `amount` of `unit`, as means do."""
+
+    def more(bound: float, sense: str) -> str:
+        low, value, high = interval
+        reach = high - value if value < bound else value - low
+        if abs(bound - value) <= NEAREST * reach:
+            return "it is the bound itself"
+        wanted = amount * ((reach / (bound - value)) ** 2 - 1)
+        return f"about {math.ceil(wanted):,} more {unit} would decide"
+
+    return Estimate(*interval, more)
 
 
 def latency_estimates(latencies: Sequence[float], looks: int = 1) -> dict[str, Estimate]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 
 from harness.bootstrap import ap_drop
+from harness.estimates import narrowing
 from harness.evaluation import evaluate, matched
-from harness.verdict import Estimate
 
 
 @pytest.mark.parity
@@ -15,7 +15,7 @@ def test_cast_keeps_accuracy(dataset, fp32_answers, cast_answers, judge, where_t
     again = matched(fp32_answers, cast_answers)
     found, total = map(sum, zip(*again.values()))
     worst = min(again, key=lambda image: again[image][0] - again[image][1])
-    drop = Estimate(*ap_drop(dataset, fp32_answers, cast_answers)["AP"], _more_images)
+    drop = narrowing(ap_drop(dataset, fp32_answers, cast_answers)["AP"], len(dataset), "pictures of the kind")
     figures = {"AP_drop": drop, "matched_share": found / total if total else None}
     layer = f"; {where_they_part(worst)}" if judge.would_miss("parity", figures) else ""
     judge(
@@ -23,7 +23,3 @@ def test_cast_keeps_accuracy(dataset, fp32_answers, cast_answers, judge, where_t
         f"AP {fp32:.4f} in FP32 and {cast:.4f} cast; {found} of {total} confident detections found again, "
         f"fewest in image {worst}: {again[worst][0]} of {again[worst][1]}{layer}",
     )
-
-
-def _more_images(bound, sense) -> str:
-    return "more pictures would decide"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.estimates import WINDOWS, latency_estimates, throughput_estimate
+from harness.estimates import WINDOWS, latency_estimates, narrowing, throughput_estimate
 from harness.load import Load, Request, images_per_second
-from harness.statistics import PROVEN, REFUTED, UNDECIDED, decide, percentile, percentile_bound
+from harness.statistics import PROVEN, REFUTED, UNDECIDED, Interval, decide, percentile, percentile_bound
 
 
 def load(seconds, begin=0.0) -> Load:
@@ -68,7 +68,27 @@ def test_an_undecided_throughput_says_how_many_seconds_would_decide():
     near, nearer = ((1 - part) * estimate.low + part * estimate.estimate for part in (0.5, 0.9))
     words = [estimate.more(bound, ">=").split() for bound in (near, nearer)]
     assert [w[2:] for w in words] == [["more", "seconds", "of", "load", "would", "decide"]] * 2
-    assert 0 < int(words[0][1]) < int(words[1][1])
+    assert 0 < number(words[0][1]) < number(words[1][1])
+
+
+def number(text) -> int:
+    return int(text.replace(",", ""))
+
+
+@given(low=st.floats(-10, 9), reaches=st.tuples(st.floats(0.01, 5), st.floats(0.01, 5)), place=st.floats(0.01, 0.99),
+       amount=st.integers(1, 10**6))
+def test_as_much_more_as_is_asked_for_narrows_the_interval_to_the_bound(low, reaches, place, amount):
+    below, above = reaches
+    value, high = low + below, low + below + above
+    for bound, reach in ((low + place * below, below), (value + place * above, above)):
+        more = narrowing(Interval(low, value, high), amount, "pictures").more(bound, "<=")
+        if more != "it is the bound itself":
+            whole = amount + number(more.split()[1])
+            assert reach * (amount / whole) ** 0.5 <= abs(bound - value) * (1 + 1e-9)
+
+
+def test_what_nothing_can_tell_from_its_bound_says_so():
+    assert narrowing(Interval(0, 1, 1e300), 10, "pictures").more(1 + 1e-9, "<=") == "it is the bound itself"
 
 
 def test_a_throughput_that_is_the_bound_says_so():
