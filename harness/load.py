@@ -295,10 +295,17 @@ class _Run:
             return None, f"{type(raised).__name__}: {raised}"
 
 
+def breach(found: Any, images: int) -> str:
+    """How what `detect` returned for so many images breaks the contract of the call; '' if it does not."""
+    if isinstance(found, list) and len(found) == images:
+        return ""
+    got = f"{len(found)} answers" if isinstance(found, list) else f"a {type(found).__name__}"
+    return f"detect returned {got} for {images} images; it must return a list, one for each"
+
+
 def _keep(image_ids: tuple[int, ...], found: Any, answers: dict) -> tuple[int, str]:
-    if not isinstance(found, list) or len(found) != len(image_ids):
-        got = f"{len(found)} answers" if isinstance(found, list) else f"a {type(found).__name__}"
-        return 0, f"detect returned {got} for {len(image_ids)} images; it must return a list, one for each"
+    if broken := breach(found, len(image_ids)):
+        return 0, broken
     answered = 0
     for image_id, detections in zip(image_ids, found):
         answers.setdefault(image_id, detections)

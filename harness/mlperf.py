@@ -23,7 +23,7 @@ from threading import Condition, Event, Lock, Thread
 from time import perf_counter
 from typing import Any, Callable, NamedTuple
 
-from harness.load import DEADLINE, Detect, Load, Shape, drive, images_per_second
+from harness.load import DEADLINE, Detect, Load, Shape, breach, drive, images_per_second
 from harness.statistics import requests_needed
 
 VALID, INVALID = "VALID", "INVALID"
@@ -436,10 +436,8 @@ class _Service:
             return ["interrupted"] * len(samples)
 
     def _keep(self, places: list[int], found: Any) -> list[str]:
-        if not isinstance(found, list) or len(found) != len(places):
-            got = f"{len(found)} answers" if isinstance(found, list) else f"a {type(found).__name__}"
-            why = f"detect returned {got} for {len(places)} images; it must return a list, one for each"
-            return [why] * len(places)
+        if broken := breach(found, len(places)):
+            return [broken] * len(places)
         for place, answer in zip(places, found):
             self.answers.setdefault(self._image_ids[place], answer)
         return [_error(answer) for answer in found]
