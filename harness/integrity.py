@@ -34,15 +34,26 @@ def changed(reference: Mapping[int, Any], candidate: Mapping[int, Any]) -> list[
 
 
 def identical(answers: Mapping[int, Any], pictures: Mapping[int, bytes]) -> list[tuple[int, int]]:
-    """Pairs of different pictures that got detections, and the very same bytes of them. A stale buffer looks so."""
+    """Pairs of different pictures that got detections, and the very same bytes of them. A stale buffer looks so.
+
+    A picture that is stored twice, in whatever format, is one picture.
+    """
     seen: dict[tuple, int] = {}
     pairs = []
     for image, answer in answers.items():
         if len(answer.scores):
             first = seen.setdefault(content(answer), image)
-            if pictures[first] != pictures[image]:
+            if pictures[first] != pictures[image] and _pixels(pictures[first]) != _pixels(pictures[image]):
                 pairs.append((first, image))
     return pairs
+
+
+def _pixels(picture: bytes) -> tuple:
+    try:
+        image = Image.open(io.BytesIO(picture)).convert("RGB")
+    except OSError:  # what is no picture is only like itself
+        return (picture,)
+    return image.size, image.tobytes()
 
 
 def repeat_speedup(

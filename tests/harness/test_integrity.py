@@ -89,6 +89,16 @@ def test_answers_that_may_be_alike_are_not_seen(answers):
     assert identical(answers, PICTURES) == []
 
 
+def test_a_picture_that_is_stored_in_two_formats_is_one_picture():
+    stored = []
+    for kind in ("PNG", "BMP"):
+        buffer = io.BytesIO()
+        Image.new("RGB", (32, 32), (9, 0, 0)).save(buffer, kind)
+        stored.append(buffer.getvalue())
+    assert identical({1: GOOD, 2: GOOD}, dict(enumerate(stored, 1))) == []
+    assert identical({1: GOOD, 2: GOOD}, {1: stored[0], 2: picture(10)}) == [(1, 2)]
+
+
 # The same picture again.
 
 
