@@ -21,6 +21,10 @@ class Target:
     source: str
     date: str
 
+    def holds_on(self, platform: str) -> bool:
+        """Whether a machine of this platform can prove or refute the bound."""
+        return self.platform in (ANY, family(platform), platform)
+
 
 TUTORIAL = "AWS Neuron YOLOv4 tutorial"
 BLOG = "AWS's published two-hour run, 8 callers, batch 4"
@@ -81,12 +85,12 @@ TARGETS = (
 def rows(check: str, platform: str) -> list[Target]:
     """One row for each metric of the check: this platform's, else its family's, else the one for any.
 
-    LookupError when there is none.
+    Where there is only that of another type of the family, it is that one, which does not hold here: what is asked of
+    inf1.2xlarge is not proven by inf1.24xlarge, nor may it be passed over there. LookupError when there is none.
     """
-    wider = family(platform)
-    found = {
-        t.metric: t for wanted in (ANY, wider, platform) for t in TARGETS if (t.check, t.platform) == (check, wanted)
-    }
+    related = [t for t in TARGETS if t.check == check and family(t.platform) in (ANY, family(platform))]
+    nearest = sorted(related, key=lambda t: (t.holds_on(platform), t.platform != ANY, t.platform == platform))
+    found = {t.metric: t for t in nearest}
     if not found:
         raise LookupError(f"no target for {check} on {platform}; add a row to harness/targets.py")
     return list(found.values())

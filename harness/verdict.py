@@ -6,6 +6,7 @@ import math
 import os
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
@@ -17,10 +18,6 @@ PASS, FAIL, INVALID = "PASS", "FAIL", "INVALID"
 COLUMNS = ("verdict", "check", "metric", "value", "bound", "count", "evidence")
 NARROWEST_EVIDENCE = 24  # characters
 DITTO = "the same"
-
-
-class Inconclusive(ValueError):
-    """What was measured says nothing of the detector either way, as on a noisy machine; the message says why."""
 
 
 class Estimate(NamedTuple):
@@ -85,7 +82,8 @@ def judge(
         return invalid(target, f"the value is {value}{bounds}; {evidence}", **details)
     outcome = decide(Interval(low, value, high), target.bound, target.sense)
     if outcome == UNDECIDED:
-        evidence = f"not decided: it may be {_between(low, high)}; {more(target.bound, target.sense)}; {evidence}"
+        between = "" if low is high is None else f"it may be {_between(low, high)}; "
+        evidence = f"not decided: {between}{more(target.bound, target.sense)}; {evidence}"
     return Verdict(
         target.check, target.metric, float(value), target.bound, target.sense,
         {PROVEN: PASS, UNDECIDED: INVALID}.get(outcome, FAIL), int(count), evidence=evidence,
@@ -105,18 +103,19 @@ def invalid(target: Target, why: str, *, platform: str, backend: str, command: s
     )
 
 
-def write_results(path: str | Path, records: Sequence[dict[str, Any]]) -> None:
-    """Write a strict JSON list whole or not at all; ValueError names the file when it cannot be."""
+def write_json(path: str | Path, content: Any) -> None:
+    """Write strict JSON whole or not at all; ValueError names the file when it cannot be."""
     path = Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        text = json.dumps(list(records), indent=1, allow_nan=False)
+        text = json.dumps(content, indent=1, allow_nan=False)
         _write_durably(draft, text + "\n")
         os.replace(draft, path)
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: was not written ({error}); name a writable folder by --report") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -51,6 +51,14 @@ def test_metrics_of_all_widths_are_judged_together():
     ]
 
 
+@pytest.mark.parametrize("platform", ["inf1.24xlarge", "inf1"])
+@pytest.mark.parametrize("check", ["throughput", "latency", "soak", "cost"])
+def test_what_is_asked_of_one_instance_type_is_not_passed_over_on_another(check, platform):
+    metrics = {row.metric: row.holds_on(platform) for row in rows(check, platform)}
+    assert metrics == {row.metric: row.platform != "inf1.2xlarge" for row in rows(check, "inf1.2xlarge")}
+    assert all(row.holds_on("inf1.2xlarge") for row in rows(check, "inf1.2xlarge"))
+
+
 def test_speed_is_judged_by_other_rows_on_a_cpu():
     assert [row.metric for row in rows("throughput", "cpu")] == ["efficiency"]
 
