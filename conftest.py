@@ -8,7 +8,7 @@ pytest_plugins = [
     "fixtures.prices",
     "fixtures.mlperf",
     "fixtures.sweep",
+    "fixtures.report",
     "fixtures.soak",
     "fixtures.records",
-    "fixtures.report",
 ]

@@ -1,7 +1,7 @@
 """Pictures of a run, from what it has stored alone: `python -m harness.report DIR` draws them anew.
 
 DIR is what `--report` has written. Each picture needs one file of it and is left out, and said to be, where that is
-missing: soak.journal (throughput.svg, latency.svg), sweep.json (sweep.svg), precision_recall.json
+missing or damaged: soak.journal (throughput.svg, latency.svg), sweep.json (sweep.svg), precision_recall.json
 (precision_recall.svg).
 """
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Collection, Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from harness.journal import JournalError
 from harness.soak import summarise
 from harness.steadiness import Soak
 from harness.sweep import Sweep
@@ -30,20 +30,25 @@ UNNAMED = {"linewidth": 0.5, "color": "#d5d5d5"}
 RECALL_POINTS = [i / 100 for i in range(101)]
 
 
-def draw(folder: Path) -> Iterator[str]:
-    """Draws what can be drawn of a report; a line in words for each file of it that is there or is missing."""
+def draw(folder: Path, names: Collection[str] = ()) -> Iterator[str]:
+    """Draws what can be drawn of a report, or of these of its files; a line in words for each picture that is not."""
     for name, pictures in READERS.items():
+        if names and name not in names:
+            continue
         path = folder / name
         if not path.exists():
             yield f"{name} is not there: no {', '.join(pictures)}"
             continue
         try:
-            stored = _read(path)
-            for picture, paint in pictures.items():
-                _save(paint(stored), folder / picture)
-                yield f"written: {folder / picture}"
-        except (JournalError, OSError, ValueError, LookupError, TypeError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # such as of letters that matplotlib's font lacks
+                stored = _read(path)
+                for picture, paint in pictures.items():
+                    _save(paint(stored), folder / picture)
+        except Exception as error:  # whatever is in the file, a measurement must not end with it
             yield f"{path}: cannot be drawn ({error})"
+        else:
+            yield from (f"written: {folder / picture}" for picture in pictures)
 
 
 def _read(path: Path) -> Any:
@@ -83,7 +88,7 @@ def throughput(soak: Soak) -> Figure:
     rates.axhline(sum(fps) / len(fps), color=GREY, linewidth=0.8, linestyle="--")
     rates.set(ylabel="images a second", ylim=(0, None), title=_title(soak))
     canary.stairs([1e3 * window.canary_seconds for window in soak.windows], edges, baseline=None, color=GREEN)
-    canary.set(ylabel="canary, ms", xlabel="minutes of load", ylim=(0, None))
+    canary.set(ylabel="canary, ms", ylim=(0, None))
     _mark_interruptions(soak, edges, (rates, canary))
     return figure
 
@@ -105,7 +110,7 @@ def latency(soak: Soak) -> Figure:
     for name, colour in PERCENTILES.items():
         in_windows = [1e3 * getattr(window, name) for window in soak.windows]
         windows.stairs(in_windows, edges, baseline=None, linewidth=1.4, color=colour, label=name)
-    windows.set(xlabel="minutes of load", ylabel="latency in a window, ms", ylim=(0, None))
+    windows.set(ylabel="latency in a window, ms", ylim=(0, None))
     windows.legend(frameon=False, ncols=3)
     _mark_interruptions(soak, edges, (windows,))
     return figure
@@ -125,7 +130,8 @@ def sweep(measured: Sweep) -> Figure:
         rates.plot(knee.in_flight, knee.images_per_second, "o", label=f"knee: {knee}", **mark)
         latencies.plot(knee.in_flight, 1e3 * knee.p99_seconds, "o", **mark)
     rates.set(ylabel="images a second", ylim=(0, None), xscale="log")
-    rates.legend(frameon=False)
+    if valid:
+        rates.legend(frameon=False)
     latencies.set(ylabel="P99 of a request, ms", xlabel="images in flight (callers × batch size)", ylim=(0, None))
     return figure
 
@@ -157,10 +163,12 @@ def _minutes(soak: Soak) -> list[float]:
 
 
 def _mark_interruptions(soak: Soak, edges: list[float], axes) -> None:
-    for before, after, edge in zip(soak.windows, soak.windows[1:], edges[1:]):
-        if before.session != after.session:
-            for ax in axes:
-                ax.axvline(edge, color=RED, linewidth=0.9, linestyle=":")
+    pairs = zip(soak.windows, soak.windows[1:], edges[1:])
+    resumed = [edge for before, after, edge in pairs if before.session != after.session]
+    for ax in axes:
+        for edge in resumed:
+            ax.axvline(edge, color=RED, linewidth=0.9, linestyle=":")
+    axes[-1].set_xlabel("minutes of load" + ("; dotted: where a new process went on" if resumed else ""))
 
 
 def _title(soak: Soak) -> str:

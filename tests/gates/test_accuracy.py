@@ -3,15 +3,13 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.report import keep_accuracy
 from harness.bootstrap import ap_interval
 
 
 @pytest.mark.accuracy
 @pytest.mark.gate("accuracy")
-def test_coco_map(evaluation, dataset, answers, options, judge):
-    if options.report:
-        keep_accuracy(options.report, dataset, answers, evaluation)
+def test_coco_map(evaluation, dataset, answers, options, judge, keep_accuracy):
+    keep_accuracy(answers, evaluation)
     by_class = {f"AP/{name}": ap for name, ap in evaluation.per_class.items()}
     only = f", only the first {options.limit} of the data set" if options.limit else ""
     likely = ap_interval(dataset, answers)["AP"]

@@ -85,6 +85,24 @@ def test_what_is_damaged_is_named_and_leaves_the_picture_of_before(folder, name,
     assert picture.read_bytes() == before
 
 
+def test_only_what_was_asked_for_is_drawn(folder):
+    assert list(report.draw(folder, {report.SWEEP})) == [f"written: {folder / 'sweep.svg'}"]
+
+
+STRANGE = {
+    "letters that no font has": (report.CURVES, {"iou": 0.5, "classes": {"\uf8ff 猫": [1.0] * 101}}, "written: "),
+    "classes without names": (report.CURVES, {"iou": 0.5, "classes": [[1.0] * 101]}, "cannot be drawn"),
+    "no valid point": (report.SWEEP, Sweep(POINTS[2:], None, 1.0).as_record(), "written: "),
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_whatever_is_stored_a_picture_is_drawn_or_it_is_said_why_not(folder, case):
+    name, content, words = STRANGE[case]
+    (folder / name).write_text(json.dumps(content))
+    assert all(words in line for line in report.draw(folder, {name}))
+
+
 def test_a_folder_that_is_none_is_an_error():
     command = [sys.executable, "-m", "harness.report", "nowhere"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
