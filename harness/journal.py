@@ -8,7 +8,7 @@ began, to the microsecond. Every process that carries the soak on adds a session
     [caller, start, end, images, answered, error, late]  a request; it was to start `late` seconds before it did
     {"sample": …, "seconds": …, …}                       what `harness.sampler` saw in the `seconds` up to then
     {"window": 1, "begin": …, "end": …}                  the requests since the canary were window 1, which is complete
-    {"finish": "complete"}                               or "failed": the soak is over
+    {"finish": "complete", "why": ""}                    or "failed" and why, if no request failed: the soak is over
 """
 from __future__ import annotations
 

@@ -51,12 +51,14 @@ class Plan:
 
 def run_soak(
     detect: Detect, samples, plan: Plan, journal_path: str | Path, identity: dict[str, Any], *, deadline: float,
-    resume: bool = False, extra: Callable[[], dict] | None = None, progress: Callable[[int], Any] | None = None,
+    wrong: Callable[[dict[int, Any]], str] | None = None, resume: bool = False,
+    extra: Callable[[], dict] | None = None, progress: Callable[[int], Any] | None = None,
 ) -> None:
     """Runs window after window and journals everything; `summarise` says what came of it.
 
     Between windows the machine's canary runs; the images go on where the window before has ended. A request that
-    raises, breaks the contract of the call or misses the deadline is journaled and ends the soak as failed.
+    raises, breaks the contract of the call or misses the deadline is journaled and ends the soak as failed. So do
+    answers of a window, the first of each image by its id, of which `wrong` says why they are none ('' if they are).
     `identity` (for strict JSON) says what is measured. With `resume` a soak that was cut short goes on at its first
     window that is not complete: JournalError if it was of another identity or plan, or is over. Without, an older
     journal is kept as `….previous`. `extra` gives further numbers to be sampled each second; `progress` gets the number
@@ -68,14 +70,15 @@ def run_soak(
         past = fold.soak()
         if resume:
             _require_resumable(past, Path(journal_path), {**identity, **plan.as_record()})
-        session = _Session(detect, samples, plan, journal, past, deadline, progress or (lambda windows: None))
+        session = _Session(detect, samples, plan, journal, past, deadline, wrong or (lambda answers: ""),
+                           progress or (lambda windows: None))
         journal.add({
             "session": len(past.sessions) + 1, "version": VERSION, "utc": _utc(), "identity": identity,
             "plan": plan.as_record(), "canary": session.canary.as_record(),
         })
         with Sampler(journal.add, journal.seconds, extra):
             is_complete = session.run()
-        journal.add({"finish": "complete" if is_complete else "failed"})
+        journal.add({"finish": "complete" if is_complete else "failed", "why": session.why})
 
 
 def summarise(journal_path: str | Path) -> Soak:
@@ -87,8 +90,9 @@ def summarise(journal_path: str | Path) -> Soak:
 
 
 def _require_resumable(past: Soak, path: Path, wanted: dict) -> None:
-    if past.finished:
-        raise JournalError(f"{path}: this soak is over ({past.finished}, {len(past.windows)} of {past.planned} "
+    finished = past.finished or ("failed" if past.failed_requests else "")
+    if finished:
+        raise JournalError(f"{path}: this soak is over ({finished}, {len(past.windows)} of {past.planned} "
                            "windows): start a new one, without resuming")
     known = {**past.identity, **past.plan}
     for name in [*known, *wanted]:
@@ -108,14 +112,14 @@ class _RequestFailed(Exception):
 class _Session:
     """What one process does of a soak."""
 
-    def __init__(self, detect, samples, plan: Plan, journal: Journal, past: Soak, deadline: float, progress):
+    def __init__(self, detect, samples, plan: Plan, journal: Journal, past: Soak, deadline: float, wrong, progress):
         self._detect, self._samples, self._plan, self._journal = detect, samples, plan, journal
         self._deadline, self._progress, self._done = deadline, progress, len(past.windows)
-        self._first = past.requests
+        self._first, self._wrong, self.why = past.requests, wrong, ""
         self.canary = Canary(**past.canary) if past.canary else calibrated()
 
     def run(self) -> bool:
-        """Whether every window is complete; else a request has failed."""
+        """Whether every window is complete; else a request has failed, or `why` says what was wrong with answers."""
         self._progress(self._done)
         if not self._warm_up():
             return False
@@ -144,6 +148,9 @@ class _Session:
         except _RequestFailed:
             return False
         if self._journal_failures(load):
+            return False
+        if load.answers and (found := self._wrong(load.answers)):
+            self.why = f"the answers of window {number} cannot be believed: {found}"
             return False
         self._first += len(load.requests)
         begin = min((request.start for request in load.requests), default=opened)

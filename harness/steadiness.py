@@ -19,7 +19,7 @@ from harness.statistics import QUOTED, Interval, PercentileBound, mean_interval
 from harness.trend import relative_loss, slope
 
 MACHINE = ("steal", "iowait", "others", "load", "mhz", "celsius", "available", "rss")
-MEGABYTE, HOUR = 1e6, 3600.0
+HOUR = 3600.0  # seconds
 WARM_UP = 10  # the first tenth of a session's windows is left out of what its memory did
 
 
@@ -70,10 +70,10 @@ class Session(NamedTuple):
 class Soak:
     """A soak as far as it got: `planned` windows, of which `windows` are complete.
 
-    `finished` is "complete" or "failed", or "" when it was cut short or goes on. `histogram` has the latencies of all
-    complete windows; `canary` is the work of the canary and `canaries` the seconds of each. `discarded_requests` are
-    those of windows that were cut short, `lost_images` those without an answer of their own in requests that did not
-    fail. Figures are None where what is there is too little for them.
+    `finished` is "complete" or "failed", for `first_error`, or "" when it was cut short or goes on. `histogram` has the
+    latencies of all complete windows; `canary` is the work of the canary and `canaries` the seconds of each.
+    `discarded_requests` are those of windows that were cut short, `lost_images` those without an answer of their own in
+    requests that did not fail. Figures are None where what is there is too little for them.
     """
 
     identity: dict[str, Any]
@@ -295,7 +295,7 @@ class Fold:
         self._sessions[-1] = self._sessions[-1]._replace(windows=self._sessions[-1].windows + 1)
 
     def _finish(self, record: dict) -> None:
-        self._finished = record["finish"]
+        self._finished, self._first_error = record["finish"], self._first_error or record.get("why", "")
 
     def _settle_last(self) -> None:
         if self._last:

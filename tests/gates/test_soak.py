@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.estimates import narrowing
 from harness.statistics import requests_needed
 from harness.verdict import Estimate
 
@@ -36,7 +37,7 @@ def test_soak(soak, unless_noisy, judge):
         {
             "failed_requests": soak.failed_requests + soak.lost_images, "incomplete_windows": soak.incomplete_windows,
             "memory_growth_mb": None if growth is None else growth / MEGABYTE,
-            **unless_noisy({"images_per_second": _bounded(speed), "drift": _bounded(soak.drift)}),
+            **unless_noisy({"images_per_second": _bounded(speed, soak), "drift": _bounded(soak.drift, soak)}),
         },
         soak.requests,
         f"{_windows(soak)}, {soak.images:,} images, {speed.estimate:.4g} images/s{_trend(soak.drift)}; memory "
@@ -44,8 +45,8 @@ def test_soak(soak, unless_noisy, judge):
     )
 
 
-def _bounded(interval) -> Estimate | None:
-    return interval and Estimate(*interval, lambda bound, sense: "a longer soak would decide")
+def _bounded(interval, soak) -> Estimate | None:
+    return interval and narrowing(interval, soak.plan["seconds"], "seconds of soak")
 
 
 def _trend(drift) -> str:

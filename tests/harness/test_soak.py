@@ -262,6 +262,24 @@ def test_a_soak_that_is_over_is_not_resumed(run, path):
         run(resume=True)
 
 
+def test_a_soak_of_which_a_request_failed_before_it_was_cut_short_is_over(run, path):
+    failed = Entry(0, 0.2, 0.3, 3, 0, "device lost", 0)
+    journal(path, [{**begin(), "plan": PLAN.as_record(), "identity": IDENTITY}, failed])
+    with pytest.raises(JournalError, match=r"is over \(failed, 0 of 5 windows\)"):
+        run(resume=True)
+
+
+def test_answers_that_are_none_end_the_soak_with_the_reason(run):
+    seen = []
+    soak = run(wrong=lambda answers: seen.append(answers) or ("no boxes" if len(seen) == 3 else ""))
+    assert all(set(answers) <= set(dict(SAMPLES)) for answers in seen)
+    assert (soak.finished, len(soak.windows), soak.first_error) == (
+        "failed", 2, "the answers of window 3 cannot be believed: no boxes"
+    )
+    with pytest.raises(JournalError, match=r"is over \(failed, 2 of 5 windows\)"):
+        run(resume=True)
+
+
 OTHER = {
     "detector": (dict(identity={**IDENTITY, "detector": "def"}), "detector 'abc' and cannot go on with 'def'"),
     "classes": (dict(identity={**IDENTITY, "classes": ["cup"]}), "classes"),
