@@ -46,12 +46,15 @@ class _Serving(tf.Module):
 
     def __init__(self, architecture, weights, profile):
         super().__init__()
-        self.network = network(architecture)
+        layers = network(architecture)
         # Scaling pixels to [0, 1] costs nothing where it is part of the first kernel.
-        assign(self.network, architecture, [weights[0].for_pixels(), *weights[1:]])
+        assign(layers, architecture, [weights[0].for_pixels(), *weights[1:]])
+        # Not the layers themselves, which Keras would save with thousands of objects that nobody loads.
+        self._network = lambda pictures: layers(pictures, training=False)
         self._architecture, self._profile = architecture, profile
+        self.parameters = self.serve.get_concrete_function().variables
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image")], autograph=False)
     def serve(self, image):
         architecture, profile = self._architecture, self._profile
         with tf.name_scope("preprocess"):
@@ -59,7 +62,7 @@ class _Serving(tf.Module):
             # Compilers that fix the batch of the encoded images must know from it that of the pictures.
             pictures = tf.reshape(pictures, [tf.shape(image)[0], architecture.height, architecture.width, 3])
         with tf.name_scope(NETWORK):
-            maps = tf.nest.flatten(self.network(pictures, training=False))  # Keras gives a lone map without its list
+            maps = tf.nest.flatten(self._network(pictures))  # Keras gives a lone map without its list
         with tf.name_scope("postprocess"):
             boxes, scores, classes, count = detections(maps, frames, architecture, profile)
         return {"boxes": boxes, "scores": scores, "classes": classes, "count": count}
