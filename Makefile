@@ -9,7 +9,7 @@ gate: $(TOX)
 
 test: $(TOX)
 	$(TOX) run -q -e tests $(if $(ARGS),-- $(ARGS))
-	$(if $(ARGS),,$(TOX) run -q -e gate -- --soak 20s)
+	$(if $(ARGS),,$(TOX) run -q -e gate -- --soak 10s)
 
 accuracy performance lint neuron tf210: $(TOX)
 	$(TOX) run -q -e $@ -- $(ARGS)

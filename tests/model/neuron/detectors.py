@@ -16,7 +16,7 @@ DETECTORS = {
     "embedded": (lambda real: embedded.ARCHITECTURE, "darknet"),
     "yolov4": (lambda real: yolov4(**SMALL), "darknet"),
     "yolov4-tiny": (lambda real: load_architecture(real() / "darknet" / "yolov4-tiny.cfg", 96), "darknet"),
-    "letterbox-diou": (lambda real: yolov4(**SMALL), "letterbox-diou"),
+    "letterbox-diou": (lambda real: embedded.ARCHITECTURE, "letterbox-diou"),
 }
 
 

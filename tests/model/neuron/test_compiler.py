@@ -1,4 +1,7 @@
-"""Both routes to Inferentia, through a stand-in for tensorflow.neuron that holds them to the documented contract."""
+"""Both routes to Inferentia, through a stand-in for tensorflow.neuron that holds them to the documented contract.
+
+How each failure ends a release is shown by tests/fixtures/test_neuron_gate.py; here is what the gate does not look at.
+"""
 from __future__ import annotations
 
 import numpy as np
@@ -45,19 +48,13 @@ def test_a_compiled_detector_gives_the_cpus_answers(compile_, detector, route):
 
 
 NOTHING = "nothing was compiled: the model holds no NeuronOp with a program, so all of it runs on the CPU"
-UNCOMPILED = {
-    "nothing-tf1": ("nothing", "tf1", NOTHING + "; the compiler warned: Converted "),
-    "nothing-tf2": ("nothing", "tf2", NOTHING),
-    "no compiler-tf1": ("no compiler", "tf1", NOTHING + "; the compiler warned: neuron-cc is not found."),
-}
 
 
-@pytest.mark.parametrize("failure, route, words", UNCOMPILED.values(), ids=UNCOMPILED)
-def test_a_model_of_which_nothing_was_compiled_is_no_detector_of_the_device(compile_, failure, route, words):
-    model, python = compile_(failure, route)
+def test_a_model_of_which_nothing_was_compiled_is_no_detector_of_the_device(compile_):
+    model, python = compile_("nothing", "tf1")
     assert placement_of(model).fault() == NOTHING and read_metadata(model)["on_neuron_ratio"] == 0
     with RemoteDetector(python, model) as remote:
-        assert remote.fallback(PICTURES[0]).startswith(words)
+        assert remote.fallback(PICTURES[0]).startswith(f"{NOTHING}; the compiler warned: Converted ")
 
 
 def test_a_compiler_that_trace_does_not_find_is_named(compile_):
@@ -65,65 +62,34 @@ def test_a_compiler_that_trace_does_not_find_is_named(compile_):
         compile_("no compiler", "tf2")
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_a_subgraph_that_was_dropped_leaves_its_convolutions_on_the_cpu(compile_, tiny, route):
-    model, _ = compile_("dropped", route)
+def test_a_subgraph_that_was_dropped_leaves_its_convolutions_on_the_cpu(compile_, tiny):
+    model, _ = compile_("dropped", "tf2")
     placed = placement_of(model)
     assert placed.operators == 1 and 0 < len(placed.convolutions_left) < len(tiny.convolutions())
     assert str(placed).startswith("1 NeuronOp; on the CPU: ")
     assert any("Failed to fuse subgraph" in warning for warning in read_metadata(model)["compiler_warnings"])
 
 
-def test_several_operators_without_replication_share_a_core(compile_):
-    model, _ = compile_("several", "tf1")
-    placed = placement_of(model)
-    assert placed.operators == 2 and "2 NeuronOps, none replicated" in str(placed) and placed.left == {}
+def test_an_operator_without_a_program_is_a_fault(compile_):
+    assert placement_of(compile_("empty", "tf1")[0]).fault() == "1 of 1 NeuronOps hold no program"
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_an_operator_without_a_program_is_a_fault(compile_, route):
-    assert placement_of(compile_("empty", route)[0]).fault() == "1 of 1 NeuronOps hold no program"
-
-
-def test_a_network_that_trace_hands_back_is_an_error(compile_):
-    with pytest.raises(RemoteError, match=r"CompileError: tensorflow\.neuron\.trace returned the network uncompiled"):
-        compile_("uncompiled", "tf2")
-
-
-@pytest.mark.parametrize("route", ROUTES)
-def test_what_the_compiler_raises_is_told_and_leaves_nothing(compile_, tmp_path, route):
+def test_what_the_compiler_raises_is_told_and_leaves_nothing(compile_, tmp_path):
     with pytest.raises(RemoteError, match="The following subgraphs failed to compile"):
-        compile_("compiler error", route)
+        compile_("compiler error", "tf2")
     assert not (tmp_path / "compiled").exists()
 
 
-@pytest.mark.parametrize("failure, words", [
-    ("absent", r"DeviceError: Nrt::Init failed: .*status=1 \(FAILURE\).*; no Neuron device answers"),
-    ("lost", r"DeviceError: Execute failed: nrt_execute: status=6 \(HW_ERROR\); the device failed while it ran"),
-    ("reduced", "DeviceError: Nrt::Load failed on NeuronCores 2-3; the model was not loaded on these cores"),
-])
-def test_a_device_that_is_not_there_is_an_error_of_the_request(compile_, failure, words):
-    model, python = compile_(failure, "tf1")
+def test_a_device_that_is_lost_is_an_error_of_the_request(compile_):
+    model, python = compile_("lost", "tf1")
+    words = r"DeviceError: Execute failed: nrt_execute: status=6 \(HW_ERROR\); the device failed while it ran"
     with RemoteDetector(python, model) as remote, pytest.raises(WorkerError, match=words):
         for _ in range(6):
             remote.detect(PICTURES[:1])
 
 
-@pytest.mark.parametrize("failure", ["nan", "same"])
-def test_what_the_runtime_takes_for_success_is_left_to_be_seen(compile_, detector, failure):
-    """The sanity check of the gates refuses both; here they must not be smoothed over on the way."""
-    model, python = compile_(failure, "tf1")
-    with RemoteDetector(python, model) as remote:
-        one, two = (remote.detect([picture])[0] for picture in PICTURES[:2])
-    if failure == "nan":
-        assert np.isinf(one.scores).all() and len(one.scores)
-    else:
-        np.testing.assert_array_equal(one.scores, two.scores)
-
-
-@pytest.mark.parametrize("cast, flag", [("all", "all"), ("none", "matmult-bf16"), ("matmult-fp16", "matmult-fp16")])
-def test_the_cast_is_always_given_to_the_compiler(compile_, cast, flag):
-    assert f"--fp32-cast={flag}" in read_metadata(compile_(route="tf1", cast=cast)[0])["flags"]
+def test_the_cast_is_always_given_to_the_compiler(compile_):
+    assert "--fp32-cast=matmult-bf16" in read_metadata(compile_(route="tf1", cast="none")[0])["flags"]
 
 
 def test_an_unknown_cast_is_refused():
