@@ -13,6 +13,8 @@ from model.saved import NETWORK, SavedModelError, published, read_metadata, writ
 
 # Bytes of a node that is not worth having twice.
 SMALL = 300
+# TensorFlow's note to itself about loops, which it makes or leaves by chance: the same model must give the same graph.
+BY_CHANCE = "_has_manual_control_dependencies"
 # What TensorFlow puts before the names that a function's nodes were given.
 WRAPPING = re.compile(r"^(ConstantFolding/)?(Func/)?(StatefulPartitionedCall/|PartitionedCall/)+")
 
@@ -56,7 +58,7 @@ def _tidied(graph_def, inputs, outputs):
 
 
 def _needed(graph_def, names):
-    """The same graph with the nodes alone that these need."""
+    """The same graph with the nodes alone that these need, and of them only what is the same each time."""
     nodes = {node.name: node for node in graph_def.node}
     reached, waiting = set(), list(names)
     while waiting:
@@ -66,6 +68,9 @@ def _needed(graph_def, names):
             waiting += map(_node, nodes[name].input)
     kept = tf.compat.v1.GraphDef(versions=graph_def.versions)
     kept.node.extend(node for node in graph_def.node if node.name in reached)
+    for node in kept.node:
+        if BY_CHANCE in node.attr:
+            del node.attr[BY_CHANCE]
     return kept
 
 
