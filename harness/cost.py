@@ -57,20 +57,12 @@ PRICES = (
 )
 
 
-def cost(
-    images_per_second: float, instance: str, on: str, purchase: str = ON_DEMAND, region: str = REGION,
-    fresh_days: int = FRESH_DAYS,
-) -> Cost:
-    """What a million images cost on `instance`, at the newest price known on the ISO date `on` of the measurement.
-
-    A price more than `fresh_days` older than that is stale, and the evidence says so. Raises UnknownPrice, and
-    ValueError for a throughput that is not above 0 or a date that is none.
-    """
-    return cost_at(images_per_second, find_price(instance, on, purchase, region), on, fresh_days)
-
-
 def cost_at(images_per_second: float, price: Price, on: str, fresh_days: int = FRESH_DAYS) -> Cost:
-    """As `cost`, at a price that is known."""
+    """What a million images cost at this price, on the ISO date `on` of the measurement.
+
+    A price more than `fresh_days` older than that is stale, and the evidence says so. Raises ValueError for a
+    throughput that is not above 0 or a date that is none.
+    """
     dollars = dollars_per_million(images_per_second, price.dollars_per_hour)
     age = (_date(on) - _date(price.date)).days
     stale = age > fresh_days

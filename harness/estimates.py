@@ -38,10 +38,15 @@ def throughput_estimate(loads: Sequence[Load], looks: int = 1) -> Estimate:
 
 
 def narrowing(interval: Interval, amount: float, unit: str) -> Estimate:
-    """An interval that narrows with the root of how much was measured, so far `amount` of `unit`, as means do."""
+    """An interval that narrows with the root of how much was measured, so far `amount` of `unit`, as means do.
+
+    Its bounds may be None, where what was measured cannot give them.
+    """
 
     def more(bound: float, sense: str) -> str:
         low, value, high = interval
+        if low is None or high is None:
+            return f"more {unit} are needed to bound it"
         reach = high - value if value < bound else value - low
         if abs(bound - value) <= NEAREST * reach:
             return "it is the bound itself"

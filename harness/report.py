@@ -163,6 +163,7 @@ def _minutes(soak: Soak) -> list[float]:
 
 
 def _mark_interruptions(soak: Soak, edges: list[float], axes) -> None:
+    """A line where a new process went on, and below the last of the axes what it means."""
     pairs = zip(soak.windows, soak.windows[1:], edges[1:])
     resumed = [edge for before, after, edge in pairs if before.session != after.session]
     for ax in axes:

@@ -17,13 +17,17 @@ from harness.cost import (
     RESERVED,
     Price,
     UnknownPrice,
-    cost,
     cost_at,
     dollars_per_million,
     find_price,
 )
 
 LAUNCH_DAY = "2020-10-07"
+
+
+def cost(images_per_second, instance, on, purchase=ON_DEMAND, **options):
+    """At the price of the table."""
+    return cost_at(images_per_second, find_price(instance, on, purchase), on, **options)
 
 
 # Published throughput is rounded to 0.05 images/s, which is up to 0.1 % of the cost.
@@ -62,10 +66,6 @@ def test_a_price_of_the_users_own_is_taken_as_it_is():
     own = Price("inf1.2xlarge", "any region", "as given by --price", 0.1, "2026-02-01", "the user")
     figure = cost_at(100, own, "2026-02-01")
     assert (figure.price, figure.dollars_per_million) == (own, dollars_per_million(100, 0.1))
-
-
-def test_a_price_of_the_table_costs_the_same_when_it_is_given():
-    assert cost_at(100, find_price("inf1.xlarge", "2026-02-01"), "2026-02-01") == cost(100, "inf1.xlarge", "2026-02-01")
 
 
 @pytest.mark.parametrize("purchase", PURCHASES)

@@ -91,6 +91,11 @@ def test_what_nothing_can_tell_from_its_bound_says_so():
     assert narrowing(Interval(0, 1, 1e300), 10, "pictures").more(1 + 1e-9, "<=") == "it is the bound itself"
 
 
+def test_what_has_no_bounds_yet_says_that_more_is_needed():
+    estimate = narrowing(Interval(None, 1.0, None), 10, "seconds of soak")
+    assert [estimate.more(bound, ">=") for bound in (0.5, 2)] == ["more seconds of soak are needed to bound it"] * 2
+
+
 def test_a_throughput_that_is_the_bound_says_so():
     estimate = throughput_estimate([load(noisy())])
     assert estimate.more(estimate.estimate, ">=") == "it is the bound itself"

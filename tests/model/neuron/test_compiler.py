@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from model.backends import neuron
+from model.neuron.compiler import flags
 from model.neuron.placement import placement_of
 from model.process import RemoteError, WorkerError
 from model.remote import RemoteDetector
@@ -90,6 +91,11 @@ def test_a_device_that_is_lost_is_an_error_of_the_request(compile_):
 
 def test_the_cast_is_always_given_to_the_compiler(compile_):
     assert "--fp32-cast=matmult-bf16" in read_metadata(compile_(route="tf1", cast="none")[0])["flags"]
+
+
+@pytest.mark.parametrize("cast, flag", [("all", "all"), ("none", "matmult-bf16"), ("matmult-fp16", "matmult-fp16")])
+def test_each_cast_has_its_flag(cast, flag):
+    assert flags(cast) == ["--fast-math=none", f"--fp32-cast={flag}"]
 
 
 def test_an_unknown_cast_is_refused():
