@@ -15,6 +15,7 @@ from pycocotools import cocoeval as pycocoeval
 
 from harness import sanity
 from harness.dataset import Dataset
+from harness.verdict import BROKEN
 
 try:
     import hotcoco
@@ -26,7 +27,14 @@ AGREEMENT = 1e-6
 
 
 class InvalidRun(ValueError):
-    """The answers cannot be scored; the message says which images or figures and why."""
+    """The answers cannot be scored; the message says which images or figures and why.
+
+    `reason` is one of `harness.verdict.REASONS`.
+    """
+
+    def __init__(self, message: str, reason: str = BROKEN):
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True)

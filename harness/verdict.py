@@ -15,6 +15,12 @@ from harness.statistics import PROVEN, UNDECIDED, Interval, decide
 from harness.targets import Target
 
 PASS, FAIL, INVALID = "PASS", "FAIL", "INVALID"
+
+# Why a row is INVALID, for programs; the evidence says it in words. The first two are worth repeating, and a detector
+# that gave broken responses is not.
+TOO_FEW, NOISY = "too few samples", "noisy machine"
+BROKEN, OTHER_PLATFORM, NOT_JUDGED, ERROR = "broken responses", "other platform", "not judged", "error"
+REASONS = (TOO_FEW, NOISY, BROKEN, OTHER_PLATFORM, NOT_JUDGED, ERROR)
 COLUMNS = ("verdict", "check", "metric", "value", "bound", "count", "evidence")
 NARROWEST_EVIDENCE = 24  # characters
 DITTO = "the same"
@@ -23,18 +29,23 @@ DITTO = "the same"
 class Estimate(NamedTuple):
     """A measured value and what bounds the true one (None: nothing yet).
 
-    `more` says in words what would decide for a bound that lies between, given that bound and its sense.
+    `more` says in words what would decide for a bound that lies between, given that bound and its sense; `reason` is
+    the reason of the row that is then INVALID.
     """
 
     low: float | None
     estimate: float
     high: float | None
     more: Callable[[float, str], str] = lambda bound, sense: "measure more"
+    reason: str = TOO_FEW
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome for one target row; value and bound in the metric's unit, `count` the samples behind it."""
+    """The outcome for one target row; value and bound in the metric's unit, `count` the samples behind it.
+
+    `reason` is one of REASONS where the row is INVALID, else ''.
+    """
 
     check: str
     metric: str
@@ -48,6 +59,7 @@ class Verdict:
     evidence: str
     command: str
     interval: tuple[float | None, float | None] | None = None
+    reason: str = ""
 
     @property
     def is_undecided(self) -> bool:
@@ -75,11 +87,11 @@ def judge(
     """
     details = dict(platform=platform, backend=backend, command=command)
     if count <= 0:
-        return invalid(target, f"no samples; {evidence}", **details)
-    low, value, high, more = value if isinstance(value, Estimate) else Estimate(value, value, value)
+        return invalid(target, f"no samples; {evidence}", BROKEN, **details)
+    low, value, high, more, reason = value if isinstance(value, Estimate) else Estimate(value, value, value)
     if value is None or not all(number is None or math.isfinite(number) for number in (low, value, high)):
         bounds = "" if low is value is high else f", its interval {(low, high)}"
-        return invalid(target, f"the value is {value}{bounds}; {evidence}", **details)
+        return invalid(target, f"the value is {value}{bounds}; {evidence}", BROKEN, **details)
     outcome = decide(Interval(low, value, high), target.bound, target.sense)
     if outcome == UNDECIDED:
         between = "" if low is high is None else f"it may be {_between(low, high)}; "
@@ -87,7 +99,7 @@ def judge(
     return Verdict(
         target.check, target.metric, float(value), target.bound, target.sense,
         {PROVEN: PASS, UNDECIDED: INVALID}.get(outcome, FAIL), int(count), evidence=evidence,
-        interval=None if low is value is high else (low, high), **details,
+        interval=None if low is value is high else (low, high), reason=reason if outcome == UNDECIDED else "", **details,
     )
 
 
@@ -95,11 +107,11 @@ def _between(low: float | None, high: float | None) -> str:
     return f"from {'anything' if low is None else f'{low:.5g}'} to {'anything' if high is None else f'{high:.5g}'}"
 
 
-def invalid(target: Target, why: str, *, platform: str, backend: str, command: str) -> Verdict:
-    """The target could neither be met nor missed, and why."""
+def invalid(target: Target, why: str, reason: str, *, platform: str, backend: str, command: str) -> Verdict:
+    """The target could neither be met nor missed: `why` in words, `reason` one of REASONS."""
     return Verdict(
         target.check, target.metric, None, target.bound, target.sense, INVALID,
-        0, platform, backend, evidence=why, command=command,
+        0, platform, backend, evidence=why, command=command, reason=reason,
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.targets import Target
-from harness.verdict import Estimate, Verdict, invalid, judge, table, write_json
+from harness.verdict import BROKEN, NOISY, REASONS, TOO_FEW, Estimate, Verdict, invalid, judge, table, write_json
 
 FLOOR = Target("accuracy", "AP", 0.48, ">=", "any", "source", "2024-09-16")
 CEILING = Target("latency", "P99", 0.05, "<=", "any", "source", "2024-09-16")
@@ -95,6 +95,17 @@ def test_the_record_has_the_interval():
     assert verdict(FLOOR, Estimate(0.5, 0.6, None)).as_record()["interval"] == (0.5, None)
 
 
+REASONED = [
+    (0.5, 8, ""), (0.4, 8, ""), (Estimate(0.4, 0.5, 0.6), 8, TOO_FEW), (math.nan, 8, BROKEN), (0.5, 0, BROKEN),
+    (Estimate(None, 0.5, None, reason=NOISY), 8, NOISY), (Estimate(0.49, 0.5, 0.6, reason=NOISY), 8, ""),
+]
+
+
+@pytest.mark.parametrize(("value", "count", "expected"), REASONED)
+def test_what_is_invalid_has_a_reason_for_programs_and_nothing_else_has(value, count, expected):
+    assert verdict(FLOOR, value, count).reason == expected and expected in ("", *REASONS)
+
+
 @pytest.mark.parametrize("count", [0, -1])
 def test_no_samples_is_invalid(count):
     assert verdict(FLOOR, 0.9, count).verdict == "INVALID"
@@ -113,7 +124,7 @@ def test_the_message_is_value_bound_and_evidence():
 
 
 def test_the_message_of_an_invalid_run_says_why():
-    message = invalid(FLOOR, "3 of 8 images are unanswered", **DETAILS).message()
+    message = invalid(FLOOR, "3 of 8 images are unanswered", BROKEN, **DETAILS).message()
     assert message == "INVALID: AP = nothing, should be >= 0.48 [3 of 8 images are unanswered]"
 
 
@@ -150,7 +161,7 @@ def test_a_write_that_fails_leaves_the_old_results_and_no_draft(tmp_path, monkey
 
 def test_the_table_keeps_to_100_columns_and_wraps_the_evidence():
     why = "3 of 5000 images are unanswered; first 139 (no answer), 285 (no answer), 632 (truncated JPEG)"
-    lines = table([verdict(FLOOR, 0.4713), verdict(CEILING, 0.04), invalid(FLOOR, why, **DETAILS)])
+    lines = table([verdict(FLOOR, 0.4713), verdict(CEILING, 0.04), invalid(FLOOR, why, BROKEN, **DETAILS)])
     assert max(map(len, lines)) <= 100 and " ".join(" ".join(lines[3:])[50:].split()) == why
 
 
@@ -165,5 +176,5 @@ def test_evidence_that_rows_share_is_said_once():
 
 
 def test_evidence_that_differs_is_said_each_time():
-    rows = table([verdict(FLOOR, 0.5), invalid(FLOOR, "lost", **DETAILS), verdict(FLOOR, 0.5)])
+    rows = table([verdict(FLOOR, 0.5), invalid(FLOOR, "lost", BROKEN, **DETAILS), verdict(FLOOR, 0.5)])
     assert [row.split("  ")[-1] for row in rows[1:]] == ["8 images", "lost", "8 images"]
