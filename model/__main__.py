@@ -29,6 +29,8 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--cfg", metavar="FILE", help="darknet cfg (default: YOLOv4 for COCO, 80 classes, 608 pixels)")
     build.add_argument("--weights", required=True, metavar="FILE",
                        help="darknet weights or PyTorch checkpoint; `random` for untrained ones")
+    build.add_argument("--bn-epsilon", type=float, metavar="X",
+                       help="epsilon of a PyTorch checkpoint's batch norms (default: what its names say)")
     build.add_argument("--size", type=int, metavar="N", help="input size in pixels (default: the cfg's)")
     build.add_argument("--names", metavar="FILE", help="class names, one a line")
     build.add_argument("--profile", choices=PROFILES, default=DEFAULT,
@@ -42,6 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("input", metavar="IN", help="weights in the format that the suffix names")
     convert.add_argument("output", metavar="OUT", help="file to write; must not exist")
     convert.add_argument("--cfg", metavar="FILE", help="darknet cfg (default: YOLOv4 for COCO)")
+    convert.add_argument("--bn-epsilon", type=float, metavar="X",
+                         help="epsilon of a PyTorch checkpoint's batch norms (default: what its names say)")
     convert.set_defaults(run=_convert)
     detect = commands.add_parser("detect", help="find objects in images")
     detect.add_argument("images", nargs="+", metavar="IMAGE")
@@ -78,7 +82,7 @@ def _build(options) -> int:
     architecture = load_architecture(options.cfg, options.size)
     profile = profile_for(architecture, options.profile, resize=options.resize,
                           score_threshold=options.score_threshold, iou_threshold=options.iou_threshold)
-    weights = load_weights(options.weights, architecture)
+    weights = load_weights(options.weights, architecture, options.bn_epsilon)
     build(architecture, weights, options.output, profile, _names(options.names) if options.names else ())
     print(f"{options.output}: {architecture.width}x{architecture.height}, {architecture.classes} classes, "
           f"{architecture.parameters():,} parameters, {architecture.flops() / 1e9:.1f} GFLOP an image")
@@ -91,7 +95,7 @@ def _convert(options) -> int:
     if Path(options.output).exists():
         raise ValueError(f"{options.output}: exists already")
     architecture = load_architecture(options.cfg)
-    save_weights(options.output, architecture, load_weights(options.input, architecture))
+    save_weights(options.output, architecture, load_weights(options.input, architecture, options.bn_epsilon))
     print(f"{options.output}: {architecture.parameters():,} parameters")
     return 0
 

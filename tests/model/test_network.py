@@ -129,8 +129,8 @@ def test_folded_and_batch_norm_form_are_one_network(tiny, tiny_weights):
 
 
 def test_an_unknown_activation_is_no_network():
-    with pytest.raises(KeyError, match="gelu"):
-        network(one_head(Convolutional(8, activation="gelu")))
+    with pytest.raises(KeyError, match="stair"):
+        network(one_head(Convolutional(8, activation="stair")))
 
 
 def test_an_unknown_record_is_no_network():
