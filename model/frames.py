@@ -19,17 +19,20 @@ BUFFERS_A_CALL = 512  # the kernel takes 1,024
 
 
 class FrameError(ValueError):
-    """What came is no frame, or what is to go would be none that the other side takes."""
+    """What came is not a frame, or what is to be sent would not be one that the other side takes."""
 
 
 def frame(header: dict, buffers=()) -> list:
-    """What `send` takes: memory views of a frame. The buffers, bytes or alike, are not copied. Raises FrameError."""
+    """What `send` takes: memory views of a frame. The buffers, bytes or alike, are not copied.
+
+    Raises FrameError for what is too large, and ValueError or TypeError for a header that strict JSON cannot say.
+    """
     views = [memoryview(buffer).cast("B") for buffer in buffers]
     sizes = [len(view) for view in views]
     if sum(sizes) > LARGEST_BODY:
         raise FrameError(f"{sum(sizes):,} bytes are more than one request takes, which is {LARGEST_BODY:,}: "
                          "send fewer images at once")
-    text = json.dumps({**header, "sizes": sizes}).encode()
+    text = json.dumps({**header, "sizes": sizes}, allow_nan=False).encode()
     if len(text) > LONGEST_HEADER:
         raise FrameError(f"a header of {len(text):,} bytes is longer than the {LONGEST_HEADER:,} that are taken")
     return [memoryview(PREFIX.pack(MAGIC, len(text)) + text), *filter(len, views)]
@@ -49,7 +52,7 @@ def send(connection, views: list, end=None) -> None:
 def receive(connection, end=None) -> tuple:
     """The next frame as (header, [bytes of each buffer]).
 
-    Raises FrameError for what is no frame, EOFError where the other side has closed, socket.timeout at `end`.
+    Raises FrameError for what is not a frame, EOFError where the other side has closed, socket.timeout at `end`.
     """
     magic, length = PREFIX.unpack(_read(connection, PREFIX.size, end))
     if magic != MAGIC:
@@ -62,14 +65,26 @@ def receive(connection, end=None) -> tuple:
 
 def _header(text: bytes) -> dict:
     try:
-        header = json.loads(text.decode())
+        header = json.loads(text.decode(), parse_constant=_refuse_constant, object_pairs_hook=_without_doubles)
         sizes = header["sizes"]
-        good = all(type(size) is int and size >= 0 for size in sizes) and sum(sizes) <= LARGEST_BODY
+        good = (type(sizes) is list and all(type(size) is int and size >= 0 for size in sizes)
+                and sum(sizes) <= LARGEST_BODY)
     except (ValueError, LookupError, TypeError, RecursionError):
         good = False
     if not good:
         raise FrameError(f"its header is none: {text[:80]!r}")
     return header
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} is not a number")
+
+
+def _without_doubles(pairs) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
 
 
 def _read(connection, size: int, end) -> bytes:

@@ -17,7 +17,10 @@ from queue import LifoQueue
 from threading import Lock, Thread
 from time import monotonic
 
+import psutil
+
 from model.frames import FrameError, frame, receive, send
+from model.responses import check
 from model.worker import GRACE
 
 STARTUP = 300.0  # seconds: from a disk that was never read, as a new machine's is, TensorFlow takes minutes to import
@@ -92,23 +95,22 @@ class Worker:
         number = next(self._numbers)
         views = frame({"id": number, "kind": kind, **fields}, buffers)
         with _taken(self._lines if kind == "detect" else self._control) as connection:
-            header, found = self._exchange(connection, views, number, deadline)
+            header, found = self._exchange(connection, views, kind, number, deadline)
         if "error" in header:
             raise RemoteError(self._who, **header["error"])
         return header, found
 
-    def _exchange(self, connection, views, number, deadline):
+    def _exchange(self, connection, views, kind, number, deadline):
         end = None if deadline is None else monotonic() + deadline
         try:
             send(connection, views, end)
             header, found = receive(connection, end)
-            if header.get("id") != number:
-                raise FrameError(f"it belongs to request {header.get('id')}, not to {number}")
+            check(kind, number, header, found)
             return header, found
         except socket.timeout:
             raise self.failed(f"gave no answer within {deadline:g} s and was killed") from None
         except FrameError as error:
-            raise self.failed(f"sent what is no answer, {error}, and was killed") from None
+            raise self.nonsense(error) from None
         except (EOFError, OSError):
             raise self.failed("") from None
         except BaseException as error:  # its answer, when it comes, must not be taken for the next request's
@@ -124,6 +126,10 @@ class Worker:
                 early = "" if self.python else " at its start (is it a Python 3.7 or newer?)"
                 self._failure = f"{self._who}: its process {what}{early}{self._output.shown()}"
         return WorkerError(self._failure)
+
+    def nonsense(self, error: FrameError) -> WorkerError:
+        """As `failed`, for what the process has sent and must not have sent."""
+        return self.failed(f"sent what is not a response: {error}; it was killed")
 
     def require_alive(self) -> None:
         """Raises WorkerError if the process is known to be dead."""
@@ -143,9 +149,13 @@ class Worker:
         """The exit status of the process; None if it did not end by itself within so many seconds and was killed."""
         for connection in self._connections:
             connection.shutdown(socket.SHUT_RDWR)  # whoever waits for an answer need not
+        children = _children(self._process.pid)
         status = _status(self._process, patience)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # and what a job of it has started
+        for child in children:  # some of which may have left the group
+            with suppress(psutil.Error):
+                child.kill()
         _status(self._process, GRACE)  # a driver that hangs keeps its process from being killed
         self._output.finish()
         return status
@@ -184,6 +194,14 @@ def _start(who, python, environment, far):
 def _inherited() -> dict:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return {"TF_CPP_MIN_LOG_LEVEL": "2", **kept}
+
+
+def _children(pid: int) -> list:
+    """The processes that a process has started, and those that these have started."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def _status(process, patience):

@@ -9,7 +9,9 @@ from threading import Lock
 
 import numpy as np
 
+from model import responses
 from model.detections import Detections
+from model.frames import FrameError
 from model.process import STARTUP, Worker, WorkerError, closed_on_error
 
 DEADLINE = 60.0  # seconds a request
@@ -38,9 +40,8 @@ class RemoteDetector(Worker):
         if not len(images):
             return []
         header, buffers = self.ask("detect", images, self._deadline)
-        arrays = self._arrays(header, buffers)
-        triples = zip(arrays[0::3], arrays[1::3], arrays[2::3])
-        return [Detections(*triple, error=error) for triple, error in zip(triples, header["errors"])]
+        with self._believable():
+            return responses.detections(header, buffers, len(images))
 
     def fallback(self, image: bytes) -> str:
         """As `Detector.fallback`. May take as long as the start: a first inference loads the model onto the device."""
@@ -52,14 +53,20 @@ class RemoteDetector(Worker):
 
     def outputs(self, image: bytes, layers: list[str]) -> list[np.ndarray]:
         """As `Detector.outputs`, with float32 for numbers in BF16."""
-        return self._arrays(*self.ask("outputs", [image], self._first_deadline, layers=layers))
+        header, buffers = self.ask("outputs", [image], self._first_deadline, layers=layers)
+        with self._believable():
+            found = responses.arrays(header, buffers)
+            if len(found) != len(layers):
+                raise FrameError(f"it has {len(found)} arrays for {len(layers)} layers")
+            return found
 
-    def _arrays(self, header, buffers) -> list[np.ndarray]:
-        try:  # a copy of the bytes, since NumPy lets nobody write into them
-            return [np.frombuffer(bytearray(buffer), dtype).reshape(shape)
-                    for buffer, (dtype, shape) in zip(buffers, header["arrays"])]
-        except (LookupError, TypeError, ValueError) as error:
-            raise self.failed(f"sent what are no arrays, {error}, and was killed") from None
+    @contextmanager
+    def _believable(self):
+        """Ends the process for arrays that are not those of a response."""
+        try:
+            yield
+        except FrameError as error:
+            raise self.nonsense(error) from None
 
 
 class WorkerPool:

@@ -23,6 +23,7 @@ from model.saved import read_metadata
 
 # Seconds between the parent's goodbye, or its death, and the end of whatever is still going on here.
 GRACE = 3
+LONGEST_MESSAGE = 100000  # characters of an exception that are sent
 
 
 def main(arguments) -> None:
@@ -84,8 +85,7 @@ class Service:
             fields, found = self._kinds[header["kind"]](header, buffers)
             return frame({**fields, "id": number}, found)
         except (Exception, SystemExit) as error:
-            words = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
-            return frame({"error": words, "id": number})
+            return frame({"error": _in_words(error), "id": number})
 
     def _hello(self, header, buffers):
         return {"python": platform.python_version()}, ()
@@ -118,6 +118,16 @@ class Service:
     def _outputs(self, header, images):
         shapes, found = _arrays(self._detector.outputs(images[0], header["layers"]))
         return {"arrays": shapes}, found
+
+
+def _in_words(error) -> dict:
+    """An exception as a response, whatever it holds."""
+    try:
+        message = str(error)
+    except Exception as another:
+        message = f"its message cannot be read ({type(another).__name__})"
+    return {"type": type(error).__name__, "message": message[:LONGEST_MESSAGE],
+            "traceback": traceback.format_exc()[-LONGEST_MESSAGE:]}
 
 
 def _arrays(arrays) -> tuple:

@@ -25,6 +25,21 @@ def fail(message):
     raise LookupError(message)
 
 
+class Unprintable(Exception):
+    """An exception that cannot be printed."""
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+def fail_without_words():
+    raise Unprintable
+
+
+def fail_at_length(length):
+    raise LookupError("x" * length)
+
+
 def leave(status):
     sys.exit(status)
 
@@ -72,6 +87,15 @@ def child_and_silence(path, seconds):
     with open(path, "w") as file:
         file.write(str(child(seconds)))
     time.sleep(seconds)
+
+
+def child_of_its_own_and_nonsense(path, text):
+    """Starts a program that leaves its group, and writes where only responses should go."""
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    with open(path, "w") as file:
+        file.write(str(child.pid))
+    write_on_sockets(text)
+    time.sleep(60)
 
 
 def background_and_death():

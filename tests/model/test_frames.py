@@ -73,6 +73,12 @@ NO_FRAMES = {
     "no text": (raw(b"\xff\xfe\x00"), "its header is none"),
     "no object": (raw([1]), "its header is none"),
     "no sizes": (raw({}), "its header is none"),
+    "sizes are an object": (raw({"sizes": {}}), "its header is none"),
+    "sizes are a number": (raw({"sizes": 0}), "its header is none"),
+    "a size is NaN": (raw({"sizes": [float("nan")]}), "its header is none"),
+    "a size is a fraction": (raw({"sizes": [1.5]}), "its header is none"),
+    "NaN anywhere": (raw({"sizes": [], "id": float("nan")}), "its header is none"),
+    "a key twice": (raw(b'{"id":1,"sizes":[],"id":2}'), "its header is none"),
     "sizes are text": (raw({"sizes": "12"}), "its header is none"),
     "a size is true": (raw({"sizes": [True]}), "its header is none"),
     "a size below 0": (raw({"sizes": [-1]}), "its header is none"),
@@ -121,6 +127,11 @@ def test_what_the_other_side_would_refuse_is_not_sent(monkeypatch):
         frame({}, [b"123456"] * 2)
     with pytest.raises(FrameError, match=r"a header of 17,000,0.. bytes is longer"):
         frame({"text": "x" * 17_000_000})
+
+
+def test_a_header_is_strict_json():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        frame({"a": float("nan")})
 
 
 @pytest.mark.parametrize("unfit", ["text", None, 3])

@@ -1,7 +1,10 @@
 """A process of another interpreter: it answers, and whatever becomes of it is an error in time, with its last words."""
 from __future__ import annotations
 
+import copy
+import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from model import process
-from model.frames import MAGIC, PREFIX, frame
+from model import process, responses
+from model.frames import MAGIC, PREFIX, FrameError, frame
 from model.process import ROOT, RemoteError, Worker, WorkerError
 from tests.model.interpreters import pythons
 
@@ -208,9 +211,9 @@ def test_whoever_waits_fails_with_the_first_reason(worker):
 
 
 NONSENSE = {
-    "garbage": ("write_on_sockets", b"Hello, world!", "sent what is no answer, it begins with b'Hell' and not"),
-    "garbage, then silence": ("write_on_sockets_and_silence", b"Hello, world!", "sent what is no answer, it begins"),
-    "endless header": ("write_on_sockets", PREFIX.pack(MAGIC, 2**32 - 1), "what is no answer, its header of 4,294,"),
+    "garbage": ("write_on_sockets", b"Hello, world!", "sent what is not a response: it begins with b'Hell' and not"),
+    "garbage, then silence": ("write_on_sockets_and_silence", b"Hello, world!", "sent what is not a response: it beg"),
+    "endless header": ("write_on_sockets", PREFIX.pack(MAGIC, 2**32 - 1), "not a response: its header of 4,294,"),
     "another's answer": ("write_on_sockets", b"".join(frame({"id": 999})), "it belongs to request 999, not to "),
     "nobody's answer": ("write_on_sockets", b"".join(frame({})), "it belongs to request None, not to "),
     "half an answer, then death": ("write_on_sockets_and_die", PREFIX.pack(MAGIC, 99), "ended with exit status 0"),
@@ -224,6 +227,99 @@ def test_nonsense_between_the_answers_is_an_error_and_the_end(worker, job, conte
     with pytest.raises(WorkerError, match=message) as raised:
         call(worker, job, 0.5 if job.endswith("silence") else 30, text=content.hex())
     assert_dead(worker, pid, str(raised.value))
+
+
+# Responses of every shape. The call is request 2: "hello" was 0 and the question for the process number 1.
+
+ERROR = {"type": "ValueError", "message": "no", "traceback": "…"}
+MALFORMED = {
+    "a text for the error": ({"error": "x"}, "its response has error 'x'"),
+    "nothing for the error": ({"error": None}, "its response has error None"),
+    "a list for the error": ({"error": [1]}, r"its response has error \[1\]"),
+    "an error that lacks its type": ({"error": {"message": "no", "traceback": ""}}, "its error lacks type"),
+    "an error of numbers": ({"error": {**ERROR, "message": 5}}, "its error has message 5"),
+    "an error with more": ({"error": {**ERROR, "who": "me"}}, "its error has the unknown field 'who'"),
+    "an error and a result": ({"error": ERROR, "result": 1}, "its response has the unknown field 'result'"),
+    "no result": ({}, "its response to call lacks result"),
+    "more than the result": ({"result": 1, "python": "3"}, "its response to call has the unknown field 'python'"),
+    "the response to another kind": ({"arrays": [], "errors": []}, "its response to call lacks result"),
+    "true for its number": ({"id": True, "result": 1}, "it belongs to request True, not to 2"),
+    "a fraction for its number": ({"id": 2.0, "result": 1}, "it belongs to request 2.0, not to 2"),
+    "an endless text for its number": ({"id": "x" * 10**6, "result": 1}, "it belongs to request 'xxxxxxx"),
+    "buffers that nothing describes": (({"result": 1}, [b"12"]), "it has 1 buffers, and its header describes 0"),
+    "sizes that are an object": ({"result": 1, "sizes": {}}, "its header is none"),
+    "sizes below 0": ({"result": 1, "sizes": [-1]}, "its header is none"),
+    "sizes beyond all": ({"result": 1, "sizes": [2**62]}, "its header is none"),
+    "true for a size": ({"result": 1, "sizes": [True]}, "its header is none"),
+    "NaN for a result": ({"result": float("nan")}, "its header is none"),
+    "a list for a header": ([1, 2], "its header is none"),
+    "a number for a header": (5, "its header is none"),
+}
+
+
+def raw_frame(header, buffers=()) -> bytes:
+    """A frame, whatever the header is."""
+    if isinstance(header, dict):
+        header = {"id": 2, "sizes": [len(one) for one in buffers], **header}
+    text = json.dumps(header).encode()
+    return PREFIX.pack(MAGIC, len(text)) + text + b"".join(buffers)
+
+
+@pytest.mark.parametrize("response, message", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_response_is_an_error_and_the_end_of_the_process(worker, response, message):
+    content = raw_frame(*response) if isinstance(response, tuple) else raw_frame(response)
+    pid = pid_of(worker)
+    with pytest.raises(WorkerError, match=f"{sys.executable}: its process sent what is not a response: {message}"
+                       ) as raised:
+        call(worker, "write_on_sockets_and_silence", 30, text=content.hex())
+    assert not isinstance(raised.value, RemoteError) and len(str(raised.value)) < 400
+    assert_dead(worker, pid, str(raised.value))
+
+
+def test_hundreds_of_odd_responses_are_believed_or_named():
+    """Values of every kind in every place of every kind of response."""
+    rng = random.Random(3)
+    values = (None, True, -1, 0, 2, 1.5, 10**30, "", "<f4", "x", [], {}, [1], ["<f4", [2]], ERROR)
+    sound = {
+        "hello": {"python": "3.7"}, "call": {"result": 1}, "fallback": {"fallback": ""}, "layers": {"layers": ["a"]},
+        "load": {"metadata": {}, "versions": {"numpy": "1"}, "import_seconds": 1.0, "load_seconds": 2},
+        "detect": {"errors": [""], "arrays": [["<f4", [0, 4]], ["<f4", [0]], ["<i4", [0]]]},
+        "outputs": {"arrays": [["<f4", [1]]]},
+    }
+    for _ in range(3000):
+        kind = rng.choice(list(sound))
+        header = {"id": 7, **copy.deepcopy(sound[kind])}
+        place = rng.choice(list(header))
+        inner = header[place] if isinstance(header[place], list) and header[place] and rng.random() < 0.7 else None
+        if inner is None:
+            header[place] = rng.choice(values)
+        else:
+            inner[rng.randrange(len(inner))] = rng.choice(values)
+        buffers = [rng.choice([b"", b"1234"]) for _ in range(rng.randrange(5))]
+        try:
+            responses.check(kind, 7, header, buffers)
+            if kind == "detect":
+                found = responses.detections(header, buffers, 1)
+                assert [array.dtype.name for array in found[0][:3]] == ["float32", "float32", "int32"]
+            elif "arrays" in header:
+                responses.arrays(header, buffers)
+        except FrameError as error:
+            assert len(str(error)) < 300
+
+
+def test_a_malformed_response_ends_what_the_process_has_started_even_in_groups_of_its_own(worker, tmp_path):
+    path = tmp_path / "pid"
+    with pytest.raises(WorkerError, match="is not a response"):
+        call(worker, "child_of_its_own_and_nonsense", path=str(path), text=b"Hello, world!".hex())
+    assert gone(int(path.read_text()))
+
+
+def test_an_exception_that_cannot_be_printed_and_one_without_end_come_back(lasting):
+    with pytest.raises(RemoteError, match=r"Unprintable: its message cannot be read \(RuntimeError\)"):
+        call(lasting, "fail_without_words")
+    with pytest.raises(RemoteError) as raised:
+        call(lasting, "fail_at_length", length=30_000_000)
+    assert len(raised.value.message) == 100_000 and call(lasting, "echo") == {}
 
 
 def test_an_interrupted_request_leaves_no_answer_for_the_next(worker):

@@ -13,7 +13,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import frames, remote
+from model import frames, remote, responses
 from model.backends.freeze import write_saved_model
 from model.detections import Detections
 from model.frames import FrameError
@@ -194,23 +194,68 @@ def test_a_model_for_neuron_gets_its_operator_before_it_is_loaded(tmp_path):
         RemoteDetector(sys.executable, neuron_model(tmp_path / "model"), environment=environment)
 
 
-NO_ARRAYS = {
-    "too few bytes": ({"errors": [""], "arrays": [["<f4", [2, 4]]]}, [b"1234"]),
-    "no type": ({"errors": [""], "arrays": [["fly", [1]]]}, [b"1234"]),
-    "objects": ({"errors": [""], "arrays": [["|O", [1]]]}, [b"12345678"]),
-    "no arrays": ({"errors": [""]}, [b"1234"]),
-    "wrong shape": ({"errors": [""], "arrays": [["<f4", "far"]]}, [b"1234"]),
+BOXES, SCORES, CLASSES = ["<f4", [2, 4]], ["<f4", [2]], ["<i4", [2]]
+SOUND = [bytes(32), bytes(8), bytes(8)]
+NO_DETECTIONS = {
+    "too few bytes": ([BOXES, SCORES, CLASSES], [b"1234", *SOUND[1:]], r"an array of float32 \[2, 4\] has 4 by"),
+    "too many bytes": ([BOXES, SCORES, CLASSES], [bytes(36), *SOUND[1:]], "has 36 bytes, should have 32"),
+    "one array less": ([BOXES, SCORES], SOUND[:2], "it has 1 responses and 2 arrays for 1 images"),
+    "one array more": ([BOXES, SCORES, CLASSES, SCORES], [*SOUND, SOUND[1]], "and 4 arrays for 1 images"),
+    "numbers of twice the size": ([["<f8", [2, 4]], SCORES, CLASSES], [bytes(64), *SOUND[1:]], "the boxes of image"),
+    "classes that are fractions": ([BOXES, SCORES, ["<f4", [2]]], SOUND, "classes of image 1 are float32 .2., must"),
+    "numbers in the other order": ([[">f4", [2, 4]], SCORES, CLASSES], SOUND, "the boxes of image 1 are >f4"),
+    "more scores than boxes": ([["<f4", [1, 4]], SCORES, CLASSES], [bytes(16), *SOUND[1:]], "the scores of image 1"),
+    "boxes of five": ([["<f4", [2, 5]], SCORES, CLASSES], [bytes(40), *SOUND[1:]], "the boxes of image 1"),
+    "boxes in a row": ([["<f4", [8]], SCORES, CLASSES], SOUND, "the boxes of image 1"),
+    "a number for the boxes": ([["<f4", []], SCORES, CLASSES], [bytes(4), *SOUND[1:]], "the boxes of image 1"),
 }
 
 
-@pytest.mark.parametrize("header, buffers", NO_ARRAYS.values(), ids=NO_ARRAYS)
-def test_an_answer_that_holds_no_arrays_is_the_end_of_its_process(header, buffers, monkeypatch):
-    detector = RemoteDetector.__new__(RemoteDetector)
-    detector._deadline = 1
-    monkeypatch.setattr(detector, "ask", lambda *_, **__: (header, buffers))
-    monkeypatch.setattr(detector, "failed", WorkerError)
-    with pytest.raises(WorkerError, match="sent what are no arrays"):
-        detector.detect([b"x"])
+@pytest.fixture
+def told(monkeypatch):
+    """A function: what the process responds → a detector that gets it. Nothing is started."""
+
+    def detector(header, buffers):
+        detector = RemoteDetector.__new__(RemoteDetector)
+        detector._deadline = detector._first_deadline = 1
+        monkeypatch.setattr(detector, "ask", lambda *_, **__: (header, buffers))
+        monkeypatch.setattr(detector, "failed", WorkerError)
+        return detector
+
+    return detector
+
+
+@pytest.mark.parametrize("arrays, buffers, words", NO_DETECTIONS.values(), ids=NO_DETECTIONS)
+def test_a_response_that_holds_no_detections_is_the_end_of_its_process(told, arrays, buffers, words):
+    with pytest.raises(WorkerError, match=f"sent what is not a response: .*{words}"):
+        told({"errors": [""], "arrays": arrays}, buffers).detect([b"x"])
+
+
+@pytest.mark.parametrize("images, errors", [(1, ["", ""]), (1, []), (3, ["", ""])], ids=["more", "none", "fewer"])
+def test_there_is_one_response_for_each_image(told, images, errors):
+    header = {"errors": errors, "arrays": [BOXES, SCORES, CLASSES] * len(errors)}
+    with pytest.raises(WorkerError, match=f"{len(errors)} responses and {3 * len(errors)} arrays for {images} images"):
+        told(header, SOUND * len(errors)).detect([b"x"] * images)
+
+
+def test_there_is_one_array_for_each_layer(told):
+    with pytest.raises(WorkerError, match="it has 1 arrays for 2 layers"):
+        told({"arrays": [SCORES]}, [bytes(8)]).outputs(b"x", ["a", "b"])
+
+
+NO_ARRAYS = {
+    "no type": [["fly", [1]]], "objects": [["|O", [1]]], "texts": [["|S4", [1]]], "nothing": [["|V4", [1]]],
+    "times": [["<M8", [1]]], "a shape that is text": [["<f4", "far"]], "a length below 0": [["<f4", [-1]]],
+    "true for a length": [["<f4", [True]]], "a fraction for a length": [["<f4", [1.0]]], "no shape": [["<f4"]],
+    "an object": {"0": ["<f4", [1]]}, "a text": "<f4", "a number for an array": [5], "too many dimensions": [
+        ["<f4", [1] * 99]],
+}
+
+
+@pytest.mark.parametrize("arrays", NO_ARRAYS.values(), ids=NO_ARRAYS)
+def test_what_describes_no_array_is_not_a_response(arrays):
+    with pytest.raises(FrameError, match="its response to detect has arrays"):
+        responses.check("detect", 1, {"id": 1, "errors": [""], "arrays": arrays}, [b"1234"])
 
 
 # Several processes.
