@@ -3,15 +3,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 
 from model.backends import CASTS
+from model.logs import without_log_lines
 from model.profile import DEFAULT, PROFILES, RESIZE, profile_for
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 def main(arguments=None) -> int:
     options = _parser().parse_args(arguments)
@@ -174,4 +173,6 @@ def _plan(options) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with without_log_lines():
+        code = main()
+    sys.exit(code)
