@@ -279,7 +279,7 @@ def test_the_epsilon_of_an_unknown_project_is_asked_for_and_then_exact(real, tmp
 
 @pytest.mark.parametrize("weights", ["random", "w.weights"])
 def test_an_epsilon_for_what_is_no_checkpoint_is_refused(weights):
-    with pytest.raises(WeightsError, match="--bn-epsilon 0.0001: is for PyTorch checkpoints, which .* is not"):
+    with pytest.raises(WeightsError, match=r"--bn-epsilon 0.0001: is for PyTorch checkpoints, which .* is not"):
         load_weights(weights, TINY, 1e-4)
 
 
