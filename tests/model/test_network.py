@@ -185,7 +185,8 @@ def test_what_people_have_agrees_with_opencv(real, cfg, name):
 def one_map(record, maps) -> np.ndarray:
     """What the record's part of a network gives for these inputs."""
     tensors = [tf.keras.Input(array.shape) for array in maps]
-    return np.asarray(tf.keras.Model(tensors, _layer(9, record, tensors, True, ACTIVATIONS))([m[None] for m in maps]))[0]
+    model = tf.keras.Model(tensors, _layer(9, record, tensors, True, ACTIVATIONS))
+    return np.asarray(model([array[None] for array in maps]))[0]
 
 
 def random_map(*shape) -> np.ndarray:
