@@ -1,6 +1,7 @@
 """Loads the plugins of fixtures/ and nothing else."""
 pytest_plugins = [
     "fixtures.options",
+    "fixtures.interrupts",
     "fixtures.verdicts",
     "fixtures.subject",
     "fixtures.runs",

@@ -7,16 +7,18 @@ missing or damaged: soak.journal (throughput.svg, latency.svg), sweep.json (swee
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 import warnings
 from collections.abc import Collection, Iterator
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from matplotlib.figure import Figure
 
+from harness.files import write
 from harness.soak import summarise
 from harness.steadiness import Soak
 from harness.sweep import Sweep
@@ -31,24 +33,31 @@ RECALL_POINTS = [i / 100 for i in range(101)]
 
 
 def draw(folder: Path, names: Collection[str] = ()) -> Iterator[str]:
-    """Draws what can be drawn of a report, or of these of its files; a line in words for each picture that is not."""
-    for name, pictures in READERS.items():
+    """Draws what can be drawn of a report, or of these of its files; a line in words for each plot that is not."""
+    for name, plots in READERS.items():
+        path = folder / name
         if names and name not in names:
             continue
-        path = folder / name
-        if not path.exists():
-            yield f"{name} is not there: no {', '.join(pictures)}"
+        if not path.is_file():
+            yield f"{name} is not there: no {', '.join(plots)}"
             continue
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # such as of letters that matplotlib's font lacks
-                stored = _read(path)
-                for picture, paint in pictures.items():
-                    _save(paint(stored), folder / picture)
+            stored = _read(path)
         except Exception as error:  # whatever is in the file, a measurement must not end with it
             yield f"{path}: cannot be drawn ({error})"
         else:
-            yield from (f"written: {folder / picture}" for picture in pictures)
+            yield from (_drawn(stored, paint, path, folder / plot) for plot, paint in plots.items())
+
+
+def _drawn(stored: Any, paint: Callable[[Any], Figure], source: Path, path: Path) -> str:
+    """Draws one plot; what became of it, in words."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as of letters that matplotlib's font lacks
+            _save(paint(stored), path)
+    except Exception as error:
+        return f"{source}: cannot be drawn ({error})"
+    return f"written: {path}"
 
 
 def _read(path: Path) -> Any:
@@ -59,9 +68,9 @@ def _read(path: Path) -> Any:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    draft = path.with_name(f".{path.name}")
-    figure.savefig(draft, format=path.suffix[1:], metadata={"Date": None})
-    draft.replace(path)
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:], metadata={"Date": None})
+    write(path, content.getvalue())
 
 
 def _figure(rows: int = 1, height: float = 3.4, **settings):

@@ -61,12 +61,12 @@ def run_soak(
     raises, breaks the contract of the call or misses the deadline is journaled and ends the soak as failed. So do
     answers of a window, the first of each image by its id, of which `wrong` says why they are none ('' if they are).
     `identity` (for strict JSON) says what is measured. With `resume` a soak that was cut short goes on at its first
-    window that is not complete: JournalError if it was of another identity or plan, or is over. Without, an older
-    journal is kept as `….previous`. `extra` gives further numbers to be sampled each second; `progress` gets the number
-    of windows that have become complete. KeyboardInterrupt leaves a journal that can be resumed. Raises ValueError as
-    `harness.load.drive`, and JournalError if the journal cannot be written.
+    window that is not complete: JournalError if it was of another identity or plan, or is over, of which `is_over`
+    says more. Without, an older journal is kept as `….previous`. `extra` gives further numbers to be sampled each
+    second; `progress` gets the number of windows that have become complete. KeyboardInterrupt leaves a journal that can
+    be resumed. Raises ValueError as `harness.load.drive`, and JournalError if the journal cannot be written.
     """
-    identity, fold = json.loads(json.dumps(identity, allow_nan=False)), Fold()
+    identity, fold = _plain(identity), Fold()
     with Journal(journal_path, fold.add if resume else None) as journal:
         past = fold.soak()
         if resume:
@@ -91,15 +91,39 @@ def summarise(journal_path: str | Path) -> Soak:
     return fold.soak()
 
 
+def is_over(journal_path: str | Path, plan: Plan, identity: dict[str, Any]) -> bool:
+    """Whether the journal is that of a soak that has come to its end, so that `summarise` says all there is to judge.
+
+    JournalError if the journal cannot be read, or if it is over and was of another identity or plan.
+    """
+    past = summarise(journal_path)
+    if _end(past):
+        _require_same(past, Path(journal_path), {**_plain(identity), **plan.as_record()})
+    return bool(_end(past))
+
+
+def _end(past: Soak) -> str:
+    """How a soak has ended; '' for one that was cut short or goes on."""
+    return past.finished or (FAILED if past.failed_requests else "")
+
+
+def _plain(identity: dict[str, Any]) -> dict[str, Any]:
+    """As it is read from a journal. Raises ValueError for what strict JSON cannot say."""
+    return json.loads(json.dumps(identity, allow_nan=False))
+
+
 def _require_resumable(past: Soak, path: Path, wanted: dict) -> None:
-    finished = past.finished or ("failed" if past.failed_requests else "")
-    if finished:
-        raise JournalError(f"{path}: this soak is over ({finished}, {len(past.windows)} of {past.planned} "
+    if _end(past):
+        raise JournalError(f"{path}: this soak is over ({_end(past)}, {len(past.windows)} of {past.planned} "
                            "windows): start a new one, without resuming")
+    _require_same(past, path, wanted)
+
+
+def _require_same(past: Soak, path: Path, wanted: dict) -> None:
     known = {**past.identity, **past.plan}
     for name in [*known, *wanted]:
         if known.get(name) != wanted.get(name):
-            raise JournalError(f"{path}: this soak was begun with {name} {known.get(name)!r} and cannot go on with "
+            raise JournalError(f"{path}: this soak was started with {name} {known.get(name)!r} and cannot go on with "
                                f"{wanted.get(name)!r}: restore that, or start a new one, without resuming")
 
 

@@ -1,15 +1,11 @@
 """PASS, FAIL or INVALID with the evidence; as a message, a table for the terminal and a results file."""
 from __future__ import annotations
 
-import json
 import math
-import os
 import textwrap
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 from harness.statistics import PROVEN, UNDECIDED, Interval, decide
@@ -117,28 +113,6 @@ def invalid(target: Target, why: str, reason: str, *, platform: str, backend: st
         target.check, target.metric, None, target.bound, target.sense, INVALID,
         0, platform, backend, evidence=why, command=command, reason=reason,
     )
-
-
-def write_json(path: str | Path, content: Any) -> None:
-    """Write strict JSON whole or not at all; ValueError names the file when it cannot be."""
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        text = json.dumps(content, indent=1, allow_nan=False)
-        _write_durably(draft, text + "\n")
-        os.replace(draft, path)
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: was not written ({error}); name a writable folder by --report") from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-
-
-def _write_durably(path: Path, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def table(verdicts: Sequence[Verdict], width: int = 100) -> list[str]:

@@ -9,7 +9,6 @@ from harness.bootstrap import ap_interval
 @pytest.mark.accuracy
 @pytest.mark.gate("accuracy")
 def test_coco_map(evaluation, dataset, answers, options, judge, keep_accuracy):
-    keep_accuracy(answers, evaluation)
     by_class = {f"AP/{name}": ap for name, ap in evaluation.per_class.items()}
     only = f", only the first {options.limit} of the data set" if options.limit else ""
     likely = ap_interval(dataset, answers)["AP"]
@@ -18,3 +17,4 @@ def test_coco_map(evaluation, dataset, answers, options, judge, keep_accuracy):
         f"{evaluation.images} images{only}, {evaluation.detections:,} detections, {evaluation.evaluator}; on other "
         f"pictures of the kind from {likely.low:.3f} to {likely.high:.3f}, each bound at 95 %",
     )
+    keep_accuracy(answers, evaluation)

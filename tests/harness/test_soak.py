@@ -263,6 +263,19 @@ def test_a_soak_that_is_over_is_not_resumed(run, path):
         run(resume=True)
 
 
+def test_a_soak_that_is_over_can_be_judged_again(run, path, interrupted):
+    run()
+    content = path.read_bytes()
+    assert module.is_over(path, PLAN, IDENTITY) and path.read_bytes() == content
+    for identity, plan, words in (({**IDENTITY, "detector": "def"}, PLAN, "detector"), (IDENTITY, LONG, "seconds")):
+        with pytest.raises(JournalError, match=f"this soak was started with {words}"):
+            module.is_over(path, plan, identity)
+    run(failing(2))
+    assert module.is_over(path, PLAN, IDENTITY)
+    interrupted()
+    assert not module.is_over(path, PLAN, {"detector": "that run_soak will refuse"})
+
+
 def test_a_soak_of_which_a_request_failed_before_it_was_cut_short_is_over(run, path):
     failed = Entry(0, 0.2, 0.3, 3, 0, "device lost", 0)
     journal(path, [{**begin(), "plan": PLAN.as_record(), "identity": IDENTITY}, failed])
@@ -298,7 +311,7 @@ def test_a_soak_of_something_else_is_not_resumed(run, path, interrupted, case):
     options, words = OTHER[case]
     interrupted()
     content = path.read_bytes()
-    with pytest.raises(JournalError, match=rf"soak\.journal: this soak was begun with {words}"):
+    with pytest.raises(JournalError, match=rf"soak\.journal: this soak was started with {words}"):
         run(resume=True, **options)
     assert path.read_bytes() == content
 

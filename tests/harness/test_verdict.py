@@ -3,14 +3,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.targets import Target
-from harness.verdict import BROKEN, NOISY, REASONS, TOO_FEW, Estimate, Verdict, invalid, judge, table, write_json
+from harness.verdict import BROKEN, NOISY, REASONS, TOO_FEW, Estimate, Verdict, invalid, judge, table
 
 FLOOR = Target("accuracy", "AP", 0.48, ">=", "any", "source", "2024-09-16")
 CEILING = Target("latency", "P99", 0.05, "<=", "any", "source", "2024-09-16")
@@ -126,37 +125,6 @@ def test_the_message_is_value_bound_and_evidence():
 def test_the_message_of_an_invalid_run_says_why():
     message = invalid(FLOOR, "3 of 8 images are unanswered", BROKEN, **DETAILS).message()
     assert message == "INVALID: AP = nothing, should be >= 0.48 [3 of 8 images are unanswered]"
-
-
-def test_results_are_read_back_as_written(tmp_path):
-    records = [verdict(FLOOR, 0.5).as_record()]
-    write_json(tmp_path / "results.json", records)
-    assert json.loads((tmp_path / "results.json").read_text()) == records
-
-
-@pytest.mark.parametrize("file", ["nowhere/results.json", "."])
-def test_results_that_cannot_be_written_name_file_and_option(tmp_path, file):
-    with pytest.raises(ValueError, match=r"was not written .*--report"):
-        write_json(tmp_path / file, [])
-
-
-def test_results_with_nan_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"results\.json: was not written"):
-        write_json(tmp_path / "results.json", [{"value": math.nan}])
-
-
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_write_that_fails_leaves_the_old_results_and_no_draft(tmp_path, monkeypatch, step):
-    path = tmp_path / "results.json"
-    write_json(path, [{"old": 1}])
-
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, step, full)
-    with pytest.raises(ValueError, match="No space left"):
-        write_json(path, [{"new": 2}])
-    assert (os.listdir(tmp_path), json.loads(path.read_text())) == (["results.json"], [{"old": 1}])
 
 
 def test_the_table_keeps_to_100_columns_and_wraps_the_evidence():
