@@ -63,12 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("path", metavar="PATH", help="SavedModel folder, or file with a frozen GraphDef (.pb)")
     plan.add_argument("--route", choices=("tf1", "tf2"), default="tf1",
                       help="tensorflow-neuron 1.15 or 2.x (default: %(default)s)")
-    plan.add_argument("--no-fuse", nargs="+", default=[], metavar="NAME",
+    plan.add_argument("--no-fuse", action="extend", nargs="+", default=[], metavar="NAME",
                       help="nodes to leave on the CPU, by name or by a prefix that ends in *")
     plan.add_argument("--minimum-segment-size", type=int, metavar="N", help="route tf1: smallest segment (default: 2)")
     plan.add_argument("--batch-size", type=int, default=1, metavar="N", help="default: 1")
-    plan.add_argument("--input", nargs="+", metavar="NAME", help="default: the signature's, or all placeholders")
-    plan.add_argument("--output", nargs="+", metavar="NAME", help="default: the signature's, or what nobody reads")
+    plan.add_argument("--input", action="extend", nargs="+", metavar="NAME", help="default: the signature's, or all placeholders")
+    plan.add_argument("--output", action="extend", nargs="+", metavar="NAME", help="default: the signature's, or what nobody reads")
     plan.add_argument("--json", action="store_true", help="print the whole plan as JSON")
     plan.set_defaults(run=_plan)
     return parser
