@@ -16,6 +16,7 @@ from pycocotools import mask
 from harness.dataset import Dataset
 from harness.evaluation import InvalidRun, require_scorable
 from harness.statistics import INTERVAL_CONFIDENCE, Interval, error_rate
+from harness.verdict import TOO_FEW
 
 # Computed as pycocotools does: the last bit decides whether a recall reaches a threshold.
 IOUS = np.linspace(0.5, 0.95, 10)
@@ -124,7 +125,8 @@ def _precisions(dataset: Dataset, answers: Mapping[int, Any], weights: np.ndarra
     precisions = average_precision(match(dataset, answers), weights)
     empty = int(np.isnan(precisions[:, 0]).sum())
     if empty:
-        raise InvalidRun(f"{empty} of {len(weights) - 1} resamples hold no object to be found; annotate more images")
+        raise InvalidRun(f"{empty} of {len(weights) - 1} resamples hold no object to be found; annotate more images",
+                         TOO_FEW)
     return precisions
 
 

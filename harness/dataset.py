@@ -14,6 +14,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from harness.text import shown
+
 BORDER_TOLERANCE = 1.0  # pixels: a few official COCO boxes end just outside their image
 FIELDS = {
     "images": ("id", "file_name", "width", "height"),
@@ -187,7 +189,7 @@ def _check_references(path: Path, images: list, annotations: list, categories: l
 def _refuse(path: Path, must: str, what: str, offenders: Iterable[Any]) -> None:
     offenders = list(offenders)
     if offenders:
-        first = ", ".join(map(str, offenders[:5])) + (", ..." if len(offenders) > 5 else "")
+        first = ", ".join(map(shown, offenders[:5])) + (", ..." if len(offenders) > 5 else "")
         raise DatasetError(f"{path}: {must}; correct or remove {len(offenders)} ({what} {first})")
 
 

@@ -15,7 +15,7 @@ from pycocotools import cocoeval as pycocoeval
 
 from harness import sanity
 from harness.dataset import Dataset
-from harness.verdict import BROKEN
+from harness.verdict import BROKEN, ERROR
 
 try:
     import hotcoco
@@ -155,7 +155,7 @@ def _require_agreement(ours: Scores, theirs: Scores) -> None:
         for name in mine:
             if not _agree(mine[name], other[name]):
                 figure = f"{kind}{name} is {mine[name]} by pycocotools and {other[name]} by hotcoco"
-                raise InvalidRun(f"{figure}; one is wrong, compare with other versions of them")
+                raise InvalidRun(f"{figure}; one is wrong, compare with other versions of them", ERROR)
 
 
 def _agree(a: float | None, b: float | None) -> bool:

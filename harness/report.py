@@ -22,6 +22,7 @@ from harness.files import write
 from harness.soak import summarise
 from harness.steadiness import Soak
 from harness.sweep import Sweep
+from harness.text import label, printable, shown
 
 JOURNAL, SWEEP, CURVES = "soak.journal", "sweep.json", "precision_recall.json"
 STYLE = {"color": "#1f5fa8", "linewidth": 1.4}
@@ -34,6 +35,10 @@ RECALL_POINTS = [i / 100 for i in range(101)]
 
 def draw(folder: Path, names: Collection[str] = ()) -> Iterator[str]:
     """Draws what can be drawn of a report, or of these of its files; a line in words for each plot that is not."""
+    return map(printable, _lines(folder, names))
+
+
+def _lines(folder: Path, names: Collection[str]) -> Iterator[str]:
     for name, plots in READERS.items():
         path = folder / name
         if names and name not in names:
@@ -151,7 +156,7 @@ def precision_recall(stored: dict) -> Figure:
     curves = sorted(stored["classes"].items(), key=lambda item: sum(item[1]))
     for place, (name, precision) in enumerate(curves):
         known = place < NAMED_CLASSES
-        style = dict(linewidth=1, label=f"{name}: {sum(precision) / len(precision):.3f}") if known else UNNAMED
+        style = dict(linewidth=1, label=f"{label(name)}: {sum(precision) / len(precision):.3f}") if known else UNNAMED
         ax.plot(RECALL_POINTS, precision, **style)
     mean = [sum(column) / len(curves) for column in zip(*(precision for _, precision in curves))]
     ax.plot(RECALL_POINTS, mean, color="black", linewidth=2, label=f"mean: {sum(mean) / len(mean):.3f}")
@@ -201,7 +206,7 @@ def main() -> int:
     parser.add_argument("folder", metavar="DIR", type=Path, help="what --report has written")
     folder = parser.parse_args().folder
     if not folder.is_dir():
-        print(f"error: {folder} is no folder; name one that --report has written", file=sys.stderr)
+        print(f"error: {shown(folder)} is no folder; name one that --report has written", file=sys.stderr)
         return 2
     lines = list(draw(folder))
     print("\n".join(lines))
