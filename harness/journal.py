@@ -1,37 +1,46 @@
 """The journal of a soak: a file that is appended to as things happen, so that a killed process loses nothing.
 
-A record a line: the CRC-32 of the rest as eight hexadecimal digits, a space, JSON. Times are seconds since the session
-began, to the microsecond. Every process that carries the soak on adds a session. The records, in the order of a run:
+A record a line: a CRC-32 as eight hexadecimal digits, a space, JSON. The CRC is that of the JSON of all lines up to and
+with this one, so that no line can be lost, doubled, swapped or put in unseen. Times are seconds since the session
+started, to the microsecond. Every process that carries the soak on adds a session. The records, in the order of a run:
 
-    {"session": 1, "version": 1, "utc": "2026-11-24T10:00:00Z", "identity": {…}, "plan": {…}, "canary": {…}}
-    {"canary": seconds, "begin": …, "end": …}            before each window, and after the last
-    [caller, start, end, images, answered, error, late]  a request; it was to start `late` seconds before it did
-    {"sample": …, "seconds": …, …}                       what `harness.sampler` saw in the `seconds` up to then
-    {"window": 1, "begin": …, "end": …}                  the requests since the canary were window 1, which is complete
-    {"finish": "complete", "why": ""}                    or "failed" and why, if no request failed: the soak is over
+    {"kind": "session", "number": 1, "version": 2, "utc": "2026-11-24T10:00:00Z", "identity": {…}, "plan": {…}, …}
+    {"kind": "canary", "seconds": …, "start": …, "end": …}            before each window, and after the last
+    [caller, start, end, images, answered, error, late]               a request, sent `late` seconds after it was due
+    {"kind": "sample", "at": …, "seconds": …, …}                      what `harness.sampler` saw in the `seconds` before
+    {"kind": "window", "number": 1, "start": …, "end": …}             the requests since the canary were this window,
+                                                                      which is complete
+    {"kind": "finish", "outcome": "complete", "why": ""}              or "failed" and why, if no request failed: the
+                                                                      soak is over
+
+`harness.schema` has their fields and says how to add one.
 """
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
+import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, perf_counter, sleep
-from typing import Any, Callable, NamedTuple
+from typing import Any, BinaryIO, Callable
 from zlib import crc32
 
 import filelock
 
 from harness.load import Request
+from harness.schema import LONGEST_ERROR, VERSION, Entry, Order, fault, shown
 
-VERSION = 1
-KINDS = ("session", "canary", "sample", "window", "finish")
+__all__ = ["VERSION", "Entry", "Journal", "JournalError", "encode", "read"]
+
 LONGEST_LINE = 1 << 20  # bytes
-LONGEST_ERROR = 2000  # characters
+START_ANEW = "restore the file or start a new soak"
 WRITE_SECONDS, SYNC_SECONDS = 0.1, 1.0
 MOST_WAITING = 50_000  # requests that are not yet written; whoever has more waits, so that memory is bounded
 MOST_AT_ONCE = 10_000
@@ -42,41 +51,45 @@ class JournalError(ValueError):
     """The journal cannot be read, written or continued; the message names the file, what is wrong and what to do."""
 
 
-class Entry(NamedTuple):
-    """One request as it was journaled: times in seconds since its session began, error is '' when it answered."""
-
-    caller: int
-    start: float
-    end: float
-    images: int
-    answered: int
-    error: str
-    late: float
-
-    @property
-    def latency(self) -> float:
-        """Seconds of the whole request from when it was due."""
-        return self.end - self.start + self.late
-
-
 def read(path: str | Path) -> Iterator[dict | Entry]:
     """The records of a journal in the order they were written, one at a time, whatever its length.
 
     A last line that was cut off, as when a process is killed while it writes, is left out. JournalError names the
-    first line that is damaged, and a file that is empty or not of this version.
+    first line that is damaged, not in its place or not a record, and a file that is empty or of another version.
     """
-    return (record for _, record in _scan(Path(path)))
+    return (record for _, _, record in _scan(Path(path)))
 
 
-def encode(record: dict | Entry) -> str:
-    """The line of a record, ASCII. JournalError for one that strict JSON cannot say or that is longer than 1 MiB."""
+def encode(records: Iterable[dict | Entry]) -> str:
+    """The text of a journal of these records, ASCII. JournalError for a record that could not be read again."""
+    chain = _Chain()
+    return "".join([chain.line(_body(record)) for record in records])
+
+
+class _Chain:
+    """Ties the lines of a journal to one another: `crc` is the CRC-32 of the JSON of all lines so far."""
+
+    def __init__(self, crc: int = 0):
+        self.crc = crc
+
+    def line(self, body: str) -> str:
+        """The next line."""
+        self.crc = crc32(body.encode(), self.crc)
+        return f"{self.crc:08x} {body}\n"
+
+
+def _body(record: dict | Entry) -> str:
+    """A record as JSON. JournalError if it is too long or could not be read again."""
     try:
         body = json.dumps(record, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError) as error:
-        raise JournalError(f"a record cannot be journaled ({error}): {str(record)[:200]}") from None
+        wrong = fault(json.loads(body))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise JournalError(f"a record cannot be journaled ({error}): {shown(record)}") from None
+    if wrong:
+        raise JournalError(f"a record cannot be journaled: {wrong}")
     if len(body) > LONGEST_LINE - 10:
-        raise JournalError(f"a record of {len(body):,} characters is too long to be journaled: {str(record)[:200]}")
-    return _line(body)
+        raise JournalError(f"a record of {len(body):,} characters is too long to be journaled: {shown(record)}")
+    return body
 
 
 class Journal:
@@ -95,8 +108,8 @@ class Journal:
         try:
             if seen is None:
                 self._set_aside()
-            end = self._continue(seen) if seen else 0
-            self._file = self._open(end)
+            end, crc = self._continue(seen) if seen else (0, 0)
+            self._chain, self._file = _Chain(crc), self._open(end)
         except BaseException:
             self._lock.release()
             raise
@@ -109,8 +122,8 @@ class Journal:
         return round((perf_counter() if time is None else time) - self._begin, 6)
 
     def add(self, record: dict) -> None:
-        """Adds a record of one of the KINDS."""
-        self._put(encode(record))
+        """Adds a record of one of `harness.schema.KINDS`. JournalError for one that could not be read again."""
+        self._put(_body(record))
 
     def add_request(self, request: Request) -> None:
         """Adds a request."""
@@ -140,17 +153,17 @@ class Journal:
             with _named(self._path, "cannot be set aside"):
                 self._path.replace(f"{self._path}.previous")
 
-    def _continue(self, seen: Callable[[Any], None]) -> int:
-        """Hands on what is there; → the bytes of it that are sound."""
-        sound = 0
-        for end, record in _scan(self._path):
+    def _continue(self, seen: Callable[[Any], None]) -> tuple[int, int]:
+        """Hands on what is there; → the bytes of it that are sound, and their CRC."""
+        sound = 0, 0
+        for end, crc, record in _scan(self._path):
             seen(record)
-            sound = end
+            sound = end, crc
         return sound
 
-    def _open(self, end: int):
+    def _open(self, end: int) -> BinaryIO:
         with _named(self._path, "cannot be written"):
-            file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
+            file = _opened(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
             file.truncate(end)
             return file
 
@@ -170,21 +183,22 @@ class Journal:
         left = len(self._waiting)  # not until it is empty: others go on adding
         while left:
             number = min(left, MOST_AT_ONCE)
-            lines = memoryview("".join([self._encoded(self._waiting.popleft()) for _ in range(number)]).encode())
+            bodies = [self._encoded(self._waiting.popleft()) for _ in range(number)]
+            lines = memoryview("".join(map(self._chain.line, bodies)).encode())
             while lines:
                 lines = lines[self._file.write(lines):]
             self._written += number
             left -= number
 
     def _encoded(self, what: str | Request) -> str:
-        """As `encode`, and faster for requests."""
+        """The JSON of a record, and faster for requests."""
         if isinstance(what, str):
             return what
         caller, image_ids, due, start, end, answered, error = what
         begin = self._begin
         text = json.dumps(error[:LONGEST_ERROR]) if error else '""'
         late = f"{start - due:.6f}" if start > due else "0"
-        return _line(f"[{caller},{start - begin:.6f},{end - begin:.6f},{len(image_ids)},{answered},{text},{late}]")
+        return f"[{caller},{start - begin:.6f},{end - begin:.6f},{len(image_ids)},{answered},{text},{late}]"
 
     def _sync(self) -> None:
         os.fsync(self._file.fileno())
@@ -215,11 +229,14 @@ class Journal:
 def _locked(path: Path) -> filelock.BaseFileLock:
     with _named(path, "cannot be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(f"{path}.lock", timeout=0, thread_local=False)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            raise JournalError(f"{path}: another process is writing it; wait for its end or name another") from None
+    lock = filelock.FileLock(f"{path}.lock", timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise JournalError(f"{path}: another process is writing it; wait for its end or name another") from None
+    except OSError as error:
+        raise JournalError(f"{path}.lock: cannot be locked ({error.strerror or error}); remove it if no soak is "
+                           "running, or name another folder") from None
     return lock
 
 
@@ -229,42 +246,65 @@ def _named(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise JournalError(f"{path}: {what} ({error.strerror or error})") from None
+        why = "it is a link" if error.errno == errno.ELOOP else error.strerror or error
+        raise JournalError(f"{path}: {what} ({why})") from None
 
 
-def _scan(path: Path) -> Iterator[tuple[int, dict | Entry]]:
-    """Each record with the byte after it."""
-    end = 0
+def _opened(path: Path, flags: int) -> BinaryIO:
+    """A plain file, opened without buffers; OSError for all else, without waiting for whoever is behind a pipe."""
+    file = os.fdopen(os.open(path, flags | os.O_NONBLOCK, 0o666), "rb" if flags == os.O_RDONLY else "ab", buffering=0)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a plain file")
+    return file
+
+
+def _scan(path: Path) -> Iterator[tuple[int, int, dict | Entry]]:
+    """Each record with the byte after it and the CRC of all lines so far."""
+    end, chain, order = 0, _Chain(), Order()
     try:
-        with open(path, "rb") as file:
+        with io.BufferedReader(_opened(path, os.O_RDONLY), 1 << 16) as file:
             for number in count(1):
                 line = file.readline(LONGEST_LINE)
                 if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
                     break
                 end += len(line)
-                yield end, _decoded(line, path, number)
+                record = _decoded(line, chain, order, f"{path}, line {number}")
+                yield end, chain.crc, record
     except OSError as error:
         raise JournalError(f"{path}: cannot be read ({error.strerror or error}); is a soak journaled there?") from None
     if not end:
-        raise JournalError(f"{path}: is empty, no soak had begun; start one")
+        raise JournalError(f"{path}: is empty, no soak had started; start one")
 
 
-def _decoded(line: bytes, path: Path, number: int) -> dict | Entry:
-    body, where = line[9:-1], f"{path}, line {number}"
-    if line != b"%08x %s\n" % (crc32(body), body):
-        raise JournalError(f"{where}: is damaged, so nothing after it can be believed; restore the file or start a new "
-                           "soak")
-    record = json.loads(body)
-    if isinstance(record, list) and len(record) == len(Entry._fields) and number > 1:
-        return Entry(*record)
-    kind = next(iter(record), None) if isinstance(record, dict) else None
-    if kind not in KINDS or (number == 1 and kind != "session"):
-        raise JournalError(f"{where}: is no record of a soak's journal: {str(record)[:80]}")
-    if kind == "session" and record.get("version") != VERSION:
-        raise JournalError(f"{where}: is of version {record.get('version')} of the journal and this reads {VERSION}; "
-                           "read it with the release that wrote it, or start a new soak")
+def _decoded(line: bytes, chain: _Chain, order: Order, where: str) -> dict | Entry:
+    """The record of a line. JournalError names where it stands."""
+    body = line[9:-1]
+    chain.crc = crc32(body, chain.crc)
+    if line != b"%08x %s\n" % (chain.crc, body):
+        raise JournalError(f"{where}: is damaged, or a line before it was lost, doubled or moved; {START_ANEW}")
+    try:
+        record = _STRICT.decode(body.decode())
+        wrong = fault(record)
+    except (ValueError, RecursionError) as error:
+        wrong = f"is not JSON ({str(error)[:80]})"
+    if not wrong:
+        record = Entry(*record) if isinstance(record, list) else record
+        wrong = order.fault(record)
+    if wrong:
+        raise JournalError(f"{where}: {wrong}; {START_ANEW}")
     return record
 
 
-def _line(body: str) -> str:
-    return f"{crc32(body.encode()):08x} {body}\n"
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_without_doubles)

@@ -15,10 +15,10 @@ LONGEST_LAST_SAMPLE = 5.0  # seconds
 class Sampler:
     """A context manager that hands `record` a sample each second, and one when it is left; `clock` gives its time.
 
-    A sample is {"sample": clock's seconds, "seconds": since the one before, "steal", "iowait": shares of all cores'
-    time, "others": cores used by processes that are not ours, "load": average of a minute, "mhz", "celsius",
-    "available", "rss": bytes, the latter of this process and its children together, "extra": the numbers that `extra`
-    gave}. What the machine does not tell is None. Nothing that goes wrong here reaches the run.
+    A sample is {"kind": "sample", "at": clock's seconds, "seconds": since the one before, "steal", "iowait": shares of
+    all cores' time, "others": cores used by processes that are not ours, "load": average of a minute, "mhz",
+    "celsius", "available", "rss": bytes, the latter of this process and its children together, "extra": the numbers
+    that `extra` gave}. What the machine does not tell is None. Nothing that goes wrong here reaches the run.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Sampler:
             while not is_last:
                 is_last = self._end.wait(self._period)
                 now = self._counters()
-                self._record({"sample": now["at"], **_differences(before, now), **self._present()})
+                self._record({"kind": "sample", "at": now["at"], **_differences(before, now), **self._present()})
                 before = now
         except Exception:  # the journal cannot be written: whoever drives the run is told so as well
             return
@@ -111,7 +111,7 @@ def _hottest() -> float | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _told(ask: Callable[[], Any]) -> Any:

@@ -13,9 +13,10 @@ from time import perf_counter
 from typing import Any, Callable
 
 from harness.canary import Canary, calibrated
-from harness.journal import VERSION, Journal, JournalError, read
+from harness.journal import Journal, JournalError, read
 from harness.load import SHORTEST, Detect, Load, Request, Shape, drive
 from harness.sampler import Sampler
+from harness.schema import COMPLETE, FAILED, LONGEST_ERROR, VERSION
 from harness.steadiness import Fold, Soak
 
 WINDOW_SECONDS = 30.0  # of the published run
@@ -73,12 +74,13 @@ def run_soak(
         session = _Session(detect, samples, plan, journal, past, deadline, wrong or (lambda answers: ""),
                            progress or (lambda windows: None))
         journal.add({
-            "session": len(past.sessions) + 1, "version": VERSION, "utc": _utc(), "identity": identity,
-            "plan": plan.as_record(), "canary": session.canary.as_record(),
+            "kind": "session", "number": len(past.sessions) + 1, "version": VERSION, "utc": _utc(),
+            "identity": identity, "plan": plan.as_record(), "canary": session.canary.as_record(),
         })
         with Sampler(journal.add, journal.seconds, extra):
             is_complete = session.run()
-        journal.add({"finish": "complete" if is_complete else "failed", "why": session.why})
+        journal.add({"kind": "finish", "outcome": COMPLETE if is_complete else FAILED,
+                     "why": session.why[:LONGEST_ERROR]})
 
 
 def summarise(journal_path: str | Path) -> Soak:
@@ -138,7 +140,7 @@ class _Session:
         begin = perf_counter()
         seconds = self.canary()
         end = perf_counter()
-        self._journal.add({"canary": round(seconds, 6), "begin": self._journal.seconds(begin),
+        self._journal.add({"kind": "canary", "seconds": round(seconds, 9), "start": self._journal.seconds(begin),
                            "end": self._journal.seconds(end)})
         return end
 
@@ -153,9 +155,12 @@ class _Session:
             self.why = f"the answers of window {number} cannot be believed: {found}"
             return False
         self._first += len(load.requests)
+        closed = opened + self._plan.window_seconds
         begin = min((request.start for request in load.requests), default=opened)
-        self._journal.add({"window": number, "begin": self._journal.seconds(begin),
-                           "end": self._journal.seconds(opened + self._plan.window_seconds)})
+        if begin >= closed:  # the machine stood still for the whole window
+            begin = opened
+        self._journal.add({"kind": "window", "number": number, "start": self._journal.seconds(begin),
+                           "end": self._journal.seconds(closed)})
         return True
 
     def _drive(self, **options) -> Load:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from harness.canary import noise
 from harness.causes import Deviation, deviations
 from harness.histogram import Histogram
-from harness.journal import Entry, JournalError
 from harness.load import SHORTEST
+from harness.schema import Entry
 from harness.statistics import QUOTED, Interval, PercentileBound, mean_interval
 from harness.trend import relative_loss, slope
 
@@ -241,17 +241,17 @@ class Fold:
         self._last: _Open | None = None  # the one before, of which samples and the next canary may still tell
 
     def add(self, record: dict | Entry) -> None:
-        """Raises JournalError for a window out of turn."""
+        """Takes a record that may follow those before it, as `harness.journal.read` gives them."""
         if isinstance(record, Entry):
             self._request(record)
             return
-        if "session" not in record:
+        if record["kind"] != "session":
             self._seen(record)
-        getattr(self, f"_{next(iter(record))}")(record)
+        getattr(self, f"_{record['kind']}")(record)
 
     def _seen(self, record: dict) -> None:
         """Notes how long the session has lasted."""
-        at = record.get("end", record.get("sample"))
+        at = record.get("end", record.get("at"))
         if at is not None:
             self._sessions[-1] = self._sessions[-1]._replace(seconds=at)
 
@@ -259,11 +259,11 @@ class Fold:
         self._settle()
         if not self._sessions:
             self._identity, self._plan, self._canary_work = record["identity"], record["plan"], record["canary"]
-        self._sessions.append(Session(record["session"], record["utc"], 0.0, 0))
+        self._sessions.append(Session(record["number"], record["utc"], 0.0, 0))
         self._extra = {}
 
     def _canary(self, record: dict) -> None:
-        seconds = record["canary"]
+        seconds = record["seconds"]
         self._canaries.append(seconds)
         if self._last:
             self._last.canary = max(self._last.canary, seconds)
@@ -277,25 +277,21 @@ class Fold:
             self._open.add(entry)
 
     def _sample(self, record: dict) -> None:
-        middle = record["sample"] - record["seconds"] / 2
+        middle = record["at"] - record["seconds"] / 2
         window = self._open if self._open and middle >= self._open.opened else self._last
         if window:
             window.samples.append(record)
         self._extra = record["extra"]
 
     def _window(self, record: dict) -> None:
-        number = len(self._windows) + (self._last is not None) + 1
-        if record["window"] != number or self._open is None:
-            raise JournalError(f"window {record['window']} is journaled where window {number} is due: these are the "
-                               "journals of two soaks; start a new one")
         self._settle_last()
         self._last, self._open = self._open, None
-        self._last.number, self._last.begin = number, record["begin"]
+        self._last.number, self._last.begin = record["number"], record["start"]
         self._histogram.merge(self._last.histogram)
         self._sessions[-1] = self._sessions[-1]._replace(windows=self._sessions[-1].windows + 1)
 
     def _finish(self, record: dict) -> None:
-        self._finished, self._first_error = record["finish"], self._first_error or record.get("why", "")
+        self._finished, self._first_error = record["outcome"], self._first_error or record["why"]
 
     def _settle_last(self) -> None:
         if self._last:

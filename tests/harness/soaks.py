@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.journal import Entry, encode
+from harness.journal import VERSION, Entry, encode
 from harness.load import Shape
 from harness.soak import Plan, summarise
 from harness.steadiness import Soak
@@ -15,8 +15,9 @@ SAMPLE = {"steal": 0.001, "iowait": 0.0, "others": 0.1, "load": 1.0, "mhz": 3000
 
 def begin(session=1, windows=40, **identity) -> dict:
     """The record that begins a session."""
-    return {"session": session, "version": 1, "utc": "2026-11-24T10:00:00Z", "identity": identity,
-            "plan": Plan(windows, 1.0, Shape(CALLERS, 1)).as_record(), "canary": {"iterations": 1, "threads": 1}}
+    return {"kind": "session", "number": session, "version": VERSION, "utc": "2026-11-24T10:00:00Z",
+            "identity": identity, "plan": Plan(windows, 1.0, Shape(CALLERS, 1)).as_record(),
+            "canary": {"iterations": 1, "threads": 1}}
 
 
 def requests(opened, latency=LATENCY, stall=0.0) -> list:
@@ -37,16 +38,16 @@ def window(number, latency=LATENCY, stall=0.0, canary=CANARY, session=1, at=None
     opened = (number - 1) * (1 + PAUSE) + PAUSE if at is None else at
     counted = {"neuron0/hw_error": 0, "neuron0/inferences": 1000 * number, **sample.pop("extra", {})}
     return [
-        {"canary": canary, "begin": opened - PAUSE, "end": opened},
+        {"kind": "canary", "seconds": canary, "start": max(opened - PAUSE, 0), "end": opened},
         *requests(opened, latency, stall),
-        {"sample": opened + 0.9, "seconds": 0.8, **SAMPLE, **sample, "extra": counted},
-        {"window": number, "begin": opened, "end": opened + 1},
+        {"kind": "sample", "at": opened + 0.9, "seconds": 0.8, **SAMPLE, **sample, "extra": counted},
+        {"kind": "window", "number": number, "start": opened, "end": opened + 1},
     ]
 
 
 def journal(path: Path, records) -> Path:
     """A journal of these records."""
-    path.write_text("".join(map(encode, records)))
+    path.write_text(encode(records))
     return path
 
 
@@ -55,5 +56,11 @@ def soak_of(path: Path, *differing, count=40, finish="complete", canary_after=CA
     records = [begin(windows=count)]
     for number in range(1, count + 1):
         records += window(number, **{name: value for one in differing for name, value in one(number).items()})
-    last = [{"canary": canary_after, "begin": 0, "end": count * (1 + PAUSE)}]
-    return summarise(journal(path, [*records, *last, *([{"finish": finish}] if finish else [])]))
+    end = count * (1 + PAUSE)
+    last = [{"kind": "canary", "seconds": canary_after, "start": end, "end": end}]
+    return summarise(journal(path, [*records, *last, *([finished(finish)] if finish else [])]))
+
+
+def finished(outcome="complete", why="") -> dict:
+    """The record that ends a soak."""
+    return {"kind": "finish", "outcome": outcome, "why": why}

@@ -3,14 +3,18 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import random
+import re
 import subprocess
 import sys
 import threading
 import time
 import tracemalloc
 from collections import Counter
-from itertools import repeat
+from itertools import repeat, zip_longest
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -19,23 +23,36 @@ from hypothesis import strategies as st
 from harness import journal as module
 from harness.journal import Entry, Journal, JournalError, encode, read
 from harness.load import Request
+from harness.soak import summarise
+from tests.harness.soaks import begin, finished, window
 
 ROOT = Path(__file__).resolve().parents[2]
-SESSION = {"session": 1, "version": 1, "utc": "2026-11-24T10:00:00Z", "identity": {}, "plan": {}, "canary": {}}
-REQUEST = Request(3, (7, 8), 1.0, 1.25, 2.0, 2, "")
+SESSION = begin(windows=3)
+CANARY, WINDOW = window(1)[0], window(1)[-1]
+SAMPLE = window(1)[-2]
+LATER = time.perf_counter() + 1e6  # after every journal of these tests has started
+REQUEST = Request(3, (7, 8), LATER, LATER + 0.25, LATER + 1, 2, "")
+ENTRY = Entry(0, 1.0, 2.0, 1, 1, "", 0)
 
 microseconds = st.integers(0, 10**10).map(lambda number: number / 1e6)
-entries = st.builds(Entry, st.integers(0, 64), microseconds, microseconds, st.integers(1, 64), st.integers(0, 64),
-                    st.text(max_size=50), microseconds)
-values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-                      | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
-kinds = st.sampled_from(["canary", "sample", "window", "finish"])
-records = st.builds(lambda kind, value: {kind: value}, kinds, values)
+entries = st.builds(lambda caller, start, length, images, error, late: Entry(caller, start, start + length, images,
+                                                                             images, error, late),
+                    st.integers(0, 64), microseconds, microseconds, st.integers(1, 64), st.text(max_size=50),
+                    microseconds)
+numbers = st.integers() | st.floats(-1e21, 1e21)
+samples = st.builds(lambda rss, extra: {**SAMPLE, "rss": rss, "extra": extra}, st.none() | numbers.filter(
+    lambda number: abs(number) <= 1e21), st.dictionaries(st.text(), numbers.filter(lambda number: abs(number) <= 1e21)))
 
 
 def written(path, records=(SESSION,)) -> Path:
-    path.write_text("".join(map(encode, records)))
+    path.write_text(encode(records))
     return path
+
+
+def tied(bodies) -> str:
+    """The text of a journal of these lines of JSON, right or wrong, with the checksums that they should have."""
+    chain = module._Chain()
+    return "".join(map(chain.line, bodies))
 
 
 @pytest.fixture
@@ -52,7 +69,7 @@ def journal(path):
 
 
 @settings(max_examples=50)
-@given(body=st.lists(records | entries, max_size=20))
+@given(body=st.lists(samples | entries, max_size=20))
 def test_what_was_written_is_read(tmp_path_factory, body):
     path = written(tmp_path_factory.mktemp("journal") / "j", [SESSION, *body])
     assert list(read(path)) == [SESSION, *body]
@@ -68,34 +85,37 @@ def test_a_request_is_read_as_it_ended(path):
     assert (entry.start, entry.end, entry.latency) == pytest.approx((1.25, 2.0, 1.0), abs=1e-3)
 
 
-def test_a_line_is_a_checksum_and_json():
-    assert encode({"finish": "complete"}) == '90329ef2 {"finish":"complete"}\n'
+def test_a_line_is_a_checksum_of_all_lines_so_far_and_json():
+    assert encode([finished()])[8:] == ' {"kind":"finish","outcome":"complete","why":""}\n'
+    first, second = encode([ENTRY, ENTRY]).splitlines()
+    assert (first[8:], second[8:]) == (' [0,1.0,2.0,1,1,"",0]',) * 2
+    assert [int(line[:8], 16) for line in (first, second)] == [crc32(first[9:].encode() * n) for n in (1, 2)]
 
 
 @settings(max_examples=20)
-@given(body=st.lists(records | entries, min_size=1, max_size=4), data=st.data())
+@given(body=st.lists(samples | entries, min_size=1, max_size=4), data=st.data())
 def test_a_journal_cut_at_any_byte_has_its_whole_lines(tmp_path_factory, body, data):
     path = written(tmp_path_factory.mktemp("journal") / "j", [SESSION, *body])
     content = path.read_bytes()
-    cut = data.draw(st.integers(len(encode(SESSION)), len(content)))
+    cut = data.draw(st.integers(len(encode([SESSION])), len(content)))
     path.write_bytes(content[:cut])
     assert list(read(path)) == [SESSION, *body][:content[:cut].count(b"\n")]
 
 
 def test_every_cut_of_the_last_line_is_seen_and_removed_before_more_is_written(path):
-    sound, last = encode(SESSION), encode({"finish": "complete"})
-    for cut in range(len(last)):
-        path.write_text(sound + last[:cut])
+    sound, whole = encode([SESSION]), encode([SESSION, CANARY])
+    for cut in range(len(sound), len(whole)):
+        path.write_text(whole[:cut])
         seen = []
         with Journal(path, seen.append) as journal:
-            journal.add({"window": 1})
-        assert (seen, list(read(path))) == ([SESSION], [SESSION, {"window": 1}])
+            journal.add(SAMPLE)
+        assert (seen, list(read(path))) == ([SESSION], [SESSION, SAMPLE])
 
 
 @settings(max_examples=100)
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
 def test_a_damaged_line_before_the_last_is_refused_with_its_number(tmp_path_factory, place, byte):
-    lines = [SESSION, {"window": 1, "begin": 0.5, "end": 1.5}, Entry(0, 1.0, 2.0, 1, 1, "", 0)]
+    lines = [SESSION, CANARY, ENTRY]
     path = written(tmp_path_factory.mktemp("journal") / "j", lines)
     content = bytearray(path.read_bytes())
     at = int(place * len(content.rstrip(b"\n")))
@@ -109,21 +129,213 @@ def test_a_damaged_line_before_the_last_is_refused_with_its_number(tmp_path_fact
 
 
 def test_a_damaged_journal_is_not_written_to(path):
-    content = encode(SESSION).replace("session", "sessiom") + encode({"window": 1})
+    content = encode([SESSION]).replace("session", "sessiom") + encode([CANARY])
     path.write_text(content)
     with pytest.raises(JournalError, match="line 1: is damaged"):
         Journal(path, lambda record: None)
     assert path.read_text() == content
 
 
+# Lines that are sound, each by itself.
+
+def few(number, requests=6, **options) -> list:
+    """The records of a window with few requests."""
+    return [*window(number, **options)[:1 + requests], *window(number, **options)[-2:]]
+
+
+REAL = [SESSION, *few(1), *few(2), *few(3), CANARY | {"start": 9, "end": 9}, finished()]
+STRANGER = encode([ENTRY, CANARY]).splitlines()[1]
+MOVES = {
+    "lost": lambda lines, one, other: lines[:one] + lines[one + 1:],
+    "several lost": lambda lines, one, other: lines[:min(one, other)] + lines[max(one, other):],
+    "doubled": lambda lines, one, other: lines[:one] + lines[one:one + 1] + lines[one:],
+    "swapped": lambda lines, one, other: [
+        lines[other if place == one else one if place == other else place] for place in range(len(lines))],
+    "put in": lambda lines, one, other: [*lines[:one], lines[other], *lines[one:]],
+    "of another journal": lambda lines, one, other: [*lines[:one], STRANGER, *lines[one:]],
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_lines_are_tied_to_one_another(path, move):
+    rng, lines = random.Random(0), encode(REAL).splitlines()
+    for _ in range(100):
+        one, other = rng.sample(range(len(lines) - 1), 2)
+        moved = MOVES[move](lines, one, other)
+        path.write_text("\n".join(moved) + "\n")
+        first = next(place for place, (a, b) in enumerate(zip_longest(moved, lines)) if a != b)
+        with pytest.raises(JournalError, match=rf"soak\.journal, line {first + 1}: is damaged, or a line before it was "
+                                               "lost, doubled or moved; restore the file or start a new soak"):
+            list(read(path))
+
+
+def test_a_journal_that_was_continued_is_one_chain(path):
+    written(path, [SESSION, CANARY])
+    with Journal(path, lambda record: None) as journal:
+        journal.add(SAMPLE)
+        journal.add_request(REQUEST)
+    assert path.read_text().startswith(encode([SESSION, CANARY, SAMPLE])) and len(list(read(path))) == 4
+
+
+# Lines with the right checksum and odd values.
+
+def line_of(record, **changed) -> str:
+    return json.dumps({**record, **changed})
+
+
+ODD = {
+    "a canary of NaN": ('{"kind":"canary","seconds":NaN,"start":0,"end":0}', "is not JSON (NaN is not a number)"),
+    "an infinite time": ('[0,Infinity,2,1,1,"",0]', "is not JSON (Infinity is not a number)"),
+    "a number beyond all": ('[0,1e999,2,1,1,"",0]', "in a request start is inf, must be a number from 0 to 1e+08"),
+    "a text for a number": (line_of(CANARY, seconds="x"), "in a canary record seconds is 'x', must be a number"),
+    "true for a number": ('[true,1,2,1,1,"",0]', "in a request caller is True, must be an integer from 0"),
+    "a fraction of an image": ('[0,1,2,1.5,1,"",0]', "in a request images is 1.5, must be an integer"),
+    "a number for a text": ("[0,1,2,1,1,5,0]", "in a request error is 5, must be a text"),
+    "an endless error": (json.dumps([0, 1, 2, 1, 1, "x" * 2001, 0]), "must be a text of at most 2000 characters"),
+    "a negative time": ('[0,-1,2,1,1,"",0]', "in a request start is -1, must be a number from 0"),
+    "an end before its start": ('[0,2,1,1,1,"",0]', "in a request end 1 is before start 2"),
+    "more responses than images": ('[0,1,2,1,2,"",0]', "in a request answered 2 is more than its 1 images"),
+    "an absurd size": ('[0,1,2,1000000000000,1,"",0]', "images is 1000000000000, must be an integer from 0"),
+    "a number of 5,000 digits": ("[" + "9" * 5000 + ',1,2,1,1,"",0]', ""),
+    "a request that is too short": ('[0,1,2,1,1,""]', "is not a request, which has 7 values"),
+    "no canary at all": (line_of(CANARY, seconds=0), "seconds is 0, must be a number above 0"),
+    "a missing field": ('{"kind":"canary","seconds":1,"start":0}', "in a canary record end is missing"),
+    "an unknown field": (line_of(CANARY, more=1), "in a canary record 'more' is not a field"),
+    "a key twice": ('{"kind":"canary","seconds":1,"seconds":2,"start":0,"end":0}', "a key is there twice"),
+    "an unknown kind": ('{"kind":"dance"}', "is not a record of a soak's journal: {'kind': 'dance'}"),
+    "a list for a kind": ('{"kind":["canary"]}', "is not a record of a soak's journal"),
+    "no kind": ('{"canary":1}', "is not a record of a soak's journal"),
+    "a number alone": ("5", "is not a record of a soak's journal: 5"),
+    "nothing": ("null", "is not a record of a soak's journal: None"),
+    "no JSON": ("{", "is not JSON"),
+    "no characters": ("", "is not JSON"),
+    "endless depth": ("[" * 200_000, "is not JSON"),
+    "figures that are texts": (line_of(SAMPLE, rss="x"), "in a sample record rss is 'x'"),
+    "counters that are texts": (line_of(SAMPLE, extra={"a": "x"}), "extra is {'a': 'x'}, must be an object of numbers"),
+    "counters that are a list": (line_of(SAMPLE, extra=[]), "extra is [], must be an object of numbers"),
+    "an outcome that is none": (line_of(finished(), outcome="maybe"), "outcome is 'maybe', must be one of complete"),
+    "a second first session": (line_of(SESSION), "session 1 is journaled where session 2 is due"),
+    "a session of another detector": (line_of(SESSION, number=2, identity={"detector": "x"}), "has another identity"),
+    "a session of another plan": (line_of(SESSION, number=2, plan={**SESSION["plan"], "callers": 9}), "another plan"),
+    "a window without its canary": (line_of(WINDOW), "window 1 is journaled where window 1 of 3 is due, after its"),
+    "completeness too early": (line_of(finished()), "the soak is called complete after 0 of 3 windows"),
+}
+ODD_SESSIONS = {
+    "no time": ({"utc": None}, "utc is None, must be a time like 2026-11-24T10:00:00Z"),
+    "a day that is none": ({"utc": "2026-13-45T10:00:00Z"}, "utc is '2026-13-45T10:00:00Z', must be a time"),
+    "an identity that is a text": ({"identity": "x"}, "identity is 'x', must be an object"),
+    "an identity without end": ({"identity": {"a": [[[[[[[[[1]]]]]]]]]}}, "must be an object at most 8 levels deep"),
+    "a plan that is a list": ({"plan": []}, "plan: stands [], must be an object"),
+    "no windows": ({"plan": {**SESSION["plan"], "windows": 0}}, "plan: windows is 0, must be an integer from 1"),
+    "windows without length": ({"plan": {**SESSION["plan"], "window_seconds": 0}}, "window_seconds is 0, must be"),
+    "a text for a plan's number": ({"plan": {**SESSION["plan"], "rate": "fast"}}, "plan: rate is 'fast'"),
+    "a canary without threads": ({"canary": {"iterations": 1}}, "canary: threads is missing"),
+    "a second session first": ({"number": 2}, "session 2 is journaled where session 1 is due"),
+    "an earlier version": ({"version": 1}, "is of version 1 of the journal and this reads version 2: read it with the"),
+    "a later version": ({"version": 3}, "is of version 3 of the journal and this reads version 2: read it with the"),
+    "no version": ({"version": "new"}, "version is 'new', must be one of 2"),
+}
+
+
+@pytest.mark.parametrize("body, words", ODD.values(), ids=ODD)
+def test_odd_values_with_a_right_checksum_are_named_with_their_line(path, body, words):
+    path.write_text(tied([line_of(SESSION), body]))
+    with pytest.raises(JournalError, match=rf"soak\.journal, line 2: .*{re.escape(words)}.*; restore the file or"):
+        list(read(path))
+
+
+@pytest.mark.parametrize("changed, words", ODD_SESSIONS.values(), ids=ODD_SESSIONS)
+def test_odd_sessions_are_named(path, changed, words):
+    path.write_text(tied([line_of(SESSION, **changed)]))
+    with pytest.raises(JournalError, match=rf"soak\.journal, line 1: .*{re.escape(words)}"):
+        list(read(path))
+
+
+def test_a_journal_of_version_1_is_refused_by_name(path):
+    first = {"session": 1, "version": 1, "utc": SESSION["utc"], "identity": {}, "plan": {}, "canary": {}}
+    path.write_text(tied([json.dumps(first)]))
+    with pytest.raises(JournalError, match="line 1: is of version 1 of the journal and this reads version 2"):
+        list(read(path))
+
+
+WRONG_ORDER = {
+    "time that goes back": [SESSION, CANARY | {"start": 5, "end": 6}, CANARY],
+    "samples that go back": [SESSION, SAMPLE, SAMPLE | {"at": 0}],
+    "a window out of turn": [SESSION, CANARY, WINDOW | {"number": 2}],
+    "more windows than planned": [SESSION | {"plan": SESSION["plan"] | {"windows": 1}}, *window(1), *window(2)],
+    "a window that starts after its end": [SESSION, CANARY, WINDOW | {"start": 50, "end": 51}],
+    "a request after the finish": [SESSION, finished("failed"), ENTRY],
+    "a session after the finish": [SESSION, finished("failed"), SESSION | {"number": 2}],
+    "two ends": [SESSION, finished("failed"), finished("failed")],
+}
+
+
+@pytest.mark.parametrize("records", WRONG_ORDER.values(), ids=WRONG_ORDER)
+def test_records_in_a_wrong_order_are_refused(path, records):
+    written(path, records)
+    with pytest.raises(JournalError, match=rf"soak\.journal, line {len(records)}: "):
+        list(read(path))
+
+
+def mutant_of_bytes(content: bytes, rng) -> bytes:
+    at, kind = rng.randrange(len(content)), rng.randrange(4)
+    junk = rng.choice([b"", b"\n", b"\0", b"9" * 20, bytes([rng.randrange(256)]), b"NaN", b"-", b'"', b"\xff" * 3])
+    return content[:at] + junk + content[at + (kind and rng.randrange(1, 9)):]
+
+
+def mutant_of_values(content: bytes, rng) -> bytes:
+    """Values replaced, removed or put in anywhere, with right checksums."""
+    records = [json.loads(line[9:]) for line in content.splitlines()]
+    for _ in range(rng.randrange(1, 3)):
+        place = rng.randrange(len(records))
+        records[place] = replaced(records[place], rng)
+    return tied(json.dumps(record, allow_nan=True) for record in records).encode()
+
+
+VALUES = (None, True, False, -1, 0, 1, 2, 1e-300, 1e300, 10**30, float("nan"), float("inf"), "", "x", "\0\u202e", [],
+          {}, [1], {"kind": "canary"}, 0.5, 1e8, 1e-9, "complete", "2026-11-24T10:00:00Z")
+
+
+def replaced(value, rng):
+    """The value, or one in it, replaced."""
+    if isinstance(value, (dict, list)) and value and rng.random() < 0.9:
+        keys = list(value) if isinstance(value, dict) else range(len(value))
+        key = rng.choice(keys)
+        copy = value.copy()
+        if rng.random() < 0.15:
+            del copy[key]
+        else:
+            copy[key] = replaced(value[key], rng)
+        return copy
+    return rng.choice(VALUES)
+
+
+MUTANTS = {"bytes": mutant_of_bytes, "values": mutant_of_values}
+
+
+@pytest.mark.parametrize("kind", MUTANTS)
+def test_thousands_of_mutants_are_sound_or_named_and_never_anything_else(path, kind):
+    """A real journal of two sessions: what reads is also summarised, drawn from and said in strict JSON."""
+    session = SESSION | {"identity": {"detector": "a", "classes": ["cup", 3, None]}}
+    records = [session, *few(1), *few(2)[:5], session | {"number": 2}, *few(2, at=1.0), *few(3, at=3.0)[:4],
+               ENTRY._replace(error="no device", answered=0), finished("failed", "wrong")]
+    content, rng, outcomes = encode(records).encode(), random.Random(7), Counter()
+    for _ in range(1500):
+        path.write_bytes(MUTANTS[kind](content, rng))
+        try:
+            json.dumps(summarise(path).as_record(), allow_nan=False)
+            outcomes["sound"] += 1
+        except JournalError as error:
+            outcomes["named"] += 1
+            assert str(error).startswith(str(path)) and len(str(error)) < 600 and str(error).isprintable()
+    assert outcomes["named"] > 700 and outcomes["sound"] > 0
+
+
 UNREADABLE = {
-    "": "is empty, no soak had begun",
-    "half a line": "is empty, no soak had begun",
-    encode({"window": 1}): "line 1: is no record of a soak's journal",
-    encode(["no", "request"]): "line 1: is no record of a soak's journal",
-    encode({**SESSION, "version": 2}): "line 1: is of version 2 of the journal and this reads 1",
-    encode(SESSION) + encode({"unheard": "of"}): "line 2: is no record of a soak's journal",
-    "picture\n": "line 1: is damaged",
+    "": "is empty, no soak had started",
+    "half a line": "is empty, no soak had started",
+    encode([CANARY]): "line 1: a canary record is before the first session",
+    "image\n": "line 1: is damaged",
     "x" * (1 << 21): "line 1: is damaged",
 }
 
@@ -135,15 +347,24 @@ def test_what_is_no_journal_is_named(path, content):
         list(read(path))
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["a pipe", "a folder"])
+@pytest.mark.parametrize("seen", [None, print], ids=["anew", "continued"])
+def test_what_is_not_a_file_is_refused_without_waiting(path, make, seen):
+    make(path)
+    for use in (lambda: list(read(path)), lambda: Journal(path, seen)):
+        with pytest.raises(JournalError, match=r"soak\.journal: cannot be (read|written) \("):
+            use()
+
+
 def test_a_journal_that_is_not_there_is_named(path):
     with pytest.raises(JournalError, match=r"soak\.journal: cannot be read \(No such file"):
         list(read(path))
 
 
 def test_a_new_journal_keeps_the_one_before(path):
-    written(path, [SESSION, {"window": 1}])
+    written(path, [SESSION, CANARY])
     Journal(path).close()
-    assert list(read(Path(f"{path}.previous"))) == [SESSION, {"window": 1}]
+    assert list(read(Path(f"{path}.previous"))) == [SESSION, CANARY]
     assert path.read_bytes() == b""
 
 
@@ -168,7 +389,7 @@ def test_it_is_synced_while_it_is_written(path, monkeypatch):
 def test_many_threads_lose_and_double_nothing(path):
     def add(caller):
         for number in range(5000):
-            journal.add_request(Request(caller, (0,), 0.0, 0.0, number, 1, ""))
+            journal.add_request(Request(caller, (0,), LATER, LATER, LATER + number, 1, ""))
 
     with Journal(path) as journal:
         journal.add(SESSION)
@@ -217,7 +438,7 @@ class Full:
 
 def test_a_full_disk_ends_it_with_the_files_name_and_loses_nothing_that_was_there(path):
     journal = Journal(path)
-    journal._file = Full(journal._file, room=500)
+    journal._file = Full(journal._file, room=1000)
     with pytest.raises(JournalError, match=r"soak\.journal: cannot be written .*No space left .*make room"):
         journal.add(SESSION)
         while True:
@@ -259,8 +480,14 @@ def test_nothing_is_added_to_a_closed_journal(path):
         journal.add(SESSION)
 
 
-@pytest.mark.parametrize("record", [{"sample": float("nan")}, {"sample": object()}, {"sample": "x" * (1 << 20)}],
-                         ids=["NaN", "no JSON", "too long"])
+UNWRITABLE = {
+    "NaN": SAMPLE | {"rss": float("nan")}, "no JSON": SAMPLE | {"rss": object()}, "a missing field": {"kind": "sample"},
+    "too long": SESSION | {"identity": {"x": "x" * (1 << 20)}}, "an unknown kind": {"kind": "dance"},
+    "a text for a number": CANARY | {"seconds": "x"},
+}
+
+
+@pytest.mark.parametrize("record", UNWRITABLE.values(), ids=UNWRITABLE)
 def test_a_record_that_could_not_be_read_again_is_refused(journal, record):
     with pytest.raises(JournalError, match="journaled"):
         journal.add(record)
@@ -298,5 +525,23 @@ def test_a_place_that_cannot_be_written_is_named(path, make):
 
 
 def test_a_record_is_one_line_of_ascii(path):
-    text = encode({"sample": "line\nbreak ü \u2028"})
-    assert text.isascii() and text.count("\n") == 1 and json.loads(text[9:]) == {"sample": "line\nbreak ü \u2028"}
+    failed = finished("failed", "line\nbreak ü \u2028")
+    text = encode([failed])
+    assert text.isascii() and text.count("\n") == 1 and json.loads(text[9:]) == failed
+
+
+def test_a_link_is_not_written_through(path, tmp_path):
+    target = tmp_path / "target"
+    path.symlink_to(target)
+    with pytest.raises(JournalError, match=r"soak\.journal: cannot be written \(it is a link\)"):
+        Journal(path)
+    assert not target.exists()
+    target.write_text(encode([SESSION]))
+    Journal(path).close()
+    assert target.read_text() == encode([SESSION]) and path.read_bytes() == b"" and not path.is_symlink()
+
+
+def test_a_lock_that_cannot_be_taken_is_named(path):
+    Path(f"{path}.lock").mkdir()
+    with pytest.raises(JournalError, match=r"soak\.journal\.lock: cannot be locked .*; remove it if no soak is"):
+        Journal(path)

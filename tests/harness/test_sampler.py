@@ -12,7 +12,7 @@ import pytest
 
 from harness.sampler import Sampler, _differences, _Processes
 
-FIELDS = {"sample", "seconds", "steal", "iowait", "others", "load", "mhz", "celsius", "available", "rss", "extra"}
+FIELDS = {"kind", "at", "seconds", "steal", "iowait", "others", "load", "mhz", "celsius", "available", "rss", "extra"}
 BEFORE = {"at": 10.0, "cpu": {"total": 100.0, "busy": 50.0, "steal": 1.0, "iowait": 2.0}, "own": {1: 30.0, 2: 5.0}}
 Times = namedtuple("Times", "user system idle iowait steal guest")
 
@@ -37,7 +37,7 @@ def test_a_sample_is_strict_json_with_every_figure():
 
 
 def test_samples_go_on_and_the_last_is_taken_at_the_end():
-    assert [sample["sample"] for sample in sampled(3)][:3] == [1.0, 2.0, 3.0]
+    assert [sample["at"] for sample in sampled(3)][:3] == [1.0, 2.0, 3.0]
     assert len(sampled(1)) >= 2
 
 
@@ -62,7 +62,7 @@ def test_a_machine_that_tells_nothing_is_sampled_all_the_same(monkeypatch):
     for probe in PROBES:
         monkeypatch.setattr(psutil, probe, silent, raising=False)
     sample = sampled()[0]
-    assert [sample[name] for name in FIELDS - {"sample", "seconds", "rss", "extra"}] == [None] * 7
+    assert [sample[name] for name in FIELDS - {"kind", "at", "seconds", "rss", "extra"}] == [None] * 7
 
 
 def test_a_journal_that_cannot_be_written_ends_the_samples_and_nothing_else():

@@ -81,7 +81,7 @@ def test_every_window_is_there_with_its_requests(run):
 
 def test_the_journal_has_the_records_in_the_order_of_the_run(run, path):
     run()
-    kinds = ["request" if isinstance(record, Entry) else next(iter(record)) for record in read(path)]
+    kinds = ["request" if isinstance(record, Entry) else record["kind"] for record in read(path)]
     kinds = [kind for kind, before in zip(kinds, [None, *kinds]) if kind != "sample" and kind != before]
     assert kinds == ["session", *["canary", "request", "window"] * 5, "canary", "finish"]
 
@@ -244,7 +244,8 @@ def test_the_canary_of_a_later_session_does_the_same_work(run, path, interrupted
     interrupted()
     monkeypatch.setattr(module, "calibrated", lambda: module.Canary(99, 9))
     run(resume=True)
-    assert [record["canary"] for record in read(path) if "session" in record] == [{"iterations": 1, "threads": 1}] * 2
+    sessions = [one for one in read(path) if not isinstance(one, Entry) and one["kind"] == "session"]
+    assert [one["canary"] for one in sessions] == [{"iterations": 1, "threads": 1}] * 2
 
 
 def test_a_new_soak_keeps_the_journal_of_the_one_before(run, path, interrupted):
@@ -306,7 +307,7 @@ def test_what_was_never_begun_is_not_resumed(run, path):
     with pytest.raises(JournalError, match=r"soak\.journal: cannot be read .* is a soak journaled there"):
         run(resume=True)
     path.write_text("")
-    with pytest.raises(JournalError, match=r"soak\.journal: is empty, no soak had begun; start one"):
+    with pytest.raises(JournalError, match=r"soak\.journal: is empty, no soak had started; start one"):
         run(resume=True)
 
 
@@ -368,7 +369,7 @@ def test_a_soak_that_is_killed_twice_loses_and_doubles_nothing(path, tmp_path):
     for least in (1, 3):
         process = start(path, calls, *resume)
         end = time.monotonic() + 120
-        while not path.exists() or path.read_bytes().count(b'{"window"') < least:
+        while not path.exists() or path.read_bytes().count(b'{"kind":"window"') < least:
             assert process.poll() is None and time.monotonic() < end
             time.sleep(0.02)
         time.sleep(random.uniform(0, 0.4))
@@ -394,7 +395,7 @@ def requests(path):
     """(session, caller, start) of each request."""
     session = 0
     for record in read(path):
-        session += "session" in record if isinstance(record, dict) else 0
+        session += isinstance(record, dict) and record["kind"] == "session"
         if isinstance(record, Entry):
             yield session, record.caller, record.start
 

@@ -15,7 +15,7 @@ from harness.journal import Entry, JournalError
 from harness.load import Request, rates
 from harness.soak import summarise
 from harness.steadiness import Fold
-from tests.harness.soaks import LATENCY, PAUSE, begin, journal, requests, soak_of, window
+from tests.harness.soaks import LATENCY, PAUSE, begin, finished, journal, requests, soak_of, window
 
 
 @pytest.fixture
@@ -187,9 +187,9 @@ def test_images_a_second_are_those_of_the_load_generator(found, opened):
                for caller, start, length, answered in found]
     begun = min(entry.start for entry in entries)
     fold = Fold()
-    for record in [begin(), {"canary": 1, "begin": 0, "end": opened}, *entries]:
+    for record in [begin(), {"kind": "canary", "seconds": 1, "start": 0, "end": opened}, *entries]:
         fold.add(record)
-    fold.add({"window": 1, "begin": begun, "end": opened + 1})
+    fold.add({"kind": "window", "number": 1, "start": begun, "end": opened + 1})
     if begun >= opened + 1:
         return
     sent = [Request(e.caller, (0,) * 8, e.start, e.start, e.end, e.answered, "") for e in entries]
@@ -197,21 +197,21 @@ def test_images_a_second_are_those_of_the_load_generator(found, opened):
 
 
 def test_a_sample_belongs_to_the_window_that_holds_its_middle(summary):
-    late = {"sample": 3.2, "seconds": 1.0, **{name: None for name in ("steal", "iowait", "load", "mhz", "celsius")},
-            "others": 0.7, "available": None, "rss": None, "extra": {}}
+    unknown = dict.fromkeys(("steal", "iowait", "load", "mhz", "celsius", "available", "rss"))
+    late = {"kind": "sample", "at": 3.2, "seconds": 1.0, **unknown, "others": 0.7, "extra": {}}
     first, second = window(1, at=2.0), window(2, at=3.05)
     found = summary([begin(windows=2), *first[:-2], first[-1], second[0], late, *second[1:]])
     assert [one.others for one in found.windows] == pytest.approx([0.7, 0.1])
 
 
 def test_requests_in_an_open_loop_count_from_when_they_were_due(summary):
-    records = [{"canary": 0.01, "begin": 0, "end": 1}, Entry(0, 1.5, 1.6, 1, 1, "", 0.2),
-               {"window": 1, "begin": 1.5, "end": 2.0}]
+    records = [{"kind": "canary", "seconds": 0.01, "start": 0, "end": 1}, Entry(0, 1.5, 1.6, 1, 1, "", 0.2),
+               {"kind": "window", "number": 1, "start": 1.5, "end": 2.0}]
     assert summary([begin(windows=1), *records]).windows[0].longest_latency == pytest.approx(0.3)
 
 
 def test_a_window_without_a_request_has_no_latency(summary):
-    found = summary([begin(windows=1), *window(1)[:1], {"window": 1, "begin": 0.05, "end": 1.05}])
+    found = summary([begin(windows=1), *window(1)[:1], {"kind": "window", "number": 1, "start": 0.05, "end": 1.05}])
     assert (found.rates, found.windows[0].P99, found.percentiles, found.worst_P99_over_P50) == ([0.0], None, {}, None)
     assert json.dumps(found.as_record(), allow_nan=False)
 
@@ -228,13 +228,13 @@ FAILED = Entry(1, 2.0, 2.5, 1, 0, "WorkerError: it has died", 0)
 
 def test_a_failed_request_is_counted_with_the_first_error(summary):
     errors = [FAILED, FAILED._replace(error="another")]
-    found = summary([begin(), *window(1), *window(2)[:20], *errors, {"finish": "failed"}])
+    found = summary([begin(), *window(1), *window(2)[:20], *errors, finished("failed")])
     assert (found.failed_requests, found.first_error, found.finished) == (2, "WorkerError: it has died", "failed")
     assert (len(found.windows), found.incomplete_windows, found.discarded_requests) == (1, 39, 19)
 
 
 def test_a_failed_warm_up_is_not_forgotten(summary):
-    found = summary([begin(), FAILED, {"finish": "failed"}])
+    found = summary([begin(), FAILED, finished("failed")])
     assert (found.failed_requests, found.requests, found.images_per_second) == (1, 0, None)
 
 
@@ -256,7 +256,7 @@ def test_only_a_begin_is_a_soak_without_windows(summary):
 @pytest.mark.parametrize("records", [[*window(1), *window(1)], [*window(2)], [*window(1)[1:]]],
                          ids=["twice", "out of turn", "without a canary"])
 def test_windows_that_are_not_those_of_one_soak_are_refused(summary, records):
-    with pytest.raises(JournalError, match="is journaled where window"):
+    with pytest.raises(JournalError, match=r"line \d+: (window . is journaled where window|a canary starts at 0)"):
         summary([begin(), *records])
 
 
@@ -269,14 +269,14 @@ def test_few_windows_have_no_bounds(soak):
 def test_memory_stays_constant_over_a_million_requests():
     fold = Fold()
     fold.add(begin(windows=1))
-    fold.add({"canary": 0.01, "begin": 0, "end": 1})
+    fold.add({"kind": "canary", "seconds": 0.01, "start": 0, "end": 1})
     ends = 1 + np.random.default_rng(0).lognormal(-4, 0.3, 10_000)
     entries = [Entry(0, 1.0, end, 1, 1, "", 0) for end in ends.tolist()]
     tracemalloc.start()
     try:
         for entry in chain.from_iterable(repeat(entries, 100)):
             fold.add(entry)
-        fold.add({"window": 1, "begin": 1, "end": 2})
+        fold.add({"kind": "window", "number": 1, "start": 1, "end": 2})
         assert fold.soak().requests == 1_000_000
         assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:
