@@ -58,23 +58,22 @@ class Blocks:
         """The percentile with the closest tried values that bound the true one, 0.001 <= p <= 99.999.
 
         `high` is proven not to be exceeded by more than 100 - p percent, as is every larger value; `low` is the mirror
-        of it: the true percentile is above it. ValueError for a bad argument.
+        of it: every smaller limit is proven to be exceeded by more. ValueError for a bad argument.
         """
-        test = _Test(self, p, confidence)
-        above = self._tried(float(share_above(p)), 0.0)
-        below = self._tried(float(share_above(p)), 1.0)
+        test, share = _Test(self, p, confidence), float(share_above(p))
         return PercentileBound(
-            low=_last_while(test.refutes, below), estimate=test.estimate, high=_last_while(test.proves, above),
-            count=len(self), needed=test.needed,
+            low=self._above(self._last_while(test.refutes, self._tried(share, 1.0))), estimate=test.estimate,
+            high=self._last_while(test.proves, self._tried(share, 0.0)), count=len(self), needed=test.needed,
         )
 
     def more(self, p: float, limit: float, confidence: float = CONFIDENCE) -> int | None:
         """About how many more values would decide on which side of the limit the percentile is; None: no number."""
-        return _Test(self, p, confidence).more(limit)
+        return _Test(self, p, confidence).more(self.over([limit])[0])
 
-    def over(self, limit: float) -> np.ndarray:
-        """How many values of each block are above the limit."""
-        return self._counts - [np.searchsorted(block, limit, "right") for block in self._ranked]
+    def over(self, limits: Sequence[float]) -> np.ndarray:
+        """How many values of each block are above each limit, [limits, blocks]."""
+        below = [np.searchsorted(block, limits, "right") for block in self._ranked]
+        return self._counts - np.transpose(below)
 
     def effect(self, over: np.ndarray, confidence: float) -> float:
         """How many values tell as much as one independent one of the share of `over`; at least 1.
@@ -88,6 +87,19 @@ class Blocks:
         independent = share * (1 - share) * len(self) / len(over) ** 2
         widening = student_t(confidence, freedom) / NormalDist().inv_cdf(confidence)
         return max(variance / independent, 1.0) * widening**2
+
+    def _last_while(self, holds, limits: Sequence[float]) -> float | None:
+        """The last of the limits for which, as for all before it, `holds` is true of what is over them."""
+        found = None
+        for limit, over in zip(limits, self.over(limits)):
+            if not holds(over):
+                break
+            found = limit
+        return found
+
+    def _above(self, limit: float | None) -> float | None:
+        """The next measured value, which there is: more than none are above it."""
+        return None if limit is None else float(self._all[np.searchsorted(self._all, limit, "right")])
 
     def _tried(self, near: float, far: float) -> list[float]:
         """Values that a share from `far` to `near` of all is above, the farthest first, closer together near `near`."""
@@ -103,39 +115,30 @@ class _Test:
         self._blocks, self._allowed, self._alpha = blocks, share_above(p), error_rate(confidence)
         self._confidence, self.estimate = confidence, blocks.percentile(p)
         # What lies beyond a limit may be too little to show how it comes; then the highest values so far do.
-        self._least = blocks.effect(blocks.over(np.nextafter(self.estimate, -math.inf)), confidence)
+        self._least = blocks.effect(blocks.over([np.nextafter(self.estimate, -math.inf)])[0], confidence)
         rarer = max(requests_needed(p, 0, confidence), requests_needed(100 - p, 0, confidence))
         self.needed = math.ceil(rarer * self._least)
 
-    def proves(self, limit: float) -> bool:
-        """That at most the allowed share is above it."""
-        over, count = self._effective(limit)
+    def proves(self, over: np.ndarray) -> bool:
+        """That at most the allowed share is over a limit, by how many of each block are."""
+        over, count = self._effective(over)
         return at_most(math.ceil(over - ROUNDING), count, self._allowed) <= self._alpha
 
-    def refutes(self, limit: float) -> bool:
-        over, count = self._effective(limit)
+    def refutes(self, over: np.ndarray) -> bool:
+        """That more than the allowed share is over a limit."""
+        over, count = self._effective(over)
         return at_most(math.ceil(count - over - ROUNDING), count, 1 - self._allowed) <= self._alpha
 
-    def more(self, limit: float) -> int | None:
-        over, count = self._effective(limit)
+    def more(self, over: np.ndarray) -> int | None:
+        """About how many more values decide, None for no number."""
+        over, count = self._effective(over)
         if not count:
             return None
         wanted = more_needed(count, min(math.ceil(over - ROUNDING), count), self._allowed, self._alpha)
         return None if wanted is None else math.ceil(wanted * len(self._blocks) / count)
 
-    def _effective(self, limit: float) -> tuple[float, int]:
-        """(how many of the independent values that tell as much are above the limit, how many there are)."""
-        over = self._blocks.over(limit)
+    def _effective(self, over: np.ndarray) -> tuple[float, int]:
+        """(how many of the independent values that tell as much are over the limit, how many there are)."""
         effect = max(self._blocks.effect(over, self._confidence), self._least)
         count = math.floor(len(self._blocks) / effect + ROUNDING)
         return over.sum() / len(self._blocks) * count, count
-
-
-def _last_while(holds, values: Sequence[float]) -> float | None:
-    """The last of the values for which, as for all before it, `holds` is true."""
-    found = None
-    for value in values:
-        if not holds(value):
-            break
-        found = value
-    return found

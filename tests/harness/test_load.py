@@ -403,7 +403,9 @@ def test_throughput_of_several_runs_leaves_out_the_time_between_them():
 def test_throughput_is_that_of_the_loaded_detector_whatever_the_idle_end(rate, cores, callers, size, rounds, short):
     busy = min(cores, callers)
     images = max(size * rounds * callers - min(short, size - 1), 1)
-    assert images_per_second([closed_loop(cores, callers, size, busy / rate, images=images)]) == pytest.approx(rate)
+    found = images_per_second([closed_loop(cores, callers, size, busy / rate, images=images)])
+    # Who waited behind a short last batch waited less; the gates send none.
+    assert found == pytest.approx(rate, rel=1e-6 if images % size == 0 else 0.5 / rounds)
 
 
 @given(rate=st.floats(1, 1000), cores=st.integers(1, 8), callers=st.integers(1, 16), size=st.integers(1, 8),
