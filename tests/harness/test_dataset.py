@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.dataset import Dataset, DatasetError, coco_folder
+from harness.dataset import Dataset, DatasetError
+from harness.layouts import coco_folder
 from tests.harness import synthetic
 
 
