@@ -4,6 +4,7 @@ In the graph, so that a served model sees what the gate has judged. Operators of
 """
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 # More bytes than any read behind the end of the file asks for.
@@ -77,14 +78,15 @@ def _orientation(exif):
     is_big = tf.equal(tf.strings.substr(exif, 0, tf.minimum(size, 4)), b"MM\0*")
 
     def number(parts, width):
-        powers = tf.constant([256 ** power for power in range(width)], tf.int64)
+        powers = np.array([256 ** power for power in range(width)])
         return tf.reduce_sum(tf.cast(parts, tf.int64) * tf.where(is_little, powers, powers[::-1]), -1)
 
     start = tf.minimum(number(content[4:8], 4), tf.cast(size, tf.int64))
     entries = content[start + 2:start + 2 + 12 * number(content[start:start + 2], 2)]
     entries = tf.reshape(entries[:tf.size(entries) // 12 * 12], [-1, 12])
     is_it = tf.equal(number(entries[:, :2], 2), ORIENTATION)
-    value = tf.concat([tf.boolean_mask(number(entries[:, 8:10], 2), is_it), tf.constant([1], tf.int64)], 0)[0]
+    # The largest of all entries with the tag: there is one at most in what is not made up.
+    value = tf.reduce_max(tf.where(is_it, number(entries[:, 8:10], 2), 0))
     return tf.where((is_little | is_big) & (value >= 1) & (value <= 8), tf.cast(value, tf.int32), 1)
 
 
