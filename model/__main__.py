@@ -31,11 +31,13 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--bn-epsilon", type=float, metavar="X",
                        help="epsilon of a PyTorch checkpoint's batch norms (default: what its names say)")
     build.add_argument("--size", type=int, metavar="N", help="input size in pixels (default: the cfg's)")
-    build.add_argument("--names", metavar="FILE", help="class names, one a line")
+    build.add_argument("--names", metavar="FILE",
+                       help="class names, one a line (default: COCO's for a detector of 80 classes)")
     build.add_argument("--profile", choices=PROFILES, default=DEFAULT,
                        help="how it looks at pictures and suppresses boxes (default: %(default)s)")
     for option, settings in (("--resize", {"choices": RESIZE}), ("--score-threshold", {"type": float, "metavar": "X"}),
-                             ("--iou-threshold", {"type": float, "metavar": "X"})):
+                             ("--iou-threshold", {"type": float, "metavar": "X"}),
+                             ("--max-pixels", {"type": int, "metavar": "N"})):
         build.add_argument(option, help="in place of the profile's", **settings)
     build.add_argument("--output", required=True, metavar="DIR", help="SavedModel folder to write; must not exist")
     build.set_defaults(run=_build)
@@ -77,15 +79,23 @@ def _parser() -> argparse.ArgumentParser:
 def _build(options) -> int:
     from model.build import build
     from model.load import load_architecture, load_weights
+    from model.names import checked_names, default_names
 
     architecture = load_architecture(options.cfg, options.size)
     profile = profile_for(architecture, options.profile, resize=options.resize,
-                          score_threshold=options.score_threshold, iou_threshold=options.iou_threshold)
+                          score_threshold=options.score_threshold, iou_threshold=options.iou_threshold,
+                          max_pixels=options.max_pixels)
     weights = load_weights(options.weights, architecture, options.bn_epsilon)
-    build(architecture, weights, options.output, profile, _names(options.names) if options.names else ())
-    print(f"{options.output}: {architecture.width}x{architecture.height}, {architecture.classes} classes, "
+    classes = architecture.classes
+    names = checked_names(options.names, classes) if options.names else default_names(classes)
+    build(architecture, weights, options.output, profile, names)
+    print(f"{options.output}: {architecture.width}x{architecture.height}, {classes} classes{_whose(options.names, names)}, "
           f"{architecture.parameters():,} parameters, {architecture.flops() / 1e9:.1f} GFLOP an image")
     return 0
+
+
+def _whose(given, names) -> str:
+    return " with COCO's names" if names and not given else ""
 
 
 def _convert(options) -> int:
@@ -99,17 +109,10 @@ def _convert(options) -> int:
     return 0
 
 
-def _names(path) -> list[str]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--names {path}: is not a text file: {error}") from None
-    return [line.strip() for line in lines if line.strip()]
-
-
 def _detect(options) -> int:
     from model.backends import cpu
     from model.detector import Detector
+    from model.names import default_names
 
     drawings = {Path(image).stem: image for image in options.images}
     if options.draw and len(drawings) < len(options.images):
@@ -117,7 +120,7 @@ def _detect(options) -> int:
         raise ValueError(f"--draw: {twice} and {drawings[Path(twice).stem]} would be drawn into the same file")
     with tempfile.TemporaryDirectory() as folder:
         detector = Detector(cpu.compile(options.model, Path(folder, "compiled"), options.cast))
-        names = detector.metadata.get("names", [])
+        names = detector.metadata.get("names") or default_names(detector.metadata.get("classes", 0))
         results = [_detect_one(detector, Path(image), options, names) for image in options.images]
     print(json.dumps(results, indent=1) if options.json else _table(results))
     return 1 if any(result["error"] for result in results) else 0
