@@ -42,7 +42,7 @@ class Evaluation:
     """COCO's twelve figures and the AP of each class by name, in [0, 1]; None without ground truth.
 
     `curves` has each class's precision at COCO's 101 recalls (0, 0.01, ... 1) at IoU 0.5; classes without ground truth
-    are left out.
+    are left out. `unscored` counts the detections of those, which are wrong and cost nothing.
     """
 
     figures: dict[str, float | None]
@@ -50,6 +50,7 @@ class Evaluation:
     curves: dict[str, list[float]]
     images: int
     detections: int
+    unscored: int
     evaluator: str
 
 
@@ -74,7 +75,13 @@ def evaluate(dataset: Dataset, answers: Mapping[int, Any]) -> Evaluation:
     else:
         evaluator += " alone"
     detections = sum(len(answer.scores) for answer in answers.values())
-    return Evaluation(*scores, images=len(answers), detections=detections, evaluator=evaluator)
+    unscored = _unscored(scores, dataset, answers)
+    return Evaluation(*scores, images=len(answers), detections=detections, unscored=unscored, evaluator=evaluator)
+
+
+def _unscored(scores: Scores, dataset: Dataset, answers: Mapping[int, Any]) -> int:
+    without = [k for k, name in enumerate(dataset.category_names) if scores.per_class[name] is None]
+    return sum(int(np.isin(answer.classes, without).sum()) for answer in answers.values())
 
 
 def require_scorable(dataset: Dataset, answers: Mapping[int, Any]) -> None:
