@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,6 +59,10 @@ class Explanation:
         quiet = np.percentile(self.reference, 10)
         factors = self._factors(self.exponents if exponents is None else exponents)
         return np.maximum(quiet ** -(exponents or self.exponents).reference / factors, 1.0)
+
+    def as_record(self) -> dict[str, Any]:
+        """For strict JSON."""
+        return {"exponents": self.exponents._asdict(), "left": self.left.tolist(), "reference": self.reference.tolist()}
 
     def _factors(self, exponents: Exponents) -> np.ndarray:
         return self.left ** exponents.left * self.reference ** -exponents.reference
