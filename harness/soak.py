@@ -22,11 +22,11 @@ from harness.schema import COMPLETE, FAILED, LONGEST_ERROR, VERSION
 from harness.steadiness import Fold, Soak
 
 PUBLISHED_SECONDS, WINDOW_SECONDS = 7200.0, 30.0  # of the published run
-LEAST_WINDOWS, LEAST_WINDOW_SECONDS = 20, 0.5
+LEAST_WINDOWS, LEAST_WINDOW_SECONDS = 30, 0.5
 
 
 def window_seconds_for(seconds: float) -> float:
-    """30 s; less for a soak so short that it would have fewer than 20 windows, but never less than 0.5 s."""
+    """30 s; less for a soak so short that it would have fewer than 30 windows, but never less than 0.5 s."""
     return min(WINDOW_SECONDS, max(LEAST_WINDOW_SECONDS, seconds / LEAST_WINDOWS))
 
 

@@ -5,6 +5,7 @@ met; one that is missed is a FAIL only where no effect that makes sense explains
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Callable
@@ -94,7 +95,9 @@ def _without_noise(soak: Soak, statistic: Statistic) -> Estimate | None:
     if None in (*likely, *possible):
         return Estimate(None, raw.estimate, None)
     value, low = likely[0].estimate, min(one.low for one in (raw, *likely, *possible))
-    estimate = narrowing(Interval(low, value, max(one.high for one in likely)), soak.plan["seconds"], "seconds of soak")
+    # What the exponents and what the windows leave open are errors of their own.
+    high = value + math.hypot(likely[0].high - value, max(one.estimate for one in likely) - value)
+    estimate = narrowing(Interval(low, value, high), soak.plan["seconds"], "seconds of soak")
     explained = abs(raw.estimate - min(one.estimate for one in possible))
     return estimate._replace(**_blame(soak, explained / max(abs(raw.estimate), 1e-9), estimate))
 
