@@ -128,7 +128,7 @@ def fault(record: Any) -> str:
         return f"is not a record of a soak's journal: {shown(record)}"
     found = _fields_fault({name: value for name, value in record.items() if name != "kind"}, KINDS[kind])
     found = found or _span_fault(record)
-    return f"in a {kind} record {found}" if found else ""
+    return f"in {_a(kind)} record {found}" if found else ""
 
 
 def _request_fault(values: Sequence) -> str:
@@ -172,6 +172,10 @@ def _span_fault(record: dict) -> str:
     return ""
 
 
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
 def shown(value: Any) -> str:
     """A value of a file in a few characters that any terminal can print."""
     return reprlib.repr(value).encode("ascii", "backslashreplace").decode()[:80]
@@ -194,9 +198,9 @@ class Order:
             return "a request follows the finish of the soak" if self._is_finished else ""
         kind = record["kind"]
         if not self._sessions and kind != "session":
-            return f"a {kind} record is before the first session"
+            return f"{_a(kind)} record is before the first session"
         if self._is_finished and kind != "sample":  # the last sample may come late
-            return f"a {kind} record follows the finish of the soak"
+            return f"{_a(kind)} record follows the finish of the soak"
         return getattr(self, f"_{kind}", lambda record: "")(record)
 
     def _session(self, record: dict) -> str:
@@ -225,8 +229,8 @@ class Order:
     def _window(self, record: dict) -> str:
         due, planned = self._windows + 1, self._first["plan"]["windows"]
         if record["number"] != due or due > planned or not self._is_open:
-            return (f"window {record['number']} is journaled where window {due} of {planned} is due, after its opening: "
-                    "these are two soaks")
+            return (f"window {record['number']} is journaled where window {due} of {planned} is due, after its "
+                    "opening: these are two soaks")
         opened_until = self._opened + self._first["plan"]["window_seconds"]
         if not record["start"] < opened_until:
             return f"window {due} starts at {record['start']}, after its end at {opened_until:g}"

@@ -21,9 +21,10 @@ def spread(rates: Sequence[float], confidence: float = INTERVAL_CONFIDENCE) -> I
     expected range (an L-statistic of the sorted rates) does not: of normal windows it is 3.08 standard deviations. A
     window that is unlike the others adds its distance by the share of choices that it is in.
 
-    `high` is that of the jackknife, `low` that of windows without such a one, for a soak that had one has varied; each
-    holds with the stated confidence, widened for neighbours that resemble each other. Its bounds are None for up to ten
-    windows, of which it is the range; None for fewer than two or no image.
+    `high` is that of the jackknife, widened for neighbours that resemble each other, and at most the range of all
+    windows; `low` that of normal windows, for a soak that had a window unlike the others has varied. Each holds with
+    the stated confidence. They are None for up to ten windows, of which it is the range. None for fewer than two
+    windows or no image.
     """
     rates = np.asarray(rates, np.float64)
     if len(rates) < 2 or not rates.any():
@@ -31,14 +32,16 @@ def spread(rates: Sequence[float], confidence: float = INTERVAL_CONFIDENCE) -> I
     value = _expected_range(np.sort(rates))
     if len(rates) <= CHOSEN:
         return Interval(None, value, None)
-    if not value:
-        return Interval(0.0, 0.0, 0.0)
     quantile = NormalDist().inv_cdf(confidence) + SMALL_SAMPLE / (len(rates) - 1)
+    low = value * math.exp(-quantile / math.sqrt(2 * (len(rates) - 1)))
+    high = value + quantile * _error(rates) * _widening(rates)
+    return Interval(low, value, max(value, min(high, float(np.ptp(rates) / rates.mean()))))
+
+
+def _widening(rates: np.ndarray) -> float:
+    """By how much the error is that of a spread of neighbours that resemble each other, and of choices that overlap."""
     r = correlation(rates - rates.mean(), np.zeros(len(rates)))
-    widening = quantile * math.sqrt((1 + r * r) / (1 - r * r) * len(rates) / (len(rates) - CHOSEN))
-    normal = 1 / math.sqrt(2 * (len(rates) - 1))
-    low, high = (math.exp(sign * widening * error) for sign, error in ((-1, normal), (1, max(normal, _error(rates)))))
-    return Interval(value * low, value, value * high)
+    return math.sqrt((1 + r * r) / (1 - r * r) * len(rates) / (len(rates) - CHOSEN))
 
 
 def _expected_range(ranked: np.ndarray) -> float:
@@ -54,8 +57,7 @@ def _weights(n: int, chosen: int) -> np.ndarray:
 
 
 def _error(rates: np.ndarray) -> float:
-    """The standard error of the log of the statistic, by the jackknife."""
+    """The standard error of the statistic, by the jackknife."""
     ranked = np.sort(rates)
     without = np.array([_expected_range(np.delete(ranked, place)) for place in range(len(ranked))])
-    logs = np.log(np.maximum(without, 1e-12))
-    return math.sqrt((len(logs) - 1) * float(logs.var()))
+    return math.sqrt((len(without) - 1) * float(without.var()))

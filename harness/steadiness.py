@@ -16,8 +16,8 @@ from harness.histogram import Histogram
 from harness.load import SHORTEST
 from harness.noise import Conditions
 from harness.schema import Entry
-from harness.statistics import QUOTED, Interval, PercentileBound, mean_interval
 from harness.spread import spread
+from harness.statistics import QUOTED, Interval, PercentileBound, mean_interval
 from harness.trend import relative_loss, slope
 
 MACHINE = ("steal", "iowait", "others", "load", "mhz", "celsius", "available", "rss")
@@ -249,7 +249,8 @@ class Soak:
         return {
             "identity": self.identity, "plan": self.plan, "finished": self.finished,
             "sessions": [one._asdict() for one in self.sessions], "windows": [one.as_record() for one in self.windows],
-            "latencies": self.histogram.as_record(), "reference": self.reference, "explanation": self.explanation.as_record(),
+            "latencies": self.histogram.as_record(), "reference": self.reference,
+            "explanation": self.explanation.as_record(),
             "failed_requests": self.failed_requests, "first_error": self.first_error,
             "discarded_requests": self.discarded_requests, "lost_images": self.lost_images,
             **{name: getattr(self, name) for name in figures},

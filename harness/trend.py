@@ -66,7 +66,7 @@ def _places(groups: np.ndarray) -> np.ndarray:
 
 
 def correlation(errors: np.ndarray, groups: np.ndarray) -> float:
-    """Of neighbours of one group, from 0 to 0.97; a short series shows too little, which is made good (Kendall 1954)."""
+    """Of neighbours of one group, from 0 to 0.97; a short series shows too little (Kendall 1954)."""
     total = float(errors @ errors)
     if not total:
         return 0.0
