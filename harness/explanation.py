@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.noise import LEAST_LEFT, MOST_LEFT_EXPONENT, MOST_REFERENCE_EXPONENT, Conditions
+from harness.noise import LEAST_LEFT, MOST_LEFT_EXPONENT, MOST_REFERENCE_EXPONENT, QUIET, Conditions
 
 LEAST_WINDOWS = 8  # four values are fitted
 ROUNDS = 20  # of reweighting
@@ -52,13 +52,17 @@ class Explanation:
     def without_noise(self, rates: Sequence[float], exponents: Exponents | None = None) -> np.ndarray:
         """The windows' images a second as they were, had the machine been in each what it was on average."""
         factors = self._factors(self.exponents if exponents is None else exponents)
-        return np.asarray(rates, np.float64) / factors * np.exp(np.log(factors).mean())
+        return np.asarray(rates, np.float64) / factors * np.exp(np.log(factors).sum() / max(len(factors), 1))
 
     def slowdowns(self, exponents: Exponents | None = None) -> np.ndarray:
         """How many times slower each window was for the machine's sake, from 1 on, beside an undisturbed one."""
-        quiet = np.percentile(self.reference, 10)
+        quiet = np.percentile(self.reference, QUIET)
         factors = self._factors(self.exponents if exponents is None else exponents)
         return np.maximum(quiet ** -(exponents or self.exponents).reference / factors, 1.0)
+
+    def as_record(self) -> dict[str, Any]:
+        """For strict JSON."""
+        return {"exponents": self.exponents._asdict(), "left": self.left.tolist(), "reference": self.reference.tolist()}
 
     def _factors(self, exponents: Exponents) -> np.ndarray:
         return self.left ** exponents.left * self.reference ** -exponents.reference
@@ -84,7 +88,7 @@ def left_for_us(conditions: Sequence[Conditions]) -> np.ndarray:
     """
     not_others = np.array([1.0 - (one.others or 0.0) for one in conditions])
     not_waiting = np.array([1.0 if one.waited is None else 1.0 - one.waited for one in conditions])
-    usual = np.median(not_waiting / np.maximum(not_others, LEAST_LEFT))
+    usual = np.median(not_waiting / np.maximum(not_others, LEAST_LEFT)) if len(conditions) else 1.0
     known = np.array([one.waited is not None for one in conditions])
     left = np.where(known, np.maximum(not_others, np.minimum(not_waiting / max(usual, LEAST_LEFT), 1.0)), not_others)
     return np.maximum(left - [one.steal or 0.0 for one in conditions], LEAST_LEFT)

@@ -8,6 +8,7 @@ a detector that sleeps is slow by itself.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from harness.statistics import percentile
 PERIOD = 0.05  # seconds between two runs of the reference workload, at least
 REFERENCE_SECONDS = 0.001  # of CPU time, about, while the machine is idle
 MOST_OVERHEAD = 0.01  # of the usable cores' time
-COUNTERS_EVERY = 4  # runs: to read the counters takes some 0.1 ms
+COUNTERS_EVERY = 3  # runs: to read the counters takes some 0.1 ms
 PROCESSES_EVERY = 10  # readings: to look for new processes takes milliseconds
 QUIET = 10  # percentile
 KEPT_SECONDS = 3600.0
@@ -134,10 +135,12 @@ class NoiseMonitor:
         return median(runs) if runs else None
 
     def _shares(self, start: float, end: float) -> tuple[float | None, float | None, float | None]:
-        """Of others, of steal and of waiting; between two readings the counters are taken to rise evenly."""
-        if len(self._counters) < 2:
+        """Of others, of steal and of waiting, as far as readings reach; between two the counters rise evenly."""
+        readings = np.array(tuple(self._counters)).reshape(-1, len(Counters._fields))
+        at, *columns = readings.T
+        start, end = max(start, at.min(initial=math.inf)), min(end, at.max(initial=-math.inf))
+        if not start < end:
             return None, None, None
-        at, *columns = np.array(tuple(self._counters)).T
         busy, steal, own, waiting = (float(np.diff(np.interp((start, end), at, column))[0]) for column in columns)
         total = (end - start) * self._cores
         # A thread that does not wait is not slowed by others, whatever the few that always run, as this one, wait.

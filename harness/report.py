@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import sys
 import warnings
 from collections.abc import Collection, Iterator
@@ -90,21 +91,22 @@ def _figure(rows: int = 1, height: float = 3.4, **settings):
 
 
 def throughput(soak: Soak) -> Figure:
-    """Images a second in each window, the spread that the jitter gate judges, and the canary beside it.
+    """Images a second in each window, the spread that the jitter gate judges, and the reference workload beside it.
 
     ValueError, as of `latency`, for a soak without a complete window.
     """
     _require_windows(soak)
-    figure, (rates, canary) = _figure(2, 2.6, sharex=True)
+    figure, (rates, reference) = _figure(2, 2.6, sharex=True)
     edges = _minutes(soak)
     fps = [window.images_per_second for window in soak.windows]
     rates.stairs(fps, edges, baseline=None, **STYLE)
     rates.axhspan(min(fps), max(fps), color=STYLE["color"], alpha=0.08)
     rates.axhline(sum(fps) / len(fps), color=GREY, linewidth=0.8, linestyle="--")
     rates.set(ylabel="images a second", ylim=(0, None), title=_title(soak))
-    canary.stairs([1e3 * window.canary_seconds for window in soak.windows], edges, baseline=None, color=GREEN)
-    canary.set(ylabel="canary, ms", ylim=(0, None))
-    _mark_interruptions(soak, edges, (rates, canary))
+    took = [math.nan if window.reference is None else 1e3 * window.reference for window in soak.windows]
+    reference.stairs(took, edges, baseline=None, color=GREEN)
+    reference.set(ylabel="reference workload, ms", ylim=(0, None))
+    _mark_interruptions(soak, edges, (rates, reference))
     return figure
 
 
@@ -198,7 +200,7 @@ def _mark_interruptions(soak: Soak, edges: list[float], axes) -> None:
 
 
 def _title(soak: Soak) -> str:
-    spread = "" if soak.fps_spread is None else f", spread {soak.fps_spread:.1%}"
+    spread = f", spread {soak.fps_spread.estimate:.1%}" if soak.fps_spread else ""
     lost = soak.drift and soak.drift.estimate
     drift = "" if lost is None else f", {abs(lost):.1%} {'slower' if lost > 0 else 'faster'} at the end"
     return f"{len(soak.windows)} of {soak.planned} windows{spread}{drift}"
