@@ -1,10 +1,12 @@
-"""The network and the picture that every engine of `benchmarks.peers` gets, in each form that one of them reads."""
+"""The network and the image that every engine of `benchmarks.peers` gets, in each form that one of them reads."""
 from __future__ import annotations
 
 import importlib.util
 import io
 import math
-import warnings
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -26,21 +28,24 @@ from model.darknet import write_weights
 from model.profile import profile_for
 
 PICTURE = 640, 480  # pixels, as most of COCO's
-ONNX_OPSET = 17
+EXPORT_SECONDS = 600
 # As many boxes as a photograph may give above the score threshold; untrained weights would give all there are.
 OBJECTS = 500
 
 
-class EngineError(RuntimeError):
+class EngineError(ValueError):
     """The engine cannot run here; the message says why and what to do."""
 
 
 class Case:
-    """The network and the picture that all engines get, in every form that one of them reads."""
+    """The network and the image that all engines get, in every form that one of them reads.
+
+    Each engine's process has a copy, and `folder` holds what one of them made for the others.
+    """
 
     def __init__(self, architecture: Architecture, weights: list, folder, cfg=None):
         self.architecture, self.weights, self.folder = architecture, weights, Path(folder)
-        self._cfg, self._detectors = cfg, {}
+        self._cfg = cfg
 
     @cached_property
     def jpeg(self) -> bytes:
@@ -53,19 +58,17 @@ class Case:
         return np.asarray(resized, np.float32)[None] / 255
 
     def detector(self, cast: str):
-        """What ships: built, compiled for CPU and loaded, once for each cast."""
-        if cast not in self._detectors:
-            from model.backends import cpu
-            from model.detector import Detector
-
-            self._detectors[cast] = Detector(cpu.compile(self._saved_model, self.folder / f"compiled_{cast}", cast))
-        return self._detectors[cast]
-
-    @cached_property
-    def _saved_model(self) -> Path:
+        """What ships: built, compiled for CPU and loaded."""
+        from model.backends import cpu
         from model.build import build
+        from model.detector import Detector
 
-        return build(self.architecture, self.weights, self.folder / "saved_model")
+        saved_model, compiled = self.folder / "saved_model", self.folder / f"compiled_{cast}"
+        if not saved_model.exists():
+            build(self.architecture, self.weights, saved_model)
+        if not compiled.exists():
+            cpu.compile(saved_model, compiled, cast)
+        return Detector(compiled)
 
     @cached_property
     def darknet(self) -> tuple[str, str]:
@@ -76,21 +79,24 @@ class Case:
             cfg.write_text(cfg_text(self.architecture))
         return str(cfg), str(weights)
 
-    @cached_property
+    @property
     def onnx(self) -> Path:
-        """The network as ONNX, by PyTorch's exporter."""
+        """The network as ONNX, by PyTorch's exporter in a process that ends with it."""
+        path = self.folder / "network.onnx"
+        if not path.exists():
+            self._export(path)
+        return path
+
+    def _export(self, path) -> None:
         if not importlib.util.find_spec("torch"):
             raise EngineError("gets its ONNX file from PyTorch, which is not installed: pip install torch")
-        import torch
-
-        from benchmarks.torch_network import TorchNetwork
-
-        path = self.folder / "network.onnx"
-        with warnings.catch_warnings():  # PyTorch's newer exporter would need one more package
-            warnings.simplefilter("ignore")
-            network = TorchNetwork(self.architecture, self.weights)
-            torch.onnx.export(network, (torch.from_numpy(self.image),), path, opset_version=ONNX_OPSET, dynamo=False)
-        return path
+        case_file = self.folder / "case_to_export"
+        case_file.write_bytes(pickle.dumps(self))
+        export = subprocess.run([sys.executable, "-m", "benchmarks.torch_network", case_file, path], check=False,
+                                capture_output=True, text=True, timeout=EXPORT_SECONDS)
+        if export.returncode:
+            words = export.stderr.strip().splitlines() or [f"exit code {export.returncode}"]
+            raise EngineError(f"PyTorch could not export the network to ONNX: {words[-1]}")
 
 
 def picture(seed=0) -> bytes:

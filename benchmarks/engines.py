@@ -2,7 +2,7 @@
 
 An engine's `prepare(case)` loads the case's network and gives `run(image float32 [1, height, width, 3] in [0, 1], RGB)
 -> list of head maps float32 [1, rows, columns, channels]`; an empty list where an engine does not give its maps. Every
-engine keeps its maker's own choice of threads.
+engine keeps its maker's own choice of threads, and is loaded in a process of its own (benchmarks/engine_process.py).
 """
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import importlib
 import importlib.util
 import re
 from functools import partial
-from time import perf_counter
 from typing import Callable, NamedTuple
 
 import numpy as np
 
 from benchmarks.case import EngineError
+
+# Rows and columns of the matrices of the BF16 yardstick, and the operations of their product.
+SIDE = 4096
+PRODUCT_FLOPS = 2 * SIDE**3
 
 
 class Engine(NamedTuple):
@@ -162,25 +165,42 @@ def version(engine: Engine) -> str:
     return importlib.import_module(engine.module).__version__.split("-")[0]
 
 
-def bf16_product_rate(side=4096):
-    """A function that measures FLOP/s of one BF16 matrix product by TensorFlow; None where only emulated."""
-    if not native_bf16():
-        return None
+def choices() -> str:
+    """The names that `chosen` takes."""
+    return ", ".join(dict.fromkeys(_key(engine) for engine in ENGINES))
+
+
+def chosen(names: str | None) -> tuple:
+    """The engines with these names, in the table's order, all for None; ours, the reference, is always the first.
+
+    Raises EngineError for a name that none has.
+    """
+    wanted = names.split(",") if names is not None else [_key(engine) for engine in ENGINES]
+    unknown = [name for name in wanted if name not in map(_key, ENGINES)]
+    if unknown:
+        raise EngineError(f"--engines {unknown[0]}: must be one or more of {choices()}")
+    return (ENGINES[0], *(engine for engine in ENGINES[1:] if _key(engine) in wanted))
+
+
+def _key(engine: Engine) -> str:
+    return re.sub(r"\W+", "-", engine.name.lower())
+
+
+def bf16_product(case):
+    """One BF16 matrix product by TensorFlow, the yardstick of that format."""
     import tensorflow as tf
 
     with tf.Graph().as_default() as graph:
-        a, b = (tf.Variable(tf.cast(tf.random.uniform((side, side)), tf.bfloat16)) for _ in range(2))
+        a, b = (tf.Variable(tf.cast(tf.random.uniform((SIDE, SIDE)), tf.bfloat16)) for _ in range(2))
         product = tf.linalg.matmul(a, b).op
         start = tf.compat.v1.global_variables_initializer()
     session = tf.compat.v1.Session(graph=graph)
     session.run(start)
-    return partial(_rate, session, product, 2 * side**3)
+
+    def run(image):
+        session.run(product)
+        return []
+    return run
 
 
-def _rate(session, operation, flops, repeats=3) -> float:
-    best = float("inf")
-    for _ in range(repeats):
-        start = perf_counter()
-        session.run(operation)
-        best = min(best, perf_counter() - start)
-    return flops / best
+BF16_PRODUCT = Engine("matrix product", "bf16", "tensorflow", "tensorflow", partial(with_bf16, bf16_product))

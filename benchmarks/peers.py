@@ -1,8 +1,8 @@
-"""Our CPU backend beside its rivals: same weights, same picture, one run; speed as a ratio. `tox -e peers`.
+"""Our CPU backend beside its rivals: same weights, same image, one run; speed as a ratio. `tox -e peers`.
 
 Absolute times are the machine's and drift with what else it does, so the engines take turns over several rounds, and
-each is compared with ours of the same round. First all must agree on what the network computes. With all of
-them loaded the process needs more than 10 GB of memory.
+each is compared with ours of the same round. First all must agree on what the network computes. Each engine has a
+process of its own, and one at a time computes. All of them together need more than 10 GB of memory.
 """
 from __future__ import annotations
 
@@ -10,34 +10,42 @@ import argparse
 import json
 import math
 import os
+import pickle
 import sys
 import tempfile
+from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import sleep
 
 import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from benchmarks.case import Case, EngineError, with_few_objects
-from benchmarks.engines import ENGINES, bf16_product_rate, version
+from benchmarks.engine_process import EngineProcess
+from benchmarks.engines import BF16_PRODUCT, PRODUCT_FLOPS, choices, chosen
 from harness.machine import facts, matrix_product_rate
 
 # Largest difference of a head map from ours, in parts of the map's range. BF16 is reported, but must be numbers.
 TOLERANCE = {"fp32": 1e-3, "bf16": math.inf}
 COLUMNS = ("engine", "format", "version", "s/image", "GFLOP/s", "of matrix product", "time ÷ ours", "difference")
+# Seconds before a turn, in which the threads of the engine before stop waiting actively.
+PAUSE = 0.3
+PRODUCTS = 3
+INTERRUPTED = "interrupted before its turn"
 
 
 def main(arguments=None) -> int:
-    """0: all that ran agree. 1: an engine disagrees on the head maps. 2: the options cannot be used."""
+    """0: all that ran agree. 1: an engine disagrees on the head maps, or ours failed. 2: the options cannot be used."""
     options = _parser().parse_args(arguments)
     try:
         if options.output and not Path(options.output).absolute().parent.is_dir():
             raise ValueError(f"--output {options.output}: there is no such folder")
+        engines = chosen(options.engines)
         with tempfile.TemporaryDirectory(prefix="peers-") as folder:
-            report = compare(_case(options, folder), ENGINES, _yardsticks(), options.rounds, options.images)
+            report = compare(_case(options, folder), engines, options.rounds, options.images, options.deadline)
         return publish(report, options.output)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -49,7 +57,8 @@ def publish(report, output=None) -> int:
     print(markdown(report))
     if output:
         write_json(output, report)
-    return 1 if any(row["agrees"] is False for row in report["engines"]) else 0
+    ours, *_ = rows = report["engines"]
+    return 1 if ours["note"] or any(row["agrees"] is False for row in rows) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, metavar="N", help="input size in pixels (default: the cfg's)")
     parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="turns of every engine (default 5)")
     parser.add_argument("--images", type=_positive, default=3, metavar="N", help="timed images a turn (default 3)")
+    parser.add_argument("--engines", metavar="NAME,NAME", help=f"which to run beside ours (default: all): {choices()}")
+    parser.add_argument("--deadline", type=_positive, default=900, metavar="SECONDS",
+                        help="an engine that takes longer to load or for a turn is given up (default: 900)")
     parser.add_argument("--output", metavar="FILE", help="store the results as JSON")
     return parser
 
@@ -79,48 +91,86 @@ def _case(options, folder) -> Case:
     return case
 
 
-def _yardsticks() -> dict:
-    """Per format, what measures the machine's matrix-product rate in FLOP/s; None where it has no such arithmetic."""
-    return {"fp32": matrix_product_rate, "bf16": bf16_product_rate()}
+class Entrant:
+    """An engine's row of the table, its timed turns, and its process as long as that can compute."""
+
+    def __init__(self, engine, case_file, deadline):
+        self.engine, self.turns, self.process = engine, [], None
+        self.row = {"name": engine.name, "cast": engine.cast, "version": "", "agrees": None, "difference": None,
+                    "note": INTERRUPTED}
+        self._case_file, self._deadline = case_file, deadline
+
+    def load(self) -> list:
+        """The head maps; an engine that cannot run here has none, and its row says why."""
+        print(f"loading {self.engine.name} {self.engine.cast}", file=sys.stderr)
+        self.process = EngineProcess(self.engine, self._case_file, self._deadline)
+        try:
+            self.row["version"], maps, self.row["note"] = self.process.load()
+        except EngineError as error:
+            self.row["note"], maps = str(error), []
+        if self.row["note"]:
+            self.close()
+        return maps
+
+    def turn(self, images: int) -> None:
+        """Times so many images, if the engine still runs."""
+        if not self.process:
+            return
+        sleep(PAUSE)
+        try:
+            self.turns.append(self.process.turn(images))
+        except EngineError as error:
+            self.row["note"] = str(error)
+            self.close()
+
+    def close(self) -> None:
+        if self.process:
+            self.process.close()
+        self.process = None
 
 
-def compare(case, engines, yardsticks, rounds, images) -> dict:
-    """Everything about the run that the table and the JSON file say; the first engine is the reference."""
+def compare(case, engines, rounds, images, deadline, product=matrix_product_rate) -> dict:
+    """Everything about the run that the table and the JSON file say; the first engine is the reference.
+
+    An interrupt ends the rounds, and the report is of those that there are.
+    """
     conditions = _conditions(case, rounds, images)
-    rows, runs, reference = [], {}, []
-    for number, engine in enumerate(engines):
-        print(f"loading {engine.name} {engine.cast}", file=sys.stderr)
-        row, run, maps = prepare(engine, case, reference)
-        reference = reference or maps
-        rows.append(row)
-        if run:
-            runs[number] = run
-    seconds, rates = measure(runs, yardsticks, case.image, rounds, images)
-    flops = case.architecture.flops()
-    for number, row in enumerate(rows):
-        row.update(_figures(seconds.get(number), seconds[0], flops, rates[row["cast"]]))
-    return {**conditions, "matrix_product": rates, "engines": rows}
+    with tempfile.TemporaryDirectory(prefix="peers-") as folder, ExitStack() as stack:
+        case_file = Path(folder, "case")
+        case_file.write_bytes(pickle.dumps(case))
+        entrants = [Entrant(engine, case_file, deadline) for engine in engines]
+        bf16 = Entrant(BF16_PRODUCT, case_file, deadline)
+        for entrant in (*entrants, bf16):
+            stack.callback(entrant.close)
+        rates: list = []
+        with suppress(KeyboardInterrupt):
+            _load(entrants)
+            if any(entrant.engine.cast == "bf16" and entrant.process for entrant in entrants):
+                bf16.load()
+            _measure([*entrants, bf16], lambda: rates.append(product()), rounds, images)
+    products = {"fp32": rates, "bf16": [PRODUCT_FLOPS / min(turn) for turn in bf16.turns]}
+    flops, ours = conditions["flops"], entrants[0].turns
+    rows = [{**one.row, **_figures(one.turns, ours, flops, products[one.engine.cast])} for one in entrants]
+    return {**conditions, "matrix_product": products, "engines": rows}
 
 
-def prepare(engine, case, reference) -> tuple:
-    """(row, run or None, head maps); a rival that cannot run here is a row that says why."""
-    row = {"name": engine.name, "cast": engine.cast, "version": "", "agrees": None, "difference": None, "note": ""}
-    try:
-        row["version"] = version(engine)
-        run = engine.prepare(case)
-        maps = [np.array(head) for head in run(case.image)]
-    except Exception as error:  # whatever a rival raises is its row, and no reason to lose the others
-        if not reference:
-            raise
-        return {**row, "note": _note(error)}, None, []
-    if maps and reference:
-        row.update(_agreement(maps, reference, TOLERANCE[engine.cast]))
-    return row, run, maps
+def _load(entrants) -> None:
+    """Loads one after the other, and holds the head maps of each against those of the first."""
+    reference, *rivals = entrants
+    expected = reference.load()
+    for rival in rivals:
+        maps = rival.load()
+        if maps and expected:
+            rival.row.update(_agreement(maps, expected, TOLERANCE[rival.engine.cast]))
 
 
-def _note(error) -> str:
-    kind = "" if isinstance(error, EngineError) else f"{type(error).__name__}: "
-    return f"{kind}{(str(error).strip().splitlines() or [''])[0][:160]}"
+def _measure(entrants, yardstick, rounds, images) -> None:
+    """The yardstick and all engines take turns in every round."""
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+        yardstick()
+        for entrant in entrants:
+            entrant.turn(PRODUCTS if entrant.engine is BF16_PRODUCT else images)
 
 
 def _agreement(maps, reference, tolerance) -> dict:
@@ -136,35 +186,18 @@ def difference(maps, reference) -> float:
     return worst if math.isfinite(worst) else math.inf
 
 
-def measure(runs, yardsticks, image, rounds, images) -> tuple[dict, dict]:
-    """(seconds, rates): per engine and per format one list a round, as all take turns in every round."""
-    seconds, rates = {name: [] for name in runs}, {cast: [] for cast in yardsticks}
-    for number in range(rounds):
-        print(f"round {number + 1} of {rounds}", file=sys.stderr)
-        for cast, rate in yardsticks.items():
-            rates[cast] += [rate()] if rate else []
-        for name, run in runs.items():
-            run(image)  # not timed: brings its weights back into the caches and its threads back to work
-            seconds[name].append([_timed(run, image) for _ in range(images)])
-    return seconds, rates
-
-
-def _timed(run, image) -> float:
-    start = perf_counter()
-    run(image)
-    return perf_counter() - start
-
-
 def _figures(seconds, ours, flops, rates) -> dict:
     """Medians over all images; the ratio is the median of the rounds' own ratios, with the lowest and highest."""
     if not seconds:
-        return {"seconds": [], "median": None, "flops_per_second": None, "share": None, "ratio": None}
+        return {"seconds": [], "median": None, "flops_per_second": None, "share": None, "ratio": None,
+                "ratio_range": None}
     typical = median(second for turn in seconds for second in turn)
+    # Where ours has no turn of that round there is nothing to compare with.
     ratios = sorted(median(theirs) / median(mine) for theirs, mine in zip(seconds, ours))
     return {
         "seconds": seconds, "median": typical, "flops_per_second": flops / typical,
         "share": flops / typical / median(rates) if rates else None,
-        "ratio": median(ratios), "ratio_range": [ratios[0], ratios[-1]],
+        "ratio": median(ratios) if ratios else None, "ratio_range": [ratios[0], ratios[-1]] if ratios else None,
     }
 
 
@@ -198,12 +231,12 @@ def markdown(report: dict) -> str:
         f"{report['date']}, {machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
         f"load average {machine['load_average'][0]:.2f} before the run",
         f"{report['width']}×{report['height']}, batch 1, {flops:.3g} GFLOP an image; "
-        f"medians of {report['rounds']} rounds × {report['images']} images, all engines in turn",
+        f"medians of {report['rounds']} rounds × {report['images']} images, each engine in its own process, in turn",
         f"Matrix product: {products}",
     ]
     if busy(machine):
         lines.append("**The machine was busy before the run. Engines whose threads wait for each other (PyTorch)"
-                     " then lose many times over. Repeat this on a quiet machine.**")
+                     " then lose many times over. Repeat this on an idle machine.**")
     rows = [COLUMNS, ["---"] * len(COLUMNS), *map(_cells, report["engines"])]
     return "\n\n".join([*lines, "\n".join(f"| {' | '.join(cells)} |" for cells in rows)])
 
@@ -214,17 +247,23 @@ def busy(machine) -> bool:
 
 
 def _product(rates) -> str:
-    return f"{median(rates) / 1e9:.0f} GFLOP/s" if rates else "not in this processor"
+    return f"{median(rates) / 1e9:.0f} GFLOP/s" if rates else "not measured"
 
 
 def _cells(row) -> list[str]:
     named = [row["name"], row["cast"].upper(), row["version"] or "–"]
-    if row["note"]:
-        return [*named, row["note"].replace("|", "/"), "", "", "", _difference(row)]
+    if row["note"] or not row["median"]:
+        return [*named, (row["note"] or INTERRUPTED).replace("|", "/"), "", "", "", _difference(row)]
     share = f"{row['share']:.0%}" if row["share"] else "–"
+    rate = f"{row['flops_per_second'] / 1e9:.0f}"
+    return [*named, f"{row['median']:.4f}", rate, share, _ratio(row), _difference(row)]
+
+
+def _ratio(row) -> str:
+    if row["ratio"] is None:
+        return "–"
     low, high = row["ratio_range"]
-    return [*named, f"{row['median']:.4f}", f"{row['flops_per_second'] / 1e9:.0f}", share,
-            f"{row['ratio']:.2f} ({low:.2f}–{high:.2f})", _difference(row)]
+    return f"{row['ratio']:.2f} ({low:.2f}–{high:.2f})"
 
 
 def _difference(row) -> str:

@@ -1,5 +1,14 @@
-"""Layer records and their weights turned into a PyTorch network: a rival itself, and the way to ONNX for others."""
+"""Layer records and their weights turned into a PyTorch network: a rival itself, and the way to ONNX for others.
+
+`python -m benchmarks.torch_network CASE FILE` exports a pickled case's network as the ONNX file.
+"""
 from __future__ import annotations
+
+import os
+import pickle
+import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +26,7 @@ ACTIVATIONS = {
     "swish": lambda x: functional.silu(x, inplace=True),
     "logistic": torch.sigmoid,
 }
+ONNX_OPSET = 17
 
 
 class TorchNetwork(torch.nn.Module):
@@ -87,3 +97,18 @@ def _max_pool(x, layer: MaxPool):
     if before == after <= layer.size // 2:
         return functional.max_pool2d(x, layer.size, layer.stride, before)
     return functional.max_pool2d(functional.pad(x, (before, after) * 2, value=-float("inf")), layer.size, layer.stride)
+
+
+def export(case_file, output) -> None:
+    """Writes the case's network as an ONNX file, whole or not at all."""
+    case = pickle.loads(Path(case_file).read_bytes())
+    draft = f"{output}.partial"
+    with warnings.catch_warnings():  # PyTorch's newer exporter would need one more package
+        warnings.simplefilter("ignore")
+        network = TorchNetwork(case.architecture, case.weights)
+        torch.onnx.export(network, (torch.from_numpy(case.image),), draft, opset_version=ONNX_OPSET, dynamo=False)
+    os.replace(draft, output)
+
+
+if __name__ == "__main__":
+    export(*sys.argv[1:])

@@ -53,7 +53,8 @@ CONDITIONS = (
     _Condition("steal", "steal", 1, 0.01, 0, "{:.1%}".format),
     _Condition("iowait", "waiting for disks", 1, 0.05, 0, "{:.1%}".format),
     _Condition("others", "what other processes took", 1, 0.2, 0, "{:.1f} cores".format),
-    _Condition("canary_seconds", "the canary's time", 1, 0, 0.1, lambda value: f"{value * 1e3:.1f} ms"),
+    _Condition("reference", "the reference workload's time", 1, 0, 0.1, lambda value: f"{value * 1e3:.2f} ms"),
+    _Condition("waited", "the share of their time that its threads waited for a core", 1, 0.1, 0, "{:.0%}".format),
     _Condition("mhz", "the processor's frequency", -1, 0, 0.03, "{:.0f} MHz".format),
     _Condition("celsius", "temperature", 1, 5, 0, "{:.0f} °C".format),
     _Condition("available", "free memory", -1, 0, 0.5, lambda value: f"{value / 1e6:.0f} MB"),
@@ -84,7 +85,7 @@ def _deviation(window: Any, windows: Sequence[Any], usual: dict, reach: dict) ->
 
 
 def _was_seen(window: Any) -> bool:
-    return any(getattr(window, one.name) is not None for one in CONDITIONS if one.name != "canary_seconds")
+    return any(getattr(window, one.name) is not None for one in CONDITIONS)
 
 
 def _is_off(window: Any, measure: _Measure, usual: float | None, reach: float) -> bool:

@@ -3,38 +3,75 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 
-from harness.load import Load, images_per_second, window_rates
+from harness.load import Load, images_per_second, latencies_in_turn, window_rates
+from harness.shares import BLOCKS, Blocks
 from harness.statistics import (
     CONFIDENCE,
     INTERVAL_CONFIDENCE,
+    QUOTED,
     Interval,
     PercentileBound,
-    decide_percentile,
     error_rate,
     mean_interval,
-    percentile_bound,
 )
-from harness.verdict import Estimate
+from harness.verdict import NOISY, Estimate
 
-WINDOWS = 12  # at least, over all runs
-QUOTED = (50, 90, 99)
+P50_SHARE = 0.1  # of the error of a ratio: its P99 is by far the harder to bound
 NEAREST = 1e-3  # of the interval: to tell apart what is nearer takes a million times as much
 
 
 def throughput_estimate(loads: Sequence[Load], looks: int = 1) -> Estimate:
-    """Answered images a second over the wall clock of all runs, bounded by how much it varied in windows of them.
+    """Answered images a second while every caller was at work, bounded by how much it varied in windows of all runs.
 
     `looks` is how often a run that goes on until it is decided will at most ask.
     """
-    value, windows = images_per_second(loads), -(-WINDOWS // len(loads))
+    value = images_per_second(loads)
     try:
-        rates = window_rates(loads, windows)
-        low, mean, high = mean_interval(rates, 1 - error_rate(INTERVAL_CONFIDENCE) / looks)
+        interval = mean_interval(window_rates(loads, _parts(loads)), _confidence(INTERVAL_CONFIDENCE, looks))
     except ValueError as error:
         return Estimate(None, value, None, lambda bound, sense, why=str(error): why)
-    interval = Interval(value + low - mean, value, value + high - mean)
-    return narrowing(interval, sum(load.seconds for load in loads), "seconds of load")
+    low, high = (value + bound - interval.estimate for bound in (interval.low, interval.high))
+    return narrowing(Interval(low, value, high), sum(load.seconds for load in loads), "seconds of load")
+
+
+def efficiency_estimate(
+    loads: Sequence[Load], flops: float, product_rates: Sequence[float], looks: int = 1
+) -> Estimate:
+    """Arithmetic of the images a second, `flops` each, as a share of the rate of matrix products in FLOP/s.
+
+    Both vary, so each has half of the error. Where the products vary more, it is the machine that is noisy.
+    """
+    speed = throughput_estimate(loads, 2 * looks)
+    try:
+        products = mean_interval(product_rates, _confidence(INTERVAL_CONFIDENCE, 2 * looks))
+    except ValueError as error:
+        value = speed.estimate * flops / fmean(product_rates)
+        return Estimate(None, value, None, lambda bound, sense, why=str(error): f"matrix products: {why}")
+    if speed.low is None:
+        return Estimate(None, speed.estimate * flops / products.estimate, None, speed.more)
+    low, value = speed.low * flops / products.high, speed.estimate * flops / products.estimate
+    high = speed.high * flops / products.low if products.low > 0 else None
+    if _spread(speed) >= _spread(products):
+        return narrowing(Interval(low, value, high), sum(load.seconds for load in loads), "seconds of load")
+    varied = (f"the machine's own matrix products ran at anything from {products.low / 1e9:.3g} to "
+              f"{products.high / 1e9:.3g} GFLOP/s; free the machine and repeat")
+    return Estimate(low, value, high, lambda bound, sense: varied, NOISY)
+
+
+def _spread(interval: Interval | Estimate) -> float:
+    return (interval.high - interval.low) / interval.estimate
+
+
+def _parts(loads: Sequence[Load]) -> int:
+    """Parts of each of the loads, so that all of them together are as many blocks as bounds need."""
+    return max(1, math.ceil(BLOCKS / len(loads)))
+
+
+def _confidence(confidence: float, looks: int) -> float:
+    """That of one of several looks, which share the error between them (Bonferroni)."""
+    return 1 - error_rate(confidence) / looks
 
 
 def narrowing(interval: Interval, amount: float, unit: str) -> Estimate:
@@ -56,20 +93,38 @@ def narrowing(interval: Interval, amount: float, unit: str) -> Estimate:
     return Estimate(*interval, more)
 
 
-def latency_estimates(latencies: Sequence[float], looks: int = 1) -> dict[str, Estimate]:
-    """P50, P90 and P99 of whole requests in seconds, and P99 by P50, with the bounds of MLPerf's early stopping.
+def excused(estimate: Estimate, slowdown: float, sense: str) -> Estimate:
+    """The estimate of a detector that the machine may have slowed by that factor, from 1 on, of a metric to be `sense`.
 
-    `looks` is how often a run that goes on until it is decided will at most ask.
+    Noise makes nothing look better: a bound met in noise is met, and only one missed by no more than that is undecided.
     """
-    confidence = 1 - error_rate(CONFIDENCE) / looks
-    bounds = {p: percentile_bound(latencies, p, confidence) for p in QUOTED}
-    found = {f"P{p}_seconds": _percentile(latencies, p, bound, looks) for p, bound in bounds.items()}
-    return {**found, "P99_over_P50": _ratio(bounds[99], bounds[50])}
+    low, value, high, more, reason = estimate
+    if slowdown <= 1 or low is None or high is None:
+        return estimate
+    noisy = f"the machine may have slowed it by up to {slowdown - 1:.1%}: free the machine and repeat"
+    spread = (high - low) / 2 / value
+    low, high = (low, high * slowdown) if sense == ">=" else (low / slowdown, high)
+    return Estimate(low, value, high, lambda bound, sense: f"{more(bound, sense)}; {noisy}",
+                    NOISY if slowdown - 1 > spread else reason)
 
 
-def _percentile(latencies: Sequence[float], p: float, bound: PercentileBound, looks: int) -> Estimate:
+def latency_estimates(loads: Sequence[Load], looks: int = 1) -> dict[str, Estimate]:
+    """P50, P90 and P99 of whole requests in seconds, and P99 by P50, bounded as in `harness.shares`.
+
+    `looks` is how often a run that goes on until it is decided will at most ask. ValueError where no request was
+    answered.
+    """
+    blocks, confidence = Blocks(latencies_in_turn(loads, _parts(loads))), _confidence(CONFIDENCE, looks)
+    found = {f"P{p}_seconds": _percentile(blocks, p, confidence) for p in QUOTED}
+    rare, common = (1 - part * error_rate(confidence) for part in (1 - P50_SHARE, P50_SHARE))
+    return {**found, "P99_over_P50": _ratio(blocks.bound(99, rare), blocks.bound(50, common))}
+
+
+def _percentile(blocks: Blocks, p: float, confidence: float) -> Estimate:
+    bound = blocks.bound(p, confidence)
+
     def more(limit: float, sense: str) -> str:
-        wanted = decide_percentile(latencies, p, limit, sense, looks=looks).more
+        wanted = blocks.more(p, limit, confidence)
         return f"about {wanted:,} more requests would decide" if wanted else "no number of requests would decide"
 
     return Estimate(bound.low, bound.estimate, bound.high, more)
@@ -82,7 +137,8 @@ def _ratio(above: PercentileBound, below: PercentileBound) -> Estimate:
     needed = max(above.needed, below.needed)
 
     def more(limit: float, sense: str) -> str:
-        wanted = f"at least {needed:,} requests are needed" if above.count < needed else "more requests would decide"
-        return f"{wanted}, {above.count:,} were sent"
+        if above.count >= needed:
+            return f"more requests would decide, {above.count:,} were sent"
+        return f"about {needed:,} requests that resemble each other as these do are needed, {above.count:,} were sent"
 
     return Estimate(low, above.estimate / below.estimate, high, more)

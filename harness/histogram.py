@@ -9,11 +9,11 @@ from harness.statistics import (
     CONFIDENCE,
     QUOTED,
     PercentileBound,
-    _most_by_chance,
-    _rank,
-    _share_above,
     error_rate,
+    most_by_chance,
+    rank,
     requests_needed,
+    share_above,
 )
 
 GROWTH = 1.001
@@ -39,14 +39,14 @@ class Histogram:
 
     def percentile(self, p: float) -> float | None:
         """The middle of the bin that holds the percentile by nearest rank; None without latencies."""
-        return self._at(_rank(p, len(self)), 0.5) if self._counts else None
+        return self._at(rank(p, len(self)), 0.5) if self._counts else None
 
     def bound(self, p: float, confidence: float = CONFIDENCE) -> PercentileBound | None:
         """As `harness.statistics.percentile_bound`, its bounds widened to the edges of their bins."""
-        n, above, alpha = len(self), _share_above(p), error_rate(confidence)
+        n, above, alpha = len(self), share_above(p), error_rate(confidence)
         if not n:
             return None
-        over, under = _most_by_chance(n, above, alpha), _most_by_chance(n, 1 - above, alpha)
+        over, under = most_by_chance(n, above, alpha), most_by_chance(n, 1 - above, alpha)
         return PercentileBound(
             low=None if under is None else self._at(under + 1, 0),
             estimate=self.percentile(p),

@@ -5,11 +5,11 @@ with this one, so that no line can be lost, doubled, swapped or put in unseen. T
 started, to the microsecond. Every process that carries the soak on adds a session. The records, in the order of a run:
 
     {"kind": "session", "number": 1, "version": 2, "utc": "2026-11-24T10:00:00Z", "identity": {…}, "plan": {…}, …}
-    {"kind": "canary", "seconds": …, "start": …, "end": …}            before each window, and after the last
+    {"kind": "opening", "at": …}                                      before each window
     [caller, start, end, images, answered, error, late]               a request, sent `late` seconds after it was due
     {"kind": "sample", "at": …, "seconds": …, …}                      what `harness.sampler` saw in the `seconds` before
-    {"kind": "window", "number": 1, "start": …, "end": …}             the requests since the canary were this window,
-                                                                      which is complete
+    {"kind": "window", "number": 1, "start": …, "end": …, …}          the requests since the opening were this window,
+                                                                      which is complete; what the machine was like
     {"kind": "finish", "outcome": "complete", "why": ""}              or "failed" and why, if no request failed: the
                                                                       soak is over
 

@@ -89,6 +89,22 @@ class Load:
         """Wall clock from the first start to the last end."""
         return max(r.end for r in self.requests) - min(r.start for r in self.requests)
 
+    @cached_property
+    def loaded(self) -> tuple[float, float]:
+        """The times of time.perf_counter between which every caller was at work; of the whole run where there are none.
+
+        From when each has its first response, because a detector that starts empty is faster, to when the first of them
+        has its last, because a detector whose callers run out of images is not under this load any more.
+        """
+        first, last = {}, {}
+        for request in sorted(self.requests, key=lambda request: request.start):
+            first.setdefault(request.caller, request.end)
+            last[request.caller] = request.end
+        start, end = max(first.values()), min(last.values())
+        if start < end:
+            return start, end
+        return min(r.start for r in self.requests), max(r.end for r in self.requests)
+
     @property
     def latencies(self) -> list[float]:
         """Seconds of each request that did not fail."""
@@ -135,8 +151,10 @@ def drive(
 
 
 def images_per_second(loads: Sequence[Load]) -> float:
-    """Answered images of one or more runs by their wall clock, idle gaps within a run included."""
-    return sum(request.answered for load in loads for request in load.requests) / sum(load.seconds for load in loads)
+    """Answered images a second of one or more runs while every caller was at work, stalls included (`Load.loaded`)."""
+    spans = [load.loaded for load in loads]
+    answered = sum(rates(load.requests, span)[0] * (span[1] - span[0]) for load, span in zip(loads, spans))
+    return answered / sum(end - start for start, end in spans)
 
 
 def rates(requests: Sequence[Request], edges: Sequence[float]) -> list[float]:
@@ -150,12 +168,22 @@ def rates(requests: Sequence[Request], edges: Sequence[float]) -> list[float]:
 
 
 def window_rates(loads: Sequence[Load], windows: int) -> list[float]:
-    """As `rates`, in `windows` windows of equal length of each run."""
-    parts = []
+    """As `rates`, in `windows` windows of equal length of each run while every caller was at work."""
+    return [rate for load in loads for rate in rates(load.requests, np.linspace(*load.loaded, windows + 1))]
+
+
+def latencies_in_turn(loads: Sequence[Load], parts: int) -> list[list[float]]:
+    """Seconds of each request that did not fail, in `parts` equal times of each run by when it was sent."""
+    found: list[list[float]] = []
     for load in loads:
-        first = min(request.start for request in load.requests)
-        parts += rates(load.requests, np.linspace(first, first + load.seconds, windows + 1))
-    return parts
+        starts = [request.start for request in load.requests]
+        first, length = min(starts), max(max(starts) - min(starts), SHORTEST)
+        found += ([] for _ in range(parts))
+        for request in load.requests:
+            if not request.error:
+                place = int((request.start - first) / length * parts)
+                found[len(found) - parts + min(place, parts - 1)].append(request.latency)
+    return found
 
 
 class _Batches:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import sys
 import warnings
 from collections.abc import Collection, Iterator
 from itertools import accumulate
+from math import log2
 from pathlib import Path
 from typing import Any, Callable
 
@@ -21,7 +23,8 @@ from matplotlib.figure import Figure
 from harness.files import write
 from harness.soak import summarise
 from harness.steadiness import Soak
-from harness.sweep import Sweep
+from harness.sweep import Point, Sweep
+from harness.text import label, printable, shown
 
 JOURNAL, SWEEP, CURVES = "soak.journal", "sweep.json", "precision_recall.json"
 STYLE = {"color": "#1f5fa8", "linewidth": 1.4}
@@ -34,6 +37,10 @@ RECALL_POINTS = [i / 100 for i in range(101)]
 
 def draw(folder: Path, names: Collection[str] = ()) -> Iterator[str]:
     """Draws what can be drawn of a report, or of these of its files; a line in words for each plot that is not."""
+    return map(printable, _lines(folder, names))
+
+
+def _lines(folder: Path, names: Collection[str]) -> Iterator[str]:
     for name, plots in READERS.items():
         path = folder / name
         if names and name not in names:
@@ -84,21 +91,22 @@ def _figure(rows: int = 1, height: float = 3.4, **settings):
 
 
 def throughput(soak: Soak) -> Figure:
-    """Images a second in each window, the spread that the jitter gate judges, and the canary beside it.
+    """Images a second in each window, the spread that the jitter gate judges, and the reference workload beside it.
 
     ValueError, as of `latency`, for a soak without a complete window.
     """
     _require_windows(soak)
-    figure, (rates, canary) = _figure(2, 2.6, sharex=True)
+    figure, (rates, reference) = _figure(2, 2.6, sharex=True)
     edges = _minutes(soak)
     fps = [window.images_per_second for window in soak.windows]
     rates.stairs(fps, edges, baseline=None, **STYLE)
     rates.axhspan(min(fps), max(fps), color=STYLE["color"], alpha=0.08)
     rates.axhline(sum(fps) / len(fps), color=GREY, linewidth=0.8, linestyle="--")
     rates.set(ylabel="images a second", ylim=(0, None), title=_title(soak))
-    canary.stairs([1e3 * window.canary_seconds for window in soak.windows], edges, baseline=None, color=GREEN)
-    canary.set(ylabel="canary, ms", ylim=(0, None))
-    _mark_interruptions(soak, edges, (rates, canary))
+    took = [math.nan if window.reference is None else 1e3 * window.reference for window in soak.windows]
+    reference.stairs(took, edges, baseline=None, color=GREEN)
+    reference.set(ylabel="reference workload, ms", ylim=(0, None))
+    _mark_interruptions(soak, edges, (rates, reference))
     return figure
 
 
@@ -126,23 +134,33 @@ def latency(soak: Soak) -> Figure:
 
 
 def sweep(measured: Sweep) -> Figure:
-    """Throughput and P99 over the images in flight, one line a batch size, the knee marked."""
+    """Throughput with its bounds and P99 over the images in flight, one line a batch size, the knee marked."""
     figure, (rates, latencies) = _figure(2, 2.9, sharex=True)
     valid = [point for point in measured.points if not point.invalid]
     for size in sorted({point.batch_size for point in valid}):
-        line = sorted((p.in_flight, p.images_per_second, p.p99_seconds) for p in valid if p.batch_size == size)
-        flight, fps, p99 = zip(*((at, rate, 1e3 * seconds) for at, rate, seconds in line))
-        rates.plot(flight, fps, ".-", label=f"batch {size}")
-        latencies.plot(flight, p99, ".-")
+        line = sorted((p for p in valid if p.batch_size == size), key=lambda p: (p.in_flight, p.workers))
+        flight = [p.in_flight for p in line]
+        rates.errorbar(flight, [p.images_per_second for p in line], _bars(line), fmt=".-", capsize=3,
+                       label=f"batch {size}")
+        latencies.plot(flight, [1e3 * p.p99_seconds for p in line], ".-")
     if valid:
         knee, mark = measured.knee, dict(markersize=11, fillstyle="none", color=RED)
         rates.plot(knee.in_flight, knee.images_per_second, "o", label=f"knee: {knee}", **mark)
         latencies.plot(knee.in_flight, 1e3 * knee.p99_seconds, "o", **mark)
-    rates.set(ylabel="images a second", ylim=(0, None), xscale="log")
+    rates.set(ylabel="images a second", ylim=(0, None))
+    rates.set_xscale("log", base=2)
+    latencies.xaxis.set_major_formatter("{x:g}")
     if valid:
+        rates.set_xticks(sorted({2 ** round(log2(p.in_flight)) for p in valid}))
         rates.legend(frameon=False)
     latencies.set(ylabel="P99 of a request, ms", xlabel="images in flight (callers × batch size)", ylim=(0, None))
     return figure
+
+
+def _bars(line: list[Point]) -> list[list[float]]:
+    """How far the bounds lie below and above the throughput; 0 where there are none."""
+    return [[0 if p.low is None else p.images_per_second - p.low for p in line],
+            [0 if p.high is None else p.high - p.images_per_second for p in line]]
 
 
 def precision_recall(stored: dict) -> Figure:
@@ -151,7 +169,7 @@ def precision_recall(stored: dict) -> Figure:
     curves = sorted(stored["classes"].items(), key=lambda item: sum(item[1]))
     for place, (name, precision) in enumerate(curves):
         known = place < NAMED_CLASSES
-        style = dict(linewidth=1, label=f"{name}: {sum(precision) / len(precision):.3f}") if known else UNNAMED
+        style = dict(linewidth=1, label=f"{label(name)}: {sum(precision) / len(precision):.3f}") if known else UNNAMED
         ax.plot(RECALL_POINTS, precision, **style)
     mean = [sum(column) / len(curves) for column in zip(*(precision for _, precision in curves))]
     ax.plot(RECALL_POINTS, mean, color="black", linewidth=2, label=f"mean: {sum(mean) / len(mean):.3f}")
@@ -182,7 +200,7 @@ def _mark_interruptions(soak: Soak, edges: list[float], axes) -> None:
 
 
 def _title(soak: Soak) -> str:
-    spread = "" if soak.fps_spread is None else f", spread {soak.fps_spread:.1%}"
+    spread = f", spread {soak.fps_spread.estimate:.1%}" if soak.fps_spread else ""
     lost = soak.drift and soak.drift.estimate
     drift = "" if lost is None else f", {abs(lost):.1%} {'slower' if lost > 0 else 'faster'} at the end"
     return f"{len(soak.windows)} of {soak.planned} windows{spread}{drift}"
@@ -201,7 +219,7 @@ def main() -> int:
     parser.add_argument("folder", metavar="DIR", type=Path, help="what --report has written")
     folder = parser.parse_args().folder
     if not folder.is_dir():
-        print(f"error: {folder} is no folder; name one that --report has written", file=sys.stderr)
+        print(f"error: {shown(folder)} is no folder; name one that --report has written", file=sys.stderr)
         return 2
     lines = list(draw(folder))
     print("\n".join(lines))

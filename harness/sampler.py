@@ -7,6 +7,8 @@ from typing import Any, Callable
 
 import psutil
 
+from harness.noise import ProcessTree
+
 PERIOD = 1.0  # seconds
 CHILDREN_EVERY = 10  # samples: to look for new processes takes milliseconds
 LONGEST_LAST_SAMPLE = 5.0  # seconds
@@ -26,7 +28,7 @@ class Sampler:
         extra: Callable[[], dict] | None = None, period: float = PERIOD,
     ):
         self._record, self._clock, self._extra, self._period = record, clock, extra or dict, period
-        self._processes, self._end = _Processes(), Event()
+        self._processes, self._end = ProcessTree(CHILDREN_EVERY), Event()
         self._thread = Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Sampler:
@@ -49,7 +51,7 @@ class Sampler:
             return
 
     def _counters(self) -> dict[str, Any]:
-        return {"at": self._clock(), "cpu": _told(_cpu_seconds), "own": _told(self._processes.cpu_seconds)}
+        return {"at": self._clock(), "cpu": _told(_cpu_seconds), "own": _told(lambda: self._processes.seconds()[0])}
 
     def _present(self) -> dict[str, Any]:
         return {
@@ -57,27 +59,12 @@ class Sampler:
             "mhz": _told(lambda: psutil.cpu_freq().current),
             "celsius": _told(_hottest),
             "available": _told(lambda: psutil.virtual_memory().available),
-            "rss": _told(self._processes.rss),
+            "rss": _told(self._rss),
             "extra": {str(name): value for name, value in (_told(self._extra) or {}).items() if _is_number(value)},
         }
 
-
-class _Processes:
-    """This process and its children, those of its children included."""
-
-    def __init__(self):
-        self._turn, self._this, self._known = 0, psutil.Process(), []
-
-    def cpu_seconds(self) -> dict[int, float]:
-        """Of each process so far."""
-        if self._turn % CHILDREN_EVERY == 0:
-            self._known = [self._this, *(_told(lambda: self._this.children(recursive=True)) or [])]
-        self._turn += 1
-        times = {process.pid: _told(process.cpu_times) for process in self._known}
-        return {pid: one.user + one.system for pid, one in times.items() if one}
-
-    def rss(self) -> int:
-        found = (_told(process.memory_info) for process in self._known)
+    def _rss(self) -> int:
+        found = (_told(process.memory_info) for process in self._processes.all())
         return sum(one.rss for one in found if one)
 
 
@@ -100,9 +87,8 @@ def _differences(before: dict, now: dict) -> dict[str, Any]:
              for name, value in now["cpu"].items()}
     if spent["total"]:
         figures |= {name: spent[name] and spent[name] / spent["total"] for name in ("steal", "iowait")}
-    if before["own"] and now["own"]:
-        own = sum(max(0.0, now["own"][pid] - before["own"][pid]) for pid in now["own"] if pid in before["own"])
-        figures["others"] = max(0.0, spent["busy"] - own) / seconds
+    if before["own"] is not None and now["own"] is not None:
+        figures["others"] = max(0.0, spent["busy"] - (now["own"] - before["own"])) / seconds
     return figures
 
 

@@ -95,17 +95,18 @@ PLAN = {
     "seconds": POSITIVE, "window_seconds": POSITIVE, "windows": _integer(1), "callers": _integer(1),
     "batch_size": _integer(1), "rate": _or_none(_positive(MOST)),
 }
+CONDITIONS = {"reference": FIGURE, "others": FIGURE, "steal": FIGURE, "waited": FIGURE}
 KINDS = {
     "session": {
         "number": _integer(1), "version": _one_of(VERSION), "utc": Field("a time like 2026-11-24T10:00:00Z", _is_time),
-        "identity": IDENTITY, "plan": PLAN, "canary": {"iterations": _integer(1), "threads": _integer(1)},
+        "identity": IDENTITY, "plan": PLAN, "reference": _integer(1),
     },
-    "canary": {"seconds": POSITIVE, "start": SECONDS, "end": SECONDS},
+    "opening": {"at": SECONDS},
     "sample": {
         "at": SECONDS, "seconds": SECONDS, "steal": FIGURE, "iowait": FIGURE, "others": FIGURE, "load": FIGURE,
         "mhz": FIGURE, "celsius": FIGURE, "available": FIGURE, "rss": FIGURE, "extra": FIGURES,
     },
-    "window": {"number": _integer(1), "start": SECONDS, "end": SECONDS},
+    "window": {"number": _integer(1), "start": SECONDS, "end": SECONDS, "conditions": CONDITIONS},
     "finish": {"outcome": _one_of(COMPLETE, FAILED), "why": TEXT},
 }
 REQUEST = {
@@ -127,7 +128,7 @@ def fault(record: Any) -> str:
         return f"is not a record of a soak's journal: {shown(record)}"
     found = _fields_fault({name: value for name, value in record.items() if name != "kind"}, KINDS[kind])
     found = found or _span_fault(record)
-    return f"in a {kind} record {found}" if found else ""
+    return f"in {_a(kind)} record {found}" if found else ""
 
 
 def _request_fault(values: Sequence) -> str:
@@ -171,6 +172,10 @@ def _span_fault(record: dict) -> str:
     return ""
 
 
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
 def shown(value: Any) -> str:
     """A value of a file in a few characters that any terminal can print."""
     return reprlib.repr(value).encode("ascii", "backslashreplace").decode()[:80]
@@ -185,7 +190,7 @@ class Order:
         self._start_session()
 
     def _start_session(self) -> None:
-        self._is_open, self._canary_end, self._sampled = False, 0.0, 0.0
+        self._is_open, self._opened, self._sampled = False, 0.0, 0.0
 
     def fault(self, record: dict | Entry) -> str:
         """What is wrong with a record at this place, in words; '' if nothing is."""
@@ -193,9 +198,9 @@ class Order:
             return "a request follows the finish of the soak" if self._is_finished else ""
         kind = record["kind"]
         if not self._sessions and kind != "session":
-            return f"a {kind} record is before the first session"
+            return f"{_a(kind)} record is before the first session"
         if self._is_finished and kind != "sample":  # the last sample may come late
-            return f"a {kind} record follows the finish of the soak"
+            return f"{_a(kind)} record follows the finish of the soak"
         return getattr(self, f"_{kind}", lambda record: "")(record)
 
     def _session(self, record: dict) -> str:
@@ -209,10 +214,10 @@ class Order:
         self._start_session()
         return ""
 
-    def _canary(self, record: dict) -> str:
-        if record["start"] < self._canary_end:
-            return f"a canary starts at {record['start']}, before the one that ended at {self._canary_end}"
-        self._is_open, self._canary_end = True, record["end"]
+    def _opening(self, record: dict) -> str:
+        if record["at"] < self._opened:
+            return f"a window opens at {record['at']}, before the one that opened at {self._opened}"
+        self._is_open, self._opened = True, record["at"]
         return ""
 
     def _sample(self, record: dict) -> str:
@@ -224,9 +229,9 @@ class Order:
     def _window(self, record: dict) -> str:
         due, planned = self._windows + 1, self._first["plan"]["windows"]
         if record["number"] != due or due > planned or not self._is_open:
-            return (f"window {record['number']} is journaled where window {due} of {planned} is due, after its canary: "
-                    "these are two soaks")
-        opened_until = self._canary_end + self._first["plan"]["window_seconds"]
+            return (f"window {record['number']} is journaled where window {due} of {planned} is due, after its "
+                    "opening: these are two soaks")
+        opened_until = self._opened + self._first["plan"]["window_seconds"]
         if not record["start"] < opened_until:
             return f"window {due} starts at {record['start']}, after its end at {opened_until:g}"
         self._windows, self._is_open = due, False

@@ -6,25 +6,27 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Callable
 
-from harness.canary import Canary, calibrated
 from harness.journal import Journal, JournalError, read
 from harness.load import SHORTEST, Detect, Load, Request, Shape, drive
+from harness.machine import facts
+from harness.noise import NoiseMonitor
 from harness.sampler import Sampler
 from harness.schema import COMPLETE, FAILED, LONGEST_ERROR, VERSION
 from harness.steadiness import Fold, Soak
 
-WINDOW_SECONDS = 30.0  # of the published run
-LEAST_WINDOWS, LEAST_WINDOW_SECONDS = 20, 1.0
+PUBLISHED_SECONDS, WINDOW_SECONDS = 7200.0, 30.0  # of the published run
+LEAST_WINDOWS, LEAST_WINDOW_SECONDS = 30, 0.5
 
 
 def window_seconds_for(seconds: float) -> float:
-    """30 s; less for a soak so short that it would have fewer than 20 windows, but never less than 1 s."""
+    """30 s; less for a soak so short that it would have fewer than 30 windows, but never less than 0.5 s."""
     return min(WINDOW_SECONDS, max(LEAST_WINDOW_SECONDS, seconds / LEAST_WINDOWS))
 
 
@@ -57,27 +59,29 @@ def run_soak(
 ) -> None:
     """Runs window after window and journals everything; `summarise` says what came of it.
 
-    Between windows the machine's canary runs; the images go on where the window before has ended. A request that
-    raises, breaks the contract of the call or misses the deadline is journaled and ends the soak as failed. So do
+    Beside the load `harness.noise` watches the machine; the images go on where the window before has ended. A request
+    that raises, breaks the contract of the call or misses the deadline is journaled and ends the soak as failed. So do
     answers of a window, the first of each image by its id, of which `wrong` says why they are none ('' if they are).
-    `identity` (for strict JSON) says what is measured. With `resume` a soak that was cut short goes on at its first
-    window that is not complete: JournalError if it was of another identity or plan, or is over, of which `is_over`
-    says more. Without, an older journal is kept as `….previous`. `extra` gives further numbers to be sampled each
-    second; `progress` gets the number of windows that have become complete. KeyboardInterrupt leaves a journal that can
-    be resumed. Raises ValueError as `harness.load.drive`, and JournalError if the journal cannot be written.
+    `identity` (for strict JSON) says what is measured; this machine is made part of it. With `resume` a soak that was
+    cut short goes on at its first window that is not complete: JournalError if it was of another identity, machine or
+    plan, or is over, of which `is_over` says more. Without, an older journal is kept as `….previous`. `extra` gives
+    further numbers, to be sampled each second; `progress` gets the number of windows that have become complete.
+    KeyboardInterrupt leaves a journal that can be resumed. Raises ValueError as `harness.load.drive`, and JournalError
+    if the journal cannot be written.
     """
-    identity, fold = _plain(identity), Fold()
+    identity, fold = _here(identity), Fold()
     with Journal(journal_path, fold.add if resume else None) as journal:
         past = fold.soak()
         if resume:
             _require_resumable(past, Path(journal_path), {**identity, **plan.as_record()})
+        noise = NoiseMonitor(past.reference or None)
         session = _Session(detect, samples, plan, journal, past, deadline, wrong or (lambda answers: ""),
-                           progress or (lambda windows: None))
+                           progress or (lambda windows: None), noise)
         journal.add({
             "kind": "session", "number": len(past.sessions) + 1, "version": VERSION, "utc": _utc(),
-            "identity": identity, "plan": plan.as_record(), "canary": session.canary.as_record(),
+            "identity": identity, "plan": plan.as_record(), "reference": noise.iterations,
         })
-        with Sampler(journal.add, journal.seconds, extra):
+        with noise, Sampler(journal.add, journal.seconds, extra):
             is_complete = session.run()
         journal.add({"kind": "finish", "outcome": COMPLETE if is_complete else FAILED,
                      "why": session.why[:LONGEST_ERROR]})
@@ -94,22 +98,28 @@ def summarise(journal_path: str | Path) -> Soak:
 def is_over(journal_path: str | Path, plan: Plan, identity: dict[str, Any]) -> bool:
     """Whether the journal is that of a soak that has come to its end, so that `summarise` says all there is to judge.
 
-    JournalError if the journal cannot be read, or if it is over and was of another identity or plan.
+    JournalError if the journal cannot be read, or if it is over and was of another identity, machine or plan.
     """
     past = summarise(journal_path)
     if _end(past):
-        _require_same(past, Path(journal_path), {**_plain(identity), **plan.as_record()})
+        _require_same(past, Path(journal_path), {**_here(identity), **plan.as_record()})
     return bool(_end(past))
 
 
 def _end(past: Soak) -> str:
-    """How a soak has ended; '' for one that was cut short or goes on."""
+    """How a soak has ended; an empty text for one that was cut short or goes on."""
     return past.finished or (FAILED if past.failed_requests else "")
 
 
-def _plain(identity: dict[str, Any]) -> dict[str, Any]:
-    """As it is read from a journal. Raises ValueError for what strict JSON cannot say."""
-    return json.loads(json.dumps(identity, allow_nan=False))
+def _here(identity: dict[str, Any]) -> dict[str, Any]:
+    """The identity with this machine, as it is read from a journal. ValueError for what strict JSON cannot say."""
+    return json.loads(json.dumps({"machine": this_machine(), **identity}, allow_nan=False))
+
+
+def this_machine() -> dict[str, Any]:
+    """What must be the same for windows to be those of one soak."""
+    known = facts()
+    return {"host": platform.node(), **{name: known[name] for name in ("processor", "cores", "memory")}}
 
 
 def _require_resumable(past: Soak, path: Path, wanted: dict) -> None:
@@ -138,11 +148,11 @@ class _RequestFailed(Exception):
 class _Session:
     """What one process does of a soak."""
 
-    def __init__(self, detect, samples, plan: Plan, journal: Journal, past: Soak, deadline: float, wrong, progress):
+    def __init__(self, detect, samples, plan: Plan, journal: Journal, past: Soak, deadline: float, wrong, progress,
+                 noise: NoiseMonitor):
         self._detect, self._samples, self._plan, self._journal = detect, samples, plan, journal
         self._deadline, self._progress, self._done = deadline, progress, len(past.windows)
-        self._first, self._wrong, self.why = past.requests, wrong, ""
-        self.canary = Canary(**past.canary) if past.canary else calibrated()
+        self._first, self._wrong, self.why, self._noise = past.requests, wrong, "", noise
 
     def run(self) -> bool:
         """Whether every window is complete; else a request has failed, or `why` says what was wrong with answers."""
@@ -150,29 +160,22 @@ class _Session:
         if not self._warm_up():
             return False
         for number in range(self._done + 1, self._plan.windows + 1):
-            if not self._window(number, self._run_canary()):
+            if not self._window(number):
                 return False
             self._progress(1)
-        self._run_canary()
         return True
 
     def _warm_up(self) -> bool:
         return not self._journal_failures(self._drive(seconds=SHORTEST, warm_up=1))  # no time is left to send more
 
-    def _run_canary(self) -> float:
-        """The time of time.perf_counter when it had ended."""
-        begin = perf_counter()
-        seconds = self.canary()
-        end = perf_counter()
-        self._journal.add({"kind": "canary", "seconds": round(seconds, 9), "start": self._journal.seconds(begin),
-                           "end": self._journal.seconds(end)})
-        return end
-
-    def _window(self, number: int, opened: float) -> bool:
+    def _window(self, number: int) -> bool:
+        opened = perf_counter()
+        self._journal.add({"kind": "opening", "at": self._journal.seconds(opened)})
         try:
             load = self._drive(seconds=self._plan.window_seconds, warm_up=0, observe=self._observe)
         except _RequestFailed:
             return False
+        conditions = self._noise.between(opened, perf_counter())
         if self._journal_failures(load):
             return False
         if load.answers and (found := self._wrong(load.answers)):
@@ -184,7 +187,7 @@ class _Session:
         if begin >= closed:  # the machine stood still for the whole window
             begin = opened
         self._journal.add({"kind": "window", "number": number, "start": self._journal.seconds(begin),
-                           "end": self._journal.seconds(closed)})
+                           "end": self._journal.seconds(closed), "conditions": conditions._asdict()})
         return True
 
     def _drive(self, **options) -> Load:

@@ -1,6 +1,8 @@
 """Measured values and how sure they are: percentiles with exact bounds, a rule when to stop, intervals of a mean.
 
 Every bound holds on its own with the stated confidence; a low and a high one together err up to twice as often.
+Percentiles here suppose independent requests, as LoadGen does; those of requests that resemble their neighbours are in
+`harness.shares`. `python -m benchmarks.promises` shows how often each bound errs on made-up data.
 """
 from __future__ import annotations
 
@@ -20,6 +22,10 @@ LEAST_PERCENT = 0.001  # beyond it 10^6 requests and more would be needed to see
 MOST_REQUESTS = 10**9  # more than any run will send
 STABLE_WINDOWS, STABLE_SPREAD = 3, 0.10  # perf_analyzer's defaults
 LEAST_WINDOWS = 10
+ANGLES = 20_001  # at which the density of Student's t is summed up
+MEAN_BLOCKS = 24
+MEAN_DOUBT = 1.25  # standard errors
+MOST_CORRELATION = 0.97
 NEGLIGIBLE = 1e-17  # below a double's resolution of a sum that begins at 1
 
 
@@ -44,16 +50,6 @@ class PercentileBound(NamedTuple):
     needed: int
 
 
-class Decision(NamedTuple):
-    """PROVEN, REFUTED or UNDECIDED, and about how many `more` requests would decide.
-
-    `more` is 0 when it is decided, and None when even 10^9 requests would not decide: the percentile is the limit.
-    """
-
-    verdict: str
-    more: int | None
-
-
 def percentile(values: Sequence[float], p: float) -> float:
     """The smallest measured value that at least `p` percent of the values do not exceed, 0 < p <= 100.
 
@@ -66,7 +62,7 @@ def percentile(values: Sequence[float], p: float) -> float:
 def percentiles(values: Sequence[float], ps: Sequence[float] = QUOTED) -> dict[str, float]:
     """Percentiles from one sort, keyed "P50", "P90", ..., in the values' unit; errors as `percentile`."""
     ranked = _ranked(values)
-    return {f"P{p}": ranked[_rank(p, len(ranked)) - 1] for p in ps}
+    return {f"P{p}": ranked[rank(p, len(ranked)) - 1] for p in ps}
 
 
 def percentile_bound(values: Sequence[float], p: float, confidence: float = CONFIDENCE) -> PercentileBound:
@@ -77,12 +73,12 @@ def percentile_bound(values: Sequence[float], p: float, confidence: float = CONF
     inference rules, "Early Stopping"; LoadGen quotes the next larger value, so it asks for 64 and 662 requests where
     P90 and P99 are bounded from 44 and 459 on). ValueError as `percentile`, and for a confidence out of range.
     """
-    ranked, above, alpha = _ranked(values), _share_above(p), error_rate(confidence)
+    ranked, above, alpha = _ranked(values), share_above(p), error_rate(confidence)
     n = len(ranked)
-    over, under = _most_by_chance(n, above, alpha), _most_by_chance(n, 1 - above, alpha)
+    over, under = most_by_chance(n, above, alpha), most_by_chance(n, 1 - above, alpha)
     return PercentileBound(
         low=None if under is None else float(ranked[under]),
-        estimate=float(ranked[_rank(p, n) - 1]),
+        estimate=float(ranked[rank(p, n) - 1]),
         high=None if over is None else float(ranked[n - over - 1]),
         count=n,
         needed=max(requests_needed(p, 0, confidence), requests_needed(100 - Fraction(str(p)), 0, confidence)),
@@ -95,10 +91,10 @@ def requests_needed(p: float, over: int = 0, confidence: float = CONFIDENCE) -> 
 
     The table of MLPerf's early stopping: 459 for P99 and none over, 662 for one. ValueError for a bad argument.
     """
-    above, alpha = _share_above(p), error_rate(confidence)
+    above, alpha = share_above(p), error_rate(confidence)
     if over < 0:
         raise ValueError(f"{over} requests over the limit cannot be; count from 0")
-    needed = _fewest(over + 1, lambda n: _at_most(over, n, above) <= alpha)
+    needed = _fewest(over + 1, lambda n: at_most(over, n, above) <= alpha)
     if needed is None:
         raise ValueError(f"with {over} requests over the limit more than 10^9 would be needed; raise the limit")
     return needed
@@ -120,28 +116,6 @@ def decide(bound: Interval | PercentileBound, limit: float, sense: str) -> str:
     return REFUTED if low is not None and low > limit else UNDECIDED
 
 
-def decide_percentile(
-    values: Sequence[float], p: float, limit: float, sense: str = "<=", *, looks: int = 1,
-    confidence: float = CONFIDENCE,
-) -> Decision:
-    """Whether percentile `p` is `sense` limit, and about how many more requests would tell.
-
-    A run that asks again and again as values come in must say how often it will at most: `looks` share the error of
-    1 - confidence between them (Bonferroni), else one of many looks would prove what is not so. `more` supposes that
-    the share of values beyond the limit stays what it was. ValueError as `percentile_bound` and `decide`.
-    """
-    if looks < 1:
-        raise ValueError(f"looks must be at least 1, not {looks}")
-    confidence = 1 - error_rate(confidence) / looks
-    verdict = decide(percentile_bound(values, p, confidence), limit, sense)
-    if verdict != UNDECIDED:
-        return Decision(verdict, 0)
-    numbers = np.asarray(values)
-    beyond = int(np.count_nonzero(numbers > limit if sense == "<=" else numbers < limit))
-    allowed = _share_above(p) if sense == "<=" else 1 - _share_above(p)
-    return Decision(verdict, _more_needed(len(numbers), beyond, allowed, error_rate(confidence)))
-
-
 def is_stable(rates: Sequence[float], windows: int = STABLE_WINDOWS, spread: float = STABLE_SPREAD) -> bool:
     """Whether the last `windows` rates (images a second) agree: the highest is at most `spread` above the lowest.
 
@@ -152,35 +126,45 @@ def is_stable(rates: Sequence[float], windows: int = STABLE_WINDOWS, spread: flo
     return len(last) == windows and bool(last.min() > 0 and last.max() <= (1 + spread) * last.min())
 
 
-def mean_interval(
-    rates: Sequence[float], confidence: float = INTERVAL_CONFIDENCE, resamples: int = 2000, block: int | None = None,
-    seed: int = 0,
-) -> Interval:
-    """The mean of the windows' rates, bounded by the moving-block bootstrap (Künsch 1989), the same for the same seed.
+def mean_interval(rates: Sequence[float], confidence: float = INTERVAL_CONFIDENCE) -> Interval:
+    """The mean of rates of equally long windows that follow one another, with its bounds.
 
-    Neighbouring windows resemble each other (heat, other tenants), so blocks of `block` windows are drawn, not single
-    ones. Without `block` its length follows from the correlation of neighbours (Politis and White 2004, for an
-    autoregressive series of order 1). The bounds keep their promise when the run is long beside the correlation: with
-    60 windows and a correlation of 0.6 they hold in 93 of 100 runs, with 10 windows in 87. ValueError for fewer than
-    10 windows, windows that are all alike, NaN, infinite or negative rates, or a bad argument.
+    Neighbouring windows resemble each other (heat, other tenants). So more than 48 of them are averaged into 24 to 47
+    blocks first, and Student's t over the blocks is widened for the correlation of neighbours that is left (Priestley
+    1981, 5.3.2, for an autoregressive series of order 1), taken for larger than it looks: a short series hides it.
+    ValueError for fewer than 10 windows, NaN, infinite or negative rates, or a confidence out of range.
     """
     rates, alpha = _rates(rates), error_rate(confidence)
-    _require_spread(rates)
-    block = block_length(rates) if block is None else block
-    if not 1 <= block <= len(rates) // 2 or resamples < 1:
-        raise ValueError(f"block {block} of {len(rates)} windows, {resamples} resamples: a block must be from 1 window "
-                         "to half of them, and there must be a resample")
-    # Of its own mean, as the windows near the ends lie in fewer blocks.
-    means = _block_means(rates, block, resamples, seed)
-    errors = (means - means.mean()) * _widening(len(rates), block, _correlation(rates))
-    low, high = np.quantile(errors, (alpha, 1 - alpha))
-    return Interval(float(rates.mean() + low), float(rates.mean()), float(rates.mean() + high))
+    if len(rates) < LEAST_WINDOWS:
+        raise ValueError(f"{len(rates)} windows are too few for an interval; measure at least {LEAST_WINDOWS}")
+    blocks, mean = _blocks(rates), float(rates.mean())
+    variance, freedom = variance_of_mean(blocks - blocks.mean(), MEAN_DOUBT)
+    reach = student_t(1 - alpha, freedom) * math.sqrt(variance)
+    return Interval(mean - reach, mean, mean + reach)
 
 
-def block_length(rates: np.ndarray) -> int:
-    """Windows in a block that outlasts their correlation: (6 r^2 / (1 - r^2)^2 * n)^(1/3), from 1 to a quarter of n."""
-    n, r = len(rates), _correlation(rates)
-    return min(max(1, round((6 * r * r / (1 - r * r) ** 2 * n) ** (1 / 3))), n // 4)
+def variance_of_mean(errors: np.ndarray, doubt: float) -> tuple[float, float]:
+    """The variance of the mean of blocks whose `errors` about it are given, and its degrees of freedom, at least 1.
+
+    The correlation of neighbours is taken to be `doubt` standard errors larger than it looks.
+    """
+    independent = 1 / _variance_share(len(errors), _correlation(errors, doubt))  # values that would tell as much
+    return float(errors @ errors) / len(errors) / (independent - 1), max(independent - 1, 1.0)
+
+
+def student_t(confidence: float, freedom: float) -> float:
+    """The quantile of Student's t, 0.5 <= confidence < 1, from 1 degree of freedom, right to 0.1 %."""
+    return _student_t(confidence, round(freedom, 2))
+
+
+@lru_cache(maxsize=4096)
+def _student_t(confidence: float, freedom: float) -> float:
+    # With t = sqrt(freedom) tan(angle) the density is a power of the cosine, on an interval that ends.
+    angles = np.linspace(0, math.pi / 2, ANGLES)
+    density = np.cos(angles).clip(0) ** (freedom - 1)
+    below = np.concatenate([[0], np.cumsum(density[1:] + density[:-1])])
+    angle = np.interp(1 - 2 * error_rate(confidence), below / below[-1], angles)
+    return math.sqrt(freedom) * math.tan(angle)
 
 
 def error_rate(confidence: float) -> float:
@@ -198,34 +182,36 @@ def _ranked(values: Sequence[float]) -> Sequence[float]:
     return sorted(values)
 
 
-def _rank(p: float, n: int) -> int:
+def rank(p: float, n: int) -> int:
+    """The place of the percentile among `n` ranked values, from 1; ValueError for a percentile out of range."""
     if not 0 < p <= 100:
         raise ValueError(f"percentile {p} is out of range; it must be above 0 and at most 100")
     return math.ceil(Fraction(str(p)) * n / 100)  # exact: in floats 7 / 100 * 100 is above 7
 
 
-def _share_above(p: float) -> Fraction:
+def share_above(p: float) -> Fraction:
+    """The share of values that may be above percentile `p`; ValueError for one that has no bounds."""
     if not LEAST_PERCENT <= p <= 100 - LEAST_PERCENT:
         raise ValueError(f"percentile {p} has no bounds; it must be from {LEAST_PERCENT} to {100 - LEAST_PERCENT}")
     return 1 - Fraction(str(p)) / 100
 
 
 @lru_cache(maxsize=1024)
-def _most_by_chance(n: int, share: Fraction, alpha: float) -> int | None:
+def most_by_chance(n: int, share: Fraction, alpha: float) -> int | None:
     """The largest k for which at most k of n, each with probability `share`, has probability <= alpha; else None."""
-    if _at_most(0, n, share) > alpha:
+    if at_most(0, n, share) > alpha:
         return None
     inside, outside = 0, n
     while outside - inside > 1:
         middle = (inside + outside) // 2
-        inside, outside = (middle, outside) if _at_most(middle, n, share) <= alpha else (inside, middle)
+        inside, outside = (middle, outside) if at_most(middle, n, share) <= alpha else (inside, middle)
     return inside
 
 
-def _at_most(k: int, n: int, share: Fraction) -> float:
+def at_most(k: int, n: int, share: Fraction) -> float:
     """P(X <= k) for X binomial (n, share): the largest term by its logarithm, the others by their ratios to it."""
     if k >= n * share:  # the terms fall only away from the mean: sum those on the other side
-        return 1 - _at_most(n - k - 1, n, 1 - share) if k < n else 1.0
+        return 1 - at_most(n - k - 1, n, 1 - share) if k < n else 1.0
     if k < 0:
         return 0.0
     odds = float((1 - share) / share)
@@ -256,11 +242,15 @@ def _fewest(start: int, enough: Callable[[int], bool]) -> int | None:
     return high
 
 
-def _more_needed(n: int, beyond: int, allowed: Fraction, alpha: float) -> int | None:
+def more_needed(n: int, beyond: int, allowed: Fraction, alpha: float) -> int | None:
+    """About how many more than `n` values, of which `beyond` are over a limit, decide whether more than `allowed` are.
+
+    Supposes that the share beyond stays what it was; None when even 10^9 would not decide: it is the allowed share.
+    """
     share = Fraction(beyond, n)
     if share > allowed:  # on the way to be refuted: the same question of the others
         share, allowed = 1 - share, 1 - allowed
-    total = _fewest(n + 1, lambda m: _at_most(math.ceil(share * m), m, allowed) <= alpha)
+    total = _fewest(n + 1, lambda m: at_most(math.ceil(share * m), m, allowed) <= alpha)
     return None if total is None else total - n
 
 
@@ -276,40 +266,20 @@ def _rates(rates: Sequence[float]) -> np.ndarray:
     return rates
 
 
-def _require_spread(rates: np.ndarray) -> None:
-    if len(rates) < LEAST_WINDOWS:
-        raise ValueError(f"{len(rates)} windows are too few for an interval; measure at least {LEAST_WINDOWS}")
-    if rates.min() == rates.max():
-        raise ValueError(f"all {len(rates)} windows have the rate {rates[0]:g}, which shows no spread to judge by; "
-                         "count in longer windows")
+def _blocks(rates: np.ndarray) -> np.ndarray:
+    """Means of equally many neighbours, from 24 to 47 of them; what is left over at the end is left out."""
+    size = max(1, len(rates) // MEAN_BLOCKS)
+    return rates[:len(rates) // size * size].reshape(-1, size).mean(1)
 
 
-def _correlation(rates: np.ndarray) -> float:
-    """Of neighbouring windows, from 0 to 0.97; a short series shows too little, which is made good (Kendall 1954)."""
-    errors = rates - rates.mean()
-    r = float(errors[1:] @ errors[:-1] / (errors @ errors))
-    return min(max(r + (1 + 3 * r) / len(rates), 0.0), 0.97)
+def _correlation(errors: np.ndarray, doubt: float) -> float:
+    """Of neighbours, from 0 to 0.97: a short series shows too little, which is made good (Kendall 1954)."""
+    n, total = len(errors), float(errors @ errors)
+    r = float(errors[1:] @ errors[:-1]) / total if total else 0.0
+    r += (1 + 3 * r) / n
+    return min(max(r + doubt * math.sqrt(max(1 - r * r, 0.0) / n), 0.0), MOST_CORRELATION)
 
 
-def _widening(n: int, block: int, r: float) -> float:
-    """By how much the mean of `n` windows of correlation `r` varies more than that of blocks drawn from them.
-
-    Drawn blocks know nothing of the correlation between them, nor of how far the mean of all windows itself strayed.
-    """
-    whole, within = _variance_of_mean(n, r), _variance_of_mean(block, r)
-    return math.sqrt(whole / (block / n * (within - whole)))
-
-
-def _variance_of_mean(n: int, r: float) -> float:
-    """Of `n` neighbours of an autoregressive series of order 1, as a share of the variance of one."""
+def _variance_share(n: int, r: float) -> float:
+    """The variance of the mean of `n` neighbours of correlation `r`, as a share of the variance of one."""
     return ((1 + r) / (1 - r) - 2 * r * (1 - r**n) / (n * (1 - r) ** 2)) / n
-
-
-def _block_means(rates: np.ndarray, block: int, resamples: int, seed: int) -> np.ndarray:
-    """Means of `resamples` series, each of len(rates) windows taken in blocks whose starts are drawn by chance."""
-    n = len(rates)
-    starts = np.random.default_rng(seed).integers(0, n - block + 1, (resamples, math.ceil(n / block)))
-    sums = np.concatenate([[0.0], np.cumsum(rates)])
-    lengths = np.full(starts.shape[1], block)
-    lengths[-1] = n - block * (len(lengths) - 1)
-    return (sums[starts + lengths] - sums[starts]).sum(1) / n

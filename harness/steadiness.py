@@ -10,11 +10,13 @@ from functools import cached_property
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
-from harness.canary import noise
 from harness.causes import Deviation, deviations
+from harness.explanation import Explanation, explain
 from harness.histogram import Histogram
 from harness.load import SHORTEST
+from harness.noise import Conditions
 from harness.schema import Entry
+from harness.spread import spread
 from harness.statistics import QUOTED, Interval, PercentileBound, mean_interval
 from harness.trend import relative_loss, slope
 
@@ -28,9 +30,9 @@ class Window:
     """One complete window; times in seconds, memory in bytes, None where nothing told.
 
     `begin` counts from the session's; `images` were answered by its requests, of which those still under way at its end
-    count in `images_per_second` by their share. `longest_gap` is the longest time between two answers, its begin and
-    end included; `canary_seconds` the slower of the canaries before and after it. What follows are means of the
-    samples; `rose` says by how much other rooms' counters changed.
+    count in `images_per_second` by their share. `longest_gap` is the longest time between two responses, its start and
+    end included; `conditions` are what the machine was like. What follows are means of the samples; `rose` says by how
+    much other rooms' counters changed.
     """
 
     number: int
@@ -45,7 +47,7 @@ class Window:
     P99: float | None
     longest_latency: float
     longest_gap: float
-    canary_seconds: float
+    conditions: Conditions
     steal: float | None = None
     iowait: float | None = None
     others: float | None = None
@@ -55,6 +57,19 @@ class Window:
     available: float | None = None
     rss: float | None = None
     rose: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> float | None:
+        """CPU seconds of the reference workload."""
+        return self.conditions.reference
+
+    @property
+    def waited(self) -> float | None:
+        """The share of their time that our threads waited for a core."""
+        return self.conditions.waited
+
+    def as_record(self) -> dict[str, Any]:
+        return {**asdict(self), "conditions": self.conditions._asdict()}
 
 
 class Session(NamedTuple):
@@ -71,7 +86,7 @@ class Soak:
     """A soak as far as it got: `planned` windows, of which `windows` are complete.
 
     `finished` is "complete" or "failed", for `first_error`, or "" when it was cut short or goes on. `histogram` has the
-    latencies of all complete windows; `canary` is the work of the canary and `canaries` the seconds of each.
+    latencies of all complete windows; `reference` are the iterations of the reference workload.
     `discarded_requests` are those of windows that were cut short, `lost_images` those without an answer of their own in
     requests that did not fail. Figures are None where what is there is too little for them.
     """
@@ -81,8 +96,7 @@ class Soak:
     sessions: list[Session]
     windows: list[Window]
     histogram: Histogram
-    canary: dict[str, int]
-    canaries: list[float]
+    reference: int
     failed_requests: int
     first_error: str
     discarded_requests: int
@@ -132,12 +146,15 @@ class Soak:
         """P50, P90 and P99 of all requests in seconds, with their bounds."""
         return self.histogram.percentiles()
 
-    @property
-    def fps_spread(self) -> float | None:
-        """(highest - lowest) / mean of the windows' images a second."""
-        if len(self.windows) < 2 or not self.images:
-            return None
-        return (max(self.rates) - min(self.rates)) / fmean(self.rates)
+    @cached_property
+    def fps_spread(self) -> Interval | None:
+        """(highest - lowest) / mean of ten windows' images a second; see `harness.spread`."""
+        return spread(self.rates)
+
+    @cached_property
+    def explanation(self) -> Explanation:
+        """What the machine explains of the differences between the windows."""
+        return explain(self.rates, [window.conditions for window in self.windows])
 
     @property
     def P99_over_P50(self) -> float | None:
@@ -161,19 +178,41 @@ class Soak:
         """Seconds without any answer under load, the longest of all windows."""
         return max((window.longest_gap for window in self.windows), default=None)
 
+    @property
+    def hours(self) -> float:
+        """Of load in complete windows."""
+        return sum(window.seconds for window in self.windows) / HOUR
+
     @cached_property
     def drift(self) -> Interval | None:
-        """The share of the images a second that was lost from the first window to the last; negative for a gain."""
-        return relative_loss(self.rates)
+        """As `loss`, of the images a second that were measured."""
+        return self.loss(self.rates)
+
+    def loss(self, rates: Sequence[float]) -> Interval | None:
+        """The share of the images a second that a session loses by its slope; negative for a gain.
+
+        In an hour, or over the whole of a shorter soak. A process that begins anew has lost nothing yet.
+        """
+        found = relative_loss(rates, [window.session for window in self.windows])
+        return found and Interval(*(bound / max(self.hours, 1.0) for bound in found))
 
     @cached_property
-    def memory_growth(self) -> float | None:
-        """Bytes that the processes grew by, from the second to the last tenth of each session, all sessions together.
+    def memory_growth(self) -> Interval | None:
+        """Bytes that the processes grew by in an hour, or over the whole of a shorter soak.
 
-        The difference of two medians also sees a single step, which a slope does not.
+        From the second to the last tenth of each session, all sessions together: the difference of two medians also
+        sees a single step, which a slope does not. In a longer soak the bounds are the wider ones of this and of the
+        slope, whose own bounds say how sure it is.
         """
-        grown = [_growth([window.rss for window in windows]) for windows in self._remembered()]
-        return sum(grown) if grown else None
+        sessions = self._remembered()
+        if not sessions:
+            return None
+        grown = sum(_growth([window.rss for window in windows]) for windows in sessions)
+        rate = self.memory_growth_per_hour
+        if self.hours < 1 or rate is None:
+            return Interval(grown, grown, grown)
+        hourly = grown / (sum(_hours_apart(windows) for windows in sessions) or self.hours)
+        return Interval(min(hourly, rate.low), hourly, max(hourly, rate.high))
 
     @cached_property
     def memory_growth_per_hour(self) -> Interval | None:
@@ -195,11 +234,6 @@ class Soak:
         known = [window.others for window in self.windows if window.others is not None]
         return fmean(known) if known else None
 
-    @property
-    def noise(self) -> float | None:
-        """By how much the canary was slower while the machine was disturbed."""
-        return noise(self.canaries)
-
     @cached_property
     def deviations(self) -> list[Deviation]:
         """Each window that is not as the others, and what on the machine explains it."""
@@ -207,15 +241,16 @@ class Soak:
 
     def as_record(self) -> dict[str, Any]:
         """A dictionary for strict JSON."""
-        intervals = ("images_per_second", "drift", "memory_growth_per_hour")
+        intervals = ("images_per_second", "fps_spread", "drift", "memory_growth", "memory_growth_per_hour")
         figures = (
-            "planned", "incomplete_windows", "interruptions", "requests", "images", "fps_spread", "P99_over_P50",
-            "worst_P99_over_P50", "longest_gap", "memory_growth", "others", "noise",
+            "planned", "incomplete_windows", "interruptions", "requests", "images", "P99_over_P50",
+            "worst_P99_over_P50", "longest_gap", "others",
         )
         return {
             "identity": self.identity, "plan": self.plan, "finished": self.finished,
-            "sessions": [one._asdict() for one in self.sessions], "windows": [asdict(one) for one in self.windows],
-            "latencies": self.histogram.as_record(), "canary": self.canary, "canaries": self.canaries,
+            "sessions": [one._asdict() for one in self.sessions], "windows": [one.as_record() for one in self.windows],
+            "latencies": self.histogram.as_record(), "reference": self.reference,
+            "explanation": self.explanation.as_record(),
             "failed_requests": self.failed_requests, "first_error": self.first_error,
             "discarded_requests": self.discarded_requests, "lost_images": self.lost_images,
             **{name: getattr(self, name) for name in figures},
@@ -230,15 +265,21 @@ def _growth(values: list[float]) -> float:
     return median(values[-tenth:]) - median(values[:tenth])
 
 
+def _hours_apart(windows: list[Window]) -> float:
+    """Between the middles of the tenths that `_growth` compares."""
+    tenth = max(1, len(windows) // 10)
+    return median(one.begin for one in windows[-tenth:]) / HOUR - median(one.begin for one in windows[:tenth]) / HOUR
+
+
 class Fold:
     """Takes the records of a journal one by one; `soak()` is what they show so far."""
 
     def __init__(self):
-        self._identity, self._plan, self._canary_work, self._sessions, self._extra = {}, {}, {}, [], {}
-        self._windows, self._histogram, self._canaries = [], Histogram(), []
+        self._identity, self._plan, self._reference, self._sessions, self._extra = {}, {}, 0, [], {}
+        self._windows, self._histogram = [], Histogram()
         self._failed, self._first_error, self._discarded, self._lost, self._finished = 0, "", 0, 0, ""
         self._open: _Open | None = None  # the window that its requests belong to
-        self._last: _Open | None = None  # the one before, of which samples and the next canary may still tell
+        self._last: _Open | None = None  # the one before, of which later samples may still tell
 
     def add(self, record: dict | Entry) -> None:
         """Takes a record that may follow those before it, as `harness.journal.read` gives them."""
@@ -258,16 +299,13 @@ class Fold:
     def _session(self, record: dict) -> None:
         self._settle()
         if not self._sessions:
-            self._identity, self._plan, self._canary_work = record["identity"], record["plan"], record["canary"]
+            self._identity, self._plan, self._reference = record["identity"], record["plan"], record["reference"]
         self._sessions.append(Session(record["number"], record["utc"], 0.0, 0))
         self._extra = {}
 
-    def _canary(self, record: dict) -> None:
-        seconds = record["seconds"]
-        self._canaries.append(seconds)
-        if self._last:
-            self._last.canary = max(self._last.canary, seconds)
-        self._open = _Open(seconds, record["end"], record["end"] + self._plan["window_seconds"], self._extra)
+    def _opening(self, record: dict) -> None:
+        self._discarded += self._open.requests if self._open else 0
+        self._open = _Open(record["at"], record["at"] + self._plan["window_seconds"], self._extra)
 
     def _request(self, entry: Entry) -> None:
         if entry.error:
@@ -287,6 +325,7 @@ class Fold:
         self._settle_last()
         self._last, self._open = self._open, None
         self._last.number, self._last.begin = record["number"], record["start"]
+        self._last.conditions = Conditions(**record["conditions"])
         self._histogram.merge(self._last.histogram)
         self._sessions[-1] = self._sessions[-1]._replace(windows=self._sessions[-1].windows + 1)
 
@@ -310,16 +349,16 @@ class Fold:
         """All that was added; nothing may be added afterwards."""
         self._settle()
         return Soak(
-            self._identity, self._plan, self._sessions, self._windows, self._histogram, self._canary_work,
-            self._canaries, self._failed, self._first_error, self._discarded, self._lost, self._finished,
+            self._identity, self._plan, self._sessions, self._windows, self._histogram, self._reference,
+            self._failed, self._first_error, self._discarded, self._lost, self._finished,
         )
 
 
 class _Open:
-    """A window as its requests come in: from `opened` on, when the canary had ended, until `end`."""
+    """A window as its requests come in: from `opened` until `end`."""
 
-    def __init__(self, canary: float, opened: float, end: float, extra: dict):
-        self.canary, self.opened, self.end, self._extra = canary, opened, end, extra
+    def __init__(self, opened: float, end: float, extra: dict):
+        self.opened, self.end, self._extra, self.conditions = opened, end, extra, Conditions()
         self.number, self.begin, self.requests, self._images, self.lost = 0, opened, 0, 0, 0
         self.histogram, self._done, self.samples = Histogram(), 0.0, []
         self._latest, self._longest_gap, self._longest_latency = opened, 0.0, 0.0
@@ -347,7 +386,7 @@ class _Open:
         seconds = self.end - self.begin
         return Window(
             self.number, session, self.begin, seconds, self.requests, self._images, self._done / seconds,
-            *map(self.histogram.percentile, QUOTED), self._longest_latency, self._longest_gap, self.canary,
+            *map(self.histogram.percentile, QUOTED), self._longest_latency, self._longest_gap, self.conditions,
             **{name: _mean(self.samples, name) for name in MACHINE}, rose=self._rose(),
         )
 

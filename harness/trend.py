@@ -42,16 +42,37 @@ def slope(
     return Interval(_at(slopes, math.floor(low)), middle, _at(slopes, math.ceil(high)))
 
 
-def relative_loss(y: Sequence[float], confidence: float = INTERVAL_CONFIDENCE) -> Interval | None:
-    """The share of its first value that a series has lost at its last, by its slope; negative for a gain.
+def relative_loss(
+    y: Sequence[float], groups: Sequence[int] | None = None, confidence: float = INTERVAL_CONFIDENCE,
+) -> Interval | None:
+    """The share of its first value that a series loses over its length, by its slope; negative for a gain.
 
-    None for fewer than 4 values, or a series that begins at 0.
+    With `groups` that of series that each began anew: what one lost had it gone on as long as all of them together.
+    None for fewer than 4 values, a series that starts at 0, or groups of one value each.
     """
-    found = slope(range(len(y)), y, confidence=confidence)
+    y = np.asarray(y, np.float64)
+    places = _places(np.zeros(len(y), np.int64) if groups is None else np.asarray(groups))
+    found = slope(range(len(y)), y, groups, confidence)
     if found is None:
         return None
-    begin = float(np.median(np.asarray(y, np.float64) - found.estimate * np.arange(len(y))))
-    return Interval(*(-one * (len(y) - 1) / begin for one in reversed(found))) if begin > 0 else None
+    first = float(np.median(y - found.estimate * places))
+    return Interval(*(-one * (len(y) - 1) / first for one in reversed(found))) if first > 0 else None
+
+
+def _places(groups: np.ndarray) -> np.ndarray:
+    """How many of its group are before each."""
+    starts = {group: np.flatnonzero(groups == group)[0] for group in np.unique(groups)}
+    return np.array([place - starts[group] for place, group in enumerate(groups)])
+
+
+def correlation(errors: np.ndarray, groups: np.ndarray) -> float:
+    """Of neighbours of one group, from 0 to 0.97; a short series shows too little (Kendall 1954)."""
+    total = float(errors @ errors)
+    if not total:
+        return 0.0
+    pairs = groups[1:] == groups[:-1]
+    r = float((errors[1:] * errors[:-1])[pairs].sum()) / total
+    return min(max(r + (1 + 3 * r) / len(errors), 0.0), MOST_CORRELATION)
 
 
 def _thinned(x, y, groups) -> list[np.ndarray]:
@@ -75,13 +96,7 @@ def _reach(groups: np.ndarray, confidence: float) -> float:
 
 def _widening(errors: np.ndarray, groups: np.ndarray) -> float:
     """How many neighbours count as one independent value: (1 + r) / (1 - r) for a correlation r of neighbours."""
-    errors = errors - np.median(errors)
-    pairs = groups[1:] == groups[:-1]
-    total = float(errors @ errors)
-    if not total:
-        return 1.0
-    r = float((errors[1:] * errors[:-1])[pairs].sum()) / total
-    r = min(max(r + (1 + 3 * r) / len(errors), 0.0), MOST_CORRELATION)  # a short series shows too little (Kendall 1954)
+    r = correlation(errors - np.median(errors), groups)
     return (1 + r) / (1 - r)
 
 

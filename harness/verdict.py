@@ -5,10 +5,12 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any, Callable, NamedTuple
 
 from harness.statistics import PROVEN, UNDECIDED, Interval, decide
 from harness.targets import Target
+from harness.text import as_line, printable, shown
 
 PASS, FAIL, INVALID = "PASS", "FAIL", "INVALID"
 
@@ -19,6 +21,7 @@ BROKEN, OTHER_PLATFORM, NOT_JUDGED, ERROR = "broken responses", "other platform"
 REASONS = (TOO_FEW, NOISY, BROKEN, OTHER_PLATFORM, NOT_JUDGED, ERROR)
 COLUMNS = ("verdict", "check", "metric", "value", "bound", "count", "evidence")
 NARROWEST_EVIDENCE = 24  # characters
+LONGEST_EVIDENCE = 2_000
 DITTO = "the same"
 
 
@@ -63,10 +66,10 @@ class Verdict:
         return self.verdict == INVALID and self.value is not None
 
     def message(self) -> str:
-        """One line: metric = value, should be >= bound [evidence]."""
+        """For a log: metric = value, should be >= bound [evidence]."""
         start = "INVALID: " if self.verdict == INVALID else ""
         value = "nothing" if self.value is None else f"{self.value:.6g}"
-        return f"{start}{self.metric} = {value}, should be {self.sense} {self.bound:g} [{self.evidence}]"
+        return printable(f"{start}{self.metric} = {value}, should be {self.sense} {self.bound:g} [{self.evidence}]")
 
     def as_record(self) -> dict[str, Any]:
         """A dictionary for strict JSON."""
@@ -79,7 +82,8 @@ def judge(
 ) -> Verdict:
     """PASS or FAIL by the target's bound; INVALID without samples or without a finite value.
 
-    An `Estimate` passes when its bounds prove the target, fails when they refute it, and else is INVALID.
+    An `Estimate` passes when its bounds prove the target, fails when they refute it, and else is INVALID for its
+    reason, as it is without a value; one that is NaN or infinite is a broken detector's.
     """
     details = dict(platform=platform, backend=backend, command=command)
     if count <= 0:
@@ -87,7 +91,7 @@ def judge(
     low, value, high, more, reason = value if isinstance(value, Estimate) else Estimate(value, value, value)
     if value is None or not all(number is None or math.isfinite(number) for number in (low, value, high)):
         bounds = "" if low is value is high else f", its interval {(low, high)}"
-        return invalid(target, f"the value is {value}{bounds}; {evidence}", BROKEN, **details)
+        return invalid(target, f"the value is {value}{bounds}; {evidence}", reason if value is None else BROKEN, **details)
     outcome = decide(Interval(low, value, high), target.bound, target.sense)
     if outcome == UNDECIDED:
         between = "" if low is high is None else f"it may be {_between(low, high)}; "
@@ -112,25 +116,50 @@ def invalid(target: Target, why: str, reason: str, *, platform: str, backend: st
 
 
 def table(verdicts: Sequence[Verdict], width: int = 100) -> list[str]:
-    """Lines of an aligned table, a header first; evidence is wrapped to `width`, and said once where rows share it."""
+    """Lines of an aligned table, a header first; evidence is wrapped to `width`, and said once where rows share it.
+
+    Rows that were not judged come last, those of a check on one line. No line has what only a file could have put there
+    to confuse a terminal or a CI system.
+    """
+    judged = [one for one in verdicts if one.reason != NOT_JUDGED]
     rows = [COLUMNS]
-    for before, one in zip((None, *verdicts), verdicts):
+    for before, one in zip((None, *judged), judged):
         is_known = before is not None and before.evidence == one.evidence
-        rows.append((*_cells(one), DITTO if is_known else one.evidence))
+        rows.append((*_cells(one), DITTO if is_known else _evidence(one)))
     widths = [max(map(len, column)) for column in list(zip(*rows))[:-1]]
     room = max(width - sum(widths) - 2 * len(widths), NARROWEST_EVIDENCE)
-    return [line for row in rows for line in _lines(row, widths, room)]
+    lines = [line for row in rows for line in _lines(row, widths, room)]
+    return lines[not judged:] + _not_judged([one for one in verdicts if one.reason == NOT_JUDGED], width)
+
+
+def _not_judged(verdicts: Sequence[Verdict], width: int) -> list[str]:
+    """A line a check and reason: which of its rows were not judged, and why."""
+    margin = 2 + max((len(one.check) for one in verdicts), default=0)
+    lines = []
+    for (check, why), rows in groupby(verdicts, lambda one: (one.check, _evidence(one))):
+        metrics = ", ".join(dict.fromkeys(shown(one.metric) for one in rows))
+        head = f"{INVALID}  {check.ljust(margin)}"
+        lines += _wrapped(head, f"{metrics}: {NOT_JUDGED}, {why}", max(width - len(head), NARROWEST_EVIDENCE))
+    return lines
+
+
+def _evidence(v: Verdict) -> str:
+    return " ".join(printable(v.evidence, LONGEST_EVIDENCE).split())
 
 
 def _cells(v: Verdict) -> tuple[str, ...]:
     value = "-" if v.value is None else f"{v.value:.5g}"
-    bound = f"{v.sense} {v.bound:g}"
-    return v.verdict, v.check, v.metric, value, bound, str(v.count)
+    bound = f"{v.sense} {v.bound:.5g}"
+    return v.verdict, v.check, shown(v.metric), value, bound, str(v.count)
 
 
 def _lines(row: tuple[str, ...], widths: list[int], room: int) -> list[str]:
     aligns = (str.rjust if name in ("value", "count") else str.ljust for name in COLUMNS)
     cells = [align(cell, w) for align, cell, w in zip(aligns, row, widths)]
-    head = "  ".join(cells) + "  "
-    wrapped = textwrap.wrap(row[-1], room) or [""]
-    return [((" " * len(head) if part else head) + text).rstrip() for part, text in enumerate(wrapped)]
+    return _wrapped("  ".join(cells) + "  ", row[-1], room)
+
+
+def _wrapped(head: str, text: str, room: int) -> list[str]:
+    """The text beside its head, later lines below its start."""
+    parts = textwrap.wrap(text, room) or [""]
+    return [as_line(((" " * len(head) if number else head) + part).rstrip()) for number, part in enumerate(parts)]

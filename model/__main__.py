@@ -3,15 +3,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 
 from model.backends import CASTS
+from model.logs import without_log_lines
 from model.profile import DEFAULT, PROFILES, RESIZE, profile_for
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 def main(arguments=None) -> int:
     options = _parser().parse_args(arguments)
@@ -29,12 +28,16 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--cfg", metavar="FILE", help="darknet cfg (default: YOLOv4 for COCO, 80 classes, 608 pixels)")
     build.add_argument("--weights", required=True, metavar="FILE",
                        help="darknet weights or PyTorch checkpoint; `random` for untrained ones")
+    build.add_argument("--bn-epsilon", type=float, metavar="X",
+                       help="epsilon of a PyTorch checkpoint's batch norms (default: what its names say)")
     build.add_argument("--size", type=int, metavar="N", help="input size in pixels (default: the cfg's)")
-    build.add_argument("--names", metavar="FILE", help="class names, one a line")
+    build.add_argument("--names", metavar="FILE",
+                       help="class names, one a line (default: COCO's for a detector of 80 classes)")
     build.add_argument("--profile", choices=PROFILES, default=DEFAULT,
                        help="how it looks at pictures and suppresses boxes (default: %(default)s)")
     for option, settings in (("--resize", {"choices": RESIZE}), ("--score-threshold", {"type": float, "metavar": "X"}),
-                             ("--iou-threshold", {"type": float, "metavar": "X"})):
+                             ("--iou-threshold", {"type": float, "metavar": "X"}),
+                             ("--max-pixels", {"type": int, "metavar": "N"})):
         build.add_argument(option, help="in place of the profile's", **settings)
     build.add_argument("--output", required=True, metavar="DIR", help="SavedModel folder to write; must not exist")
     build.set_defaults(run=_build)
@@ -42,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("input", metavar="IN", help="weights in the format that the suffix names")
     convert.add_argument("output", metavar="OUT", help="file to write; must not exist")
     convert.add_argument("--cfg", metavar="FILE", help="darknet cfg (default: YOLOv4 for COCO)")
+    convert.add_argument("--bn-epsilon", type=float, metavar="X",
+                         help="epsilon of a PyTorch checkpoint's batch norms (default: what its names say)")
     convert.set_defaults(run=_convert)
     detect = commands.add_parser("detect", help="find objects in images")
     detect.add_argument("images", nargs="+", metavar="IMAGE")
@@ -60,12 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("path", metavar="PATH", help="SavedModel folder, or file with a frozen GraphDef (.pb)")
     plan.add_argument("--route", choices=("tf1", "tf2"), default="tf1",
                       help="tensorflow-neuron 1.15 or 2.x (default: %(default)s)")
-    plan.add_argument("--no-fuse", nargs="+", default=[], metavar="NAME",
+    plan.add_argument("--no-fuse", action="extend", nargs="+", default=[], metavar="NAME",
                       help="nodes to leave on the CPU, by name or by a prefix that ends in *")
     plan.add_argument("--minimum-segment-size", type=int, metavar="N", help="route tf1: smallest segment (default: 2)")
     plan.add_argument("--batch-size", type=int, default=1, metavar="N", help="default: 1")
-    plan.add_argument("--input", nargs="+", metavar="NAME", help="default: the signature's, or all placeholders")
-    plan.add_argument("--output", nargs="+", metavar="NAME", help="default: the signature's, or what nobody reads")
+    plan.add_argument("--input", action="extend", nargs="+", metavar="NAME", help="default: the signature's, or all placeholders")
+    plan.add_argument("--output", action="extend", nargs="+", metavar="NAME", help="default: the signature's, or what nobody reads")
     plan.add_argument("--json", action="store_true", help="print the whole plan as JSON")
     plan.set_defaults(run=_plan)
     return parser
@@ -74,15 +79,23 @@ def _parser() -> argparse.ArgumentParser:
 def _build(options) -> int:
     from model.build import build
     from model.load import load_architecture, load_weights
+    from model.names import checked_names, default_names
 
     architecture = load_architecture(options.cfg, options.size)
     profile = profile_for(architecture, options.profile, resize=options.resize,
-                          score_threshold=options.score_threshold, iou_threshold=options.iou_threshold)
-    weights = load_weights(options.weights, architecture)
-    build(architecture, weights, options.output, profile, _names(options.names) if options.names else ())
-    print(f"{options.output}: {architecture.width}x{architecture.height}, {architecture.classes} classes, "
+                          score_threshold=options.score_threshold, iou_threshold=options.iou_threshold,
+                          max_pixels=options.max_pixels)
+    weights = load_weights(options.weights, architecture, options.bn_epsilon)
+    classes = architecture.classes
+    names = checked_names(options.names, classes) if options.names else default_names(classes)
+    build(architecture, weights, options.output, profile, names)
+    print(f"{options.output}: {architecture.width}x{architecture.height}, {classes} classes{_whose(options.names, names)}, "
           f"{architecture.parameters():,} parameters, {architecture.flops() / 1e9:.1f} GFLOP an image")
     return 0
+
+
+def _whose(given, names) -> str:
+    return " with COCO's names" if names and not given else ""
 
 
 def _convert(options) -> int:
@@ -91,22 +104,15 @@ def _convert(options) -> int:
     if Path(options.output).exists():
         raise ValueError(f"{options.output}: exists already")
     architecture = load_architecture(options.cfg)
-    save_weights(options.output, architecture, load_weights(options.input, architecture))
+    save_weights(options.output, architecture, load_weights(options.input, architecture, options.bn_epsilon))
     print(f"{options.output}: {architecture.parameters():,} parameters")
     return 0
-
-
-def _names(path) -> list[str]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--names {path}: is not a text file: {error}") from None
-    return [line.strip() for line in lines if line.strip()]
 
 
 def _detect(options) -> int:
     from model.backends import cpu
     from model.detector import Detector
+    from model.names import default_names
 
     drawings = {Path(image).stem: image for image in options.images}
     if options.draw and len(drawings) < len(options.images):
@@ -114,7 +120,7 @@ def _detect(options) -> int:
         raise ValueError(f"--draw: {twice} and {drawings[Path(twice).stem]} would be drawn into the same file")
     with tempfile.TemporaryDirectory() as folder:
         detector = Detector(cpu.compile(options.model, Path(folder, "compiled"), options.cast))
-        names = detector.metadata.get("names", [])
+        names = detector.metadata.get("names") or default_names(detector.metadata.get("classes", 0))
         results = [_detect_one(detector, Path(image), options, names) for image in options.images]
     print(json.dumps(results, indent=1) if options.json else _table(results))
     return 1 if any(result["error"] for result in results) else 0
@@ -170,4 +176,6 @@ def _plan(options) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with without_log_lines():
+        code = main()
+    sys.exit(code)

@@ -26,6 +26,13 @@ class Convolutional:
 
 
 @dataclass(frozen=True)
+class DilatedConvolutional(Convolutional):
+    """A convolution whose kernel's numbers lie `dilation` pixels apart; `padding` counts pixels all the same."""
+
+    dilation: int = 2
+
+
+@dataclass(frozen=True)
 class Route:
     """Concatenation of earlier layers (absolute indexes), or part `group_id` of `groups` of each."""
 
@@ -36,9 +43,43 @@ class Route:
 
 @dataclass(frozen=True)
 class Shortcut:
-    """The sum of the previous layer and an earlier one (absolute index)."""
+    """The previous layer plus an earlier one (absolute index): as many channels as the previous, its first ones summed.
+
+    Where the earlier layer has fewer channels, the others stay; where it has more, they are left out.
+    """
 
     source: int
+    activation: str = "linear"
+
+
+@dataclass(frozen=True)
+class MultiShortcut:
+    """The previous layer plus several earlier ones (absolute indexes), channel by channel as in `Shortcut`."""
+
+    sources: tuple[int, ...]
+    activation: str = "linear"
+
+
+@dataclass(frozen=True)
+class ScaleChannels:
+    """An earlier layer (absolute index), each channel multiplied by the previous layer's one number for it."""
+
+    source: int
+    activation: str = "linear"
+
+
+@dataclass(frozen=True)
+class Sam:
+    """Spatial attention: the product of the previous layer and an earlier one (absolute index), number by number."""
+
+    source: int
+    activation: str = "linear"
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation on its own."""
+
     activation: str = "linear"
 
 
@@ -52,6 +93,23 @@ class MaxPool:
 
 
 @dataclass(frozen=True)
+class LocalAvgPool(MaxPool):
+    """Mean over size × size, of the pixels of the image alone; padded as a `MaxPool` is."""
+
+
+@dataclass(frozen=True)
+class AvgPool:
+    """The mean of each channel: one pixel."""
+
+
+@dataclass(frozen=True)
+class Reorg:
+    """Blocks of stride × stride pixels stacked as channels, block row by block row (darknet's reorg3d)."""
+
+    stride: int = 2
+
+
+@dataclass(frozen=True)
 class Upsample:
     """Nearest-neighbour enlargement by `stride`."""
 
@@ -61,6 +119,11 @@ class Upsample:
 @dataclass(frozen=True)
 class Dropout:
     """Nothing at inference; a record because darknet counts it as a layer."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What only training computes; a record because darknet counts it as a layer. No head may read it."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +149,17 @@ class Shape(NamedTuple):
 
 # darknet counts the numbers of a layer in 32 bits.
 LARGEST_OUTPUT = 2**31 - 1
+# Beyond any detector that is known (yolov4-p7, 1536 pixels and 287 million numbers), and below what harms a machine.
+LARGEST_SIDE = 16_384
+MOST_PARAMETERS = 1_000_000_000
 
 
 class ArchitectureError(ValueError):
-    """The records do not make a network; the message names the layer."""
+    """The records do not make a network; the message names the layer, and `layer` is its index where it is one's."""
+
+    def __init__(self, message, layer=None):
+        super().__init__(message)
+        self.layer = layer
 
 
 @dataclass(frozen=True)
@@ -113,12 +183,14 @@ class Architecture:
         if len({(head.classes, head.new_coords) for head in heads}) > 1:
             raise ArchitectureError("the yolo layers disagree on classes or new_coords")
         self._check_references()
-        stride = self._largest_stride()
-        if self.width % stride or self.height % stride or min(self.width, self.height) < stride:
+        if not (0 < self.width <= LARGEST_SIDE and 0 < self.height <= LARGEST_SIDE):
             raise ArchitectureError(
-                f"the input size {self.width}x{self.height} is not a multiple of {stride}, the network's largest stride"
+                f"the input size {self.width}x{self.height} is not between 1 and {LARGEST_SIDE:,} pixels a side"
             )
         self.shapes()
+        if self.parameters() > MOST_PARAMETERS:
+            raise ArchitectureError(f"has {self.parameters():,} parameters, more than {MOST_PARAMETERS:,}")
+        self._check_what_heads_read()
 
     def with_centre_scale(self, scale: float) -> Architecture:
         """The same network, its heads read with that scale_x_y."""
@@ -136,38 +208,68 @@ class Architecture:
     def classes(self) -> int:
         return self.heads[0].classes
 
+    def inputs(self, index: int) -> tuple[int, ...]:
+        """The layers whose outputs the layer reads, in order; -1 is the image."""
+        layer = self.layers[index]
+        return layer.layers if isinstance(layer, Route) else (*_sources(layer), index - 1)
+
+    def needed(self) -> set[int]:
+        """The layers that a head depends on, heads included. What the others hold is in the weights file, unread."""
+        needed = {index for index, _ in self._indexed(Yolo)}
+        for index in reversed(range(len(self.layers))):
+            if index in needed:
+                needed.update(source for source in self.inputs(index) if source >= 0)
+        return needed
+
     def _check_references(self) -> None:
         for index, layer in enumerate(self.layers):
             wrong = [source for source in _sources(layer) if not 0 <= source < index]
             if wrong:
-                kind = type(layer).__name__.lower()
-                raise ArchitectureError(f"layer {index} ({kind}): refers to layer {wrong[0]}, which is not before it")
+                raise _named(index, layer, f"refers to layer {wrong[0]}, which is not before it")
+
+    def _check_what_heads_read(self) -> None:
+        for index in sorted(self.needed()):
+            for source in self.inputs(index):
+                if source >= 0 and isinstance(self.layers[source], (Yolo, Loss)):
+                    kind = _kind(self.layers[source])
+                    raise _named(index, self.layers[index], f"reads layer {source} ({kind}), which gives no map to "
+                                                            "compute with; a [route] before it names the layer to read")
 
     def _largest_stride(self) -> int:
-        """Pixels of the input to one cell of the coarsest head."""
+        """Pixels of the input to one cell of the coarsest layer that a head depends on."""
         strides: list[Fraction] = []
-        previous = Fraction(1)
-        for layer in self.layers:
-            if isinstance(layer, Route):
-                previous = strides[layer.layers[0]]
-            elif isinstance(layer, Upsample):
-                previous /= layer.stride
+        for index, layer in enumerate(self.layers):
+            source = self.inputs(index)[0] if isinstance(layer, (Route, ScaleChannels)) else index - 1
+            stride = strides[source] if source >= 0 else Fraction(1)
+            if isinstance(layer, Upsample):
+                strides.append(stride / layer.stride)
             else:
-                previous *= getattr(layer, "stride", 1)
-            strides.append(previous)
-        return math.ceil(max(strides[i] for i, _ in self._indexed(Yolo)))
+                strides.append(stride * getattr(layer, "stride", 1))
+        return math.ceil(max(strides[i] for i in self.needed()))
 
     def shapes(self) -> list[Shape]:
-        """The output shape of every layer. Raises ArchitectureError where the records do not fit together."""
+        """The output shape of every layer: sizes that do not divide are rounded down at each, as darknet does.
+
+        Raises ArchitectureError where the records do not fit together.
+        """
         shapes: list[Shape] = []
         previous = Shape(self.height, self.width, 3)
         for index, layer in enumerate(self.layers):
             try:
                 previous = _output_shape(layer, previous, shapes)
+            except _SizesDiffer as error:
+                raise _named(index, layer, f"{error}{self._size_hint()}") from None
             except ArchitectureError as error:
-                raise ArchitectureError(f"layer {index} ({type(layer).__name__.lower()}): {error}") from None
+                raise _named(index, layer, error) from None
             shapes.append(previous)
         return shapes
+
+    def _size_hint(self) -> str:
+        """What to do where maps of one image differ in size, if the input size may be why."""
+        stride = self._largest_stride()
+        if self.width % stride == self.height % stride == 0:
+            return ""
+        return f" (the input size {self.width}x{self.height} is not a multiple of {stride}; one that is may fit)"
 
     def convolutions(self) -> list[tuple[int, Convolutional, int]]:
         """(layer index, record, input channels) of every convolution, in the order of a weights file."""
@@ -179,19 +281,29 @@ class Architecture:
         return sum(parameter_count(conv, channels) for _, conv, channels in self.convolutions())
 
     def flops(self) -> int:
-        """Floating-point operations of the convolutions for one image: 2 per multiply-add, as darknet counts."""
-        shapes = self.shapes()
+        """Floating-point operations of the needed convolutions for one image: 2 per multiply-add, as darknet counts."""
+        shapes, needed = self.shapes(), self.needed()
         return sum(
             2 * shapes[i].height * shapes[i].width * kernel_count(conv, channels)
-            for i, conv, channels in self.convolutions()
+            for i, conv, channels in self.convolutions() if i in needed
         )
+
+
+def _kind(layer) -> str:
+    return type(layer).__name__.lower()
+
+
+def _named(index: int, layer, problem) -> ArchitectureError:
+    return ArchitectureError(f"layer {index} ({_kind(layer)}): {problem}", index)
 
 
 def _sources(layer) -> tuple:
     """The earlier layers that the record refers to; -1, which is none, for a route that names no layer."""
     if isinstance(layer, Route):
         return layer.layers or (-1,)
-    return (layer.source,) if isinstance(layer, Shortcut) else ()
+    if isinstance(layer, MultiShortcut):
+        return layer.sources or (-1,)
+    return (layer.source,) if isinstance(layer, (Shortcut, ScaleChannels, Sam)) else ()
 
 
 def kernel_count(conv: Convolutional, channels: int) -> int:
@@ -213,30 +325,30 @@ def _output_shape(layer, previous: Shape, shapes: list[Shape]) -> Shape:
     return shape
 
 
+class _SizesDiffer(ArchitectureError):
+    """Maps that belong together differ in height or width."""
+
+
 def _unchecked_shape(layer, previous: Shape, shapes: list[Shape]) -> Shape:
+    sources = [shapes[i] for i in _sources(layer)]
     if isinstance(layer, Convolutional):
         return _convolved(layer, previous)
     if isinstance(layer, MaxPool):
-        if layer.padding > 2 * (layer.size - 1):
-            raise ArchitectureError(f"{layer.padding} pixels of padding are more than a window of {layer.size} covers")
-        sides = ((side + layer.padding - layer.size) // layer.stride + 1 for side in previous[:2])
-        return Shape(*sides, previous.channels)
+        return _pooled(layer, previous)
+    if isinstance(layer, AvgPool):
+        return Shape(1, 1, previous.channels)
+    if isinstance(layer, Reorg):
+        return _reorganised(layer, previous)
     if isinstance(layer, Upsample):
         return Shape(previous.height * layer.stride, previous.width * layer.stride, previous.channels)
     if isinstance(layer, Route):
-        return _routed(layer, [shapes[i] for i in layer.layers])
-    if isinstance(layer, Shortcut):
-        source = shapes[layer.source]
-        if source != previous:
-            raise ArchitectureError(f"adds {tuple(source)} (layer {layer.source}) to {tuple(previous)}")
-        return previous
+        return _routed(layer, sources)
+    if isinstance(layer, (Shortcut, MultiShortcut)):
+        return _added(layer, previous, sources)
+    if isinstance(layer, (ScaleChannels, Sam)):
+        return _multiplied(layer, previous, sources[0])
     if isinstance(layer, Yolo):
-        expected = len(layer.anchors) * (5 + layer.classes)
-        if previous.channels != expected:
-            raise ArchitectureError(
-                f"{len(layer.anchors)} anchors and {layer.classes} classes need {expected} filters "
-                f"in the layer before, which has {previous.channels}"
-            )
+        _check_filters(layer, previous)
     return previous
 
 
@@ -245,15 +357,56 @@ def _convolved(layer: Convolutional, previous: Shape) -> Shape:
         raise ArchitectureError(
             f"{layer.groups} groups do not divide both {previous.channels} channels and {layer.filters} filters"
         )
-    sides = ((side + 2 * layer.padding - layer.size) // layer.stride + 1 for side in previous[:2])
+    extent = (layer.size - 1) * getattr(layer, "dilation", 1) + 1
+    sides = ((side + 2 * layer.padding - extent) // layer.stride + 1 for side in previous[:2])
     return Shape(*sides, layer.filters)
 
 
+def _pooled(layer: MaxPool, previous: Shape) -> Shape:
+    if layer.padding > 2 * (layer.size - 1):
+        raise ArchitectureError(f"{layer.padding} pixels of padding are more than a window of {layer.size} covers")
+    sides = ((side + layer.padding - layer.size) // layer.stride + 1 for side in previous[:2])
+    return Shape(*sides, previous.channels)
+
+
+def _reorganised(layer: Reorg, previous: Shape) -> Shape:
+    height, width, channels = previous
+    if height % layer.stride or width % layer.stride:
+        raise _SizesDiffer(f"cuts {height}x{width} pixels into blocks of {layer.stride}, which do not fill them")
+    return Shape(height // layer.stride, width // layer.stride, channels * layer.stride ** 2)
+
+
+def _added(layer, previous: Shape, sources: list[Shape]) -> Shape:
+    for index, source in zip(_sources(layer), sources):
+        if source[:2] != previous[:2]:
+            raise _SizesDiffer(f"adds {tuple(source)} (layer {index}) to {tuple(previous)}, a map of another size")
+    return previous
+
+
+def _multiplied(layer, previous: Shape, source: Shape) -> Shape:
+    expected = Shape(1, 1, source.channels) if isinstance(layer, ScaleChannels) else source
+    if previous != expected:
+        raise ArchitectureError(f"multiplies {tuple(source)} (layer {layer.source}) with {tuple(previous)}, "
+                                f"expected {tuple(expected)}")
+    return source
+
+
+def _check_filters(layer: Yolo, previous: Shape) -> None:
+    expected = len(layer.anchors) * (5 + layer.classes)
+    if previous.channels != expected:
+        raise ArchitectureError(
+            f"{len(layer.anchors)} anchors and {layer.classes} classes need {expected} filters "
+            f"in the layer before, which has {previous.channels}"
+        )
+
+
 def _routed(layer: Route, sources: list[Shape]) -> Shape:
-    if len({source[:2] for source in sources}) > 1:
-        raise ArchitectureError(f"concatenates layers of different sizes {[tuple(s) for s in sources]}")
-    if any(source.channels % layer.groups for source in sources) or layer.group_id >= layer.groups:
-        channels = [source.channels for source in sources]
+    sizes = list(dict.fromkeys(f"{source.height}x{source.width}" for source in sources))
+    if len(sizes) > 1:
+        raise _SizesDiffer(f"concatenates layers of different sizes, {' and '.join(sizes[:4])}")
+    different = [source for source in sources if source.channels % layer.groups]
+    if different or layer.group_id >= layer.groups:
+        channels = (different or sources)[0].channels
         raise ArchitectureError(f"cannot take group {layer.group_id} of {layer.groups} of {channels} channels")
     return Shape(*sources[0][:2], sum(source.channels // layer.groups for source in sources))
 

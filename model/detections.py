@@ -9,9 +9,9 @@ import numpy as np
 class Detections(NamedTuple):
     """The answer for one image.
 
-    `boxes` float32 [n, 4]: x1, y1, x2, y2 in pixels of the original image; `scores` float32 [n] in [0, 1], falling;
-    `classes` int32 [n]: index into the sorted category ids. Where the image could not be answered, `error` says why
-    and the arrays are empty.
+    `boxes` float32 [n, 4]: x1, y1, x2, y2 in pixels of the original image, upright as its EXIF orientation says;
+    `scores` float32 [n] in [0, 1], falling; `classes` int32 [n]: index into the detector's classes. Where the image
+    could not be answered, `error` says why and the arrays are empty.
     """
 
     boxes: np.ndarray

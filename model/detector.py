@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from model.detections import Detections
+from model.images import MAX_PIXELS, fault
 from model.neuron.placement import because, placement
 from model.neuron.runtime import DeviceError, explained
 from model.saved import NETWORK, SavedModelError, read_metadata
@@ -36,20 +37,34 @@ class Detector:
         graph = self._session.graph
         tensors = map(graph.get_tensor_by_name, self._outputs)
         self._call = self._session.make_callable(list(tensors), [graph.get_tensor_by_name(self._image)])
+        # What a model that this project did not build can decode, only it knows.
+        profile = self.metadata.get("profile")
+        self._max_pixels = profile.get("max_pixels", MAX_PIXELS) if profile else None
 
     def detect(self, images: Sequence[bytes]) -> list[Detections]:
-        """One answer per encoded image, in order. An image that cannot be decoded gets an answer with `error` set;
-        its batch-mates are answered as if it were not there. Raises DeviceError for what Neuron's runtime says."""
-        if not len(images):
+        """One answer per encoded image, in order. An image that is not decoded gets an answer with `error` set, before
+        it costs memory; its batch-mates are answered as if it were not there. Raises DeviceError for what Neuron's
+        runtime says."""
+        faults = [self._fault(image) for image in images]
+        good = iter(self._answers([image for image, why in zip(images, faults) if not why]))
+        return [_unanswered(f"the image {why}") if why else next(good) for why in faults]
+
+    def _fault(self, image) -> str:
+        """Why an image is not decoded, or ''."""
+        return "" if self._max_pixels is None else fault(bytes(image), self._max_pixels)
+
+    def _answers(self, images) -> list[Detections]:
+        """As `detect`, of images whose headers are good: where the decoder fails each is sent alone."""
+        if not images:
             return []
         try:
             return self._run(images)
-        except tf.errors.InvalidArgumentError as error:
-            if "DecodeJpeg" not in error.message:
+        except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
+            if "Decode" not in error.message:
                 raise
             if len(images) == 1:
                 return [_undecodable(images[0], error)]
-        return [self.detect([image])[0] for image in images]
+        return [self._answers([image])[0] for image in images]
 
     def _run(self, images) -> list[Detections]:
         try:
@@ -149,6 +164,8 @@ def _load(session, compiled: Path):
 def _undecodable(image: bytes, error) -> Detections:
     # TensorFlow puts the decoder's own words last, before a line that points into the graph.
     reason = [line for line in error.message.splitlines() if line.strip() and "[[" not in line][-1]
-    what = f"({len(image):,} bytes) cannot be decoded: {reason[:200]}" if image else "is empty (0 bytes)"
-    empty = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32)
-    return Detections(*empty, error=f"the image {what}")
+    return _unanswered(f"the image ({len(image):,} bytes) cannot be decoded: {reason[:200]}")
+
+
+def _unanswered(error: str) -> Detections:
+    return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32), error=error)

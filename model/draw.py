@@ -6,13 +6,22 @@ import io
 
 from PIL import Image, ImageDraw, ImageFont
 
+from model.images import orientation
+
+# EXIF orientation → what shows the image upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 
 def draw(encoded: bytes, detections, names=(), score_threshold=0.25) -> Image.Image:
-    """The decoded picture (RGB) with a box and `name score` for every detection at or above the threshold.
+    """The decoded picture (RGB), upright as its EXIF orientation says, with a box and `name score` for every detection at or above the threshold.
 
     Colours are one per class; lines and letters grow with the picture.
     """
-    picture = Image.open(io.BytesIO(encoded)).convert("RGB")
+    picture = _upright(encoded)
     canvas = ImageDraw.Draw(picture)
     line = max(2, round(min(picture.size) / 200))
     font = ImageFont.load_default(max(11, round(min(picture.size) / 36)))
@@ -25,6 +34,16 @@ def draw(encoded: bytes, detections, names=(), score_threshold=0.25) -> Image.Im
         plates.append(_free_plate(canvas, box, text, font, plates))
         _label(canvas, plates[-1], text, _colour(int(label)), font)
     return picture
+
+
+def _upright(encoded: bytes) -> Image.Image:
+    """The image as the detector sees it, in RGB."""
+    picture = Image.open(io.BytesIO(encoded))
+    if picture.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
+        picture = picture.convert("I").point(lambda value: value / 256).convert("L")
+    turn = orientation(encoded)
+    picture = picture.convert("RGB")
+    return picture if turn == 1 else picture.transpose(TURNS[turn])
 
 
 def class_name(names, label) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from model.architecture import Architecture, ArchitectureError, yolov4
 from model.darknet import read_cfg, read_weights, write_weights
 from model.pytorch import read_checkpoint, write_checkpoint
+from model.quoting import shown
 from model.weights import ConvolutionWeights, WeightsError, random_weights
 
 RANDOM = "random"
@@ -32,12 +33,18 @@ def load_architecture(cfg=None, size=None) -> Architecture:
         raise ArchitectureError(f"--size {size}: {error}") from None
 
 
-def load_weights(weights, architecture: Architecture) -> list[ConvolutionWeights]:
-    """The numbers of a darknet weights file or PyTorch checkpoint, or untrained ones for the word `random`."""
-    if str(weights) == RANDOM:
+def load_weights(weights, architecture: Architecture, epsilon=None) -> list[ConvolutionWeights]:
+    """The numbers of a darknet weights file or PyTorch checkpoint, or untrained ones for the word `random`.
+
+    `epsilon` is that of a checkpoint's batch norms where its names do not tell it.
+    """
+    read = None if str(weights) == RANDOM else _format(weights)[0]
+    if epsilon is not None and read is not read_checkpoint:
+        raise WeightsError(f"--bn-epsilon {epsilon:g}: is for PyTorch checkpoints, which {shown(weights, 200)} is not; "
+                           "leave it out")
+    if read is None:
         return random_weights(architecture, RANDOM_SEED)
-    read, _ = _format(weights)
-    return read(weights, architecture)
+    return read(weights, architecture) if epsilon is None else read(weights, architecture, epsilon)
 
 
 def save_weights(path, architecture: Architecture, weights: list[ConvolutionWeights]) -> None:
@@ -48,6 +55,6 @@ def save_weights(path, architecture: Architecture, weights: list[ConvolutionWeig
 
 def _format(path) -> tuple:
     if Path(path).suffix not in FORMATS:
-        raise WeightsError(f"{path}: darknet weights files end in .weights, PyTorch checkpoints in .pth, .pt "
-                           "or .safetensors")
+        raise WeightsError(f"{shown(path, 200)}: darknet weights files end in .weights, PyTorch checkpoints in .pth, "
+                           ".pt or .safetensors")
     return FORMATS[Path(path).suffix]

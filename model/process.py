@@ -48,6 +48,10 @@ class WorkerError(RuntimeError):
     """The detector's process cannot be started, has died, hangs or talks nonsense; the message names its Python."""
 
 
+class StartError(WorkerError):
+    """The detector's process cannot be started: the interpreter, not the detector, is at fault."""
+
+
 class RemoteError(WorkerError):
     """What was asked for raised an exception in the detector's process, which lives on."""
 
@@ -188,7 +192,7 @@ def _start(who, python, environment, far):
         )
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise WorkerError(f"{who}: cannot be started ({why}): name a Python 3.7 or newer that has TensorFlow") from None
+        raise StartError(f"{who}: cannot be started ({why}): name a Python 3.7 or newer that has TensorFlow") from None
 
 
 def _inherited() -> dict:

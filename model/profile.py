@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from model.architecture import Architecture
+from model.images import MAX_PIXELS
 
 RESIZE = ("stretch", "letterbox")
 
@@ -19,7 +20,8 @@ class Profile:
     Suppression is greedy per class: a box goes when its IoU with a better one exceeds `iou_threshold`; with
     `diou_beta` when IoU − (d / c)^beta does, d and c the squared distance of the centres and the squared diagonal
     of both boxes (Zheng et al., "Distance-IoU Loss", 2020; the exponent is darknet's beta_nms). `centre_scale`
-    stands in for the weights' own scale_x_y where it is not None.
+    stands in for the weights' own scale_x_y where it is not None. An image that declares more than `max_pixels` is not
+    decoded.
     """
 
     name: str = "darknet"
@@ -29,6 +31,7 @@ class Profile:
     diou_beta: float | None = None
     centre_scale: float | None = None
     max_detections: int = 100
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self):
         if self.resize not in RESIZE:
@@ -36,6 +39,8 @@ class Profile:
         for option in ("score_threshold", "iou_threshold"):
             if not 0 <= getattr(self, option) <= 1:
                 raise ProfileError(f"--{option.replace('_', '-')} {getattr(self, option)} is not between 0 and 1")
+        if self.max_pixels < 1:
+            raise ProfileError(f"--max-pixels {self.max_pixels}: must be at least 1")
 
     def __str__(self):
         centre = "" if self.centre_scale is None else f"centre scale {self.centre_scale:g}, "

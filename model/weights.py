@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from model.architecture import Architecture, Dropout, Shortcut
+from model.quoting import shown
 
 # darknet's batch norm divides by sqrt(variance + 1e-5).
 BATCH_NORM_EPSILON = 1e-5
@@ -47,6 +48,17 @@ class ConvolutionWeights:
     def arrays(self) -> list[np.ndarray]:
         """The arrays that are there, in the order of the fields."""
         return [a for a in (self.kernel, self.bias, self.scale, self.mean, self.variance) if a is not None]
+
+
+def check_variance(path, name, variance, epsilon: float) -> None:
+    """Raises WeightsError unless variance + epsilon is positive, as batch norm needs it.
+
+    Trained networks hold variances a little below 0, such as -7e-44 of a channel that is always 0: they are computed.
+    """
+    least = float(variance.min())
+    if least + epsilon <= 0:
+        raise WeightsError(f"{shown(path, 200)}: {name} is negative ({least:.2g}), so batch norm cannot be computed "
+                           "(is it the cfg's own weights file?)")
 
 
 def random_weights(architecture: Architecture, seed: int) -> list[ConvolutionWeights]:

@@ -1,22 +1,43 @@
-"""The comparison with rivals: turns, agreement, the table and the stored file; no rival is needed."""
+"""The comparison with rivals: processes, turns, agreement, the table and the stored file; no rival is needed."""
 from __future__ import annotations
 
 import json
 import math
-from types import SimpleNamespace
+import os
+import pickle
+import signal
+from functools import partial
 
 import numpy as np
 import pytest
 
 from benchmarks import peers
-from benchmarks.case import Case, cfg_text, our_maps, with_few_objects
-from benchmarks.engines import Engine, our_network
+from benchmarks.case import Case, EngineError, cfg_text, our_maps, with_few_objects
+from benchmarks.engine_process import EngineProcess
+from benchmarks.engines import ENGINES, chosen, our_network
 from model.architecture import Convolutional, MaxPool, Route, Shortcut, Upsample
 from model.darknet import read_cfg
 from model.weights import random_weights
+from tests.benchmarks import standins
+from tests.benchmarks.standins import MAPS, engine, giving, later
 from tests.model.samples import one_head, tiny
 
-MAPS = [np.linspace(-5, 5, 100, dtype=np.float32).reshape(1, 2, 2, 25)]
+DEADLINE = 120  # seconds, for a busy machine
+SPOILED = [MAPS[0] + np.float32(0.5)]
+# Name of the stand-in → how it behaves, its format, and what its row must say.
+ROWS = {
+    "near": (giving, [MAPS[0] + np.float32(1e-3)], "fp32", "| 1.0e-04 |"),
+    "far": (giving, SPOILED, "fp32", "**DISAGREES: 5.0e-02**"),
+    "NaN": (giving, [MAPS[0] * np.float32(math.nan)], "fp32", "**DISAGREES: not comparable**"),
+    "one map too many": (giving, MAPS * 2, "fp32", "**DISAGREES: not comparable**"),
+    "narrow": (giving, SPOILED, "bf16", "| 5.0e-02 |"),
+    "narrow infinity": (giving, [MAPS[0] * np.inf], "bf16", "**DISAGREES: not comparable**"),
+    "fails to load": (later, standins.raise_error, "fp32", "| RuntimeError: no compiler |"),
+    "crashes": (later, standins.crash, "fp32", "crashed while computing: its process was killed by signal 11 (SIGSEGV)"),
+    "leaves": (later, standins.leave, "fp32", "crashed while computing: its process ended with exit code 3 |"),
+}
+
+
 KINDS = one_head(
     Convolutional(8, 3, 1, 1, activation="mish"), Convolutional(8, 3, 1, 1, groups=2, activation="swish"), Shortcut(0),
     Route((2,), groups=2, group_id=1), MaxPool(2, 2, 1), MaxPool(5, 1, 4), Upsample(2), Route((3, 6)),
@@ -24,23 +45,30 @@ KINDS = one_head(
 )
 
 
-def engine(name, maps=MAPS, cast="fp32", package="numpy"):
-    return Engine(name, cast, package, package, lambda case: lambda image: maps)
+OURS = partial(giving, MAPS)
 
 
-def broken(case):
-    raise RuntimeError("no compiler\nlong story")
+def one_image_a_round(*engines, rounds=2, ours=OURS):
+    return peers.compare(standins.case(tiny()), [engine("ours", ours), *engines], rounds, 1, DEADLINE, lambda: 2e11)
 
 
-def compare(*engines):
-    case = SimpleNamespace(architecture=tiny(), image=np.zeros((1, 64, 64, 3), np.float32))
-    rates = {"fp32": lambda: 2e11, "bf16": None}
-    return peers.compare(case, [engine("ours"), *engines], rates, rounds=2, images=1)
+@pytest.fixture(scope="module")
+def report() -> dict:
+    """Of one run beside all kinds of rivals."""
+    rivals = [engine(name, partial(prepare, what), cast) for name, (prepare, what, cast, _) in ROWS.items()]
+    first = engine("crashes at once", standins.crash)
+    return one_image_a_round(
+        first, engine("cannot load", standins.raise_error), engine("missing", standins.crash, package="no_such_rival"),
+        engine("loud", standins.chatter), *rivals)
 
 
-def check(report, capsys, code, text):
-    found, table = peers.publish(report), capsys.readouterr().out
-    assert (found, text in table) == (code, True), f"exit code = {found}, should be {code} with `{text}` in\n{table}"
+def row(report, name) -> str:
+    found, = [line for line in peers.markdown(report).splitlines() if line.startswith(f"| {name} |")]
+    return found
+
+
+def without(report, *names) -> dict:
+    return {**report, "engines": [one for one in report["engines"] if one["name"] not in names]}
 
 
 def should_agree(found, expected, tolerance=1e-4):
@@ -48,12 +76,102 @@ def should_agree(found, expected, tolerance=1e-4):
     assert worst < tolerance, f"difference = {worst:.1e} of the range, should be < {tolerance:.0e}"
 
 
-def test_engines_take_turns_in_every_round():
-    turns = []
-    runs = {name: lambda image, name=name: turns.append(name) for name in "ab"}
-    seconds, rates = peers.measure(runs, {"fp32": lambda: turns.append("product") or 1.0}, None, rounds=2, images=2)
-    assert turns == ["product", *"aaabbb"] * 2, "one product, then of each engine one run to warm up and two timed"
-    assert [len(turn) for turn in seconds["a"]] == [2, 2] and rates == {"fp32": [1.0, 1.0]}
+@pytest.mark.parametrize("name", ROWS)
+def test_row_says_how_the_rival_did(report, name):
+    assert ROWS[name][-1] in row(report, name)
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("crashes at once", "crashed while loading: its process was killed by signal 11 (SIGSEGV)"),
+    ("cannot load", "RuntimeError: no compiler"),
+    ("missing", "not installed: pip install no_such_rival"),
+])
+def test_rival_that_does_not_load_is_a_row(report, name, words):
+    assert f"| {words} |" in row(report, name)
+
+
+def test_what_a_rival_prints_is_not_in_the_table(capfd):
+    report = one_image_a_round(engine("loud", standins.chatter), rounds=1)
+    peers.publish(report)
+    assert not {"| loud |", "| louder |"} & set(capfd.readouterr().out.splitlines())
+    assert row(report, "loud")
+
+
+DISAGREEING = ("far", "NaN", "one map too many", "narrow infinity")
+
+
+def test_exit_code_counts_disagreement_alone(report, capsys):
+    assert [peers.publish(without(report, *DISAGREEING)), peers.publish(report)] == [0, 1]
+    assert capsys.readouterr().out.count("| ours | FP32 |") == 2
+    for name in DISAGREEING:
+        assert peers.publish(without(report, *(other for other in DISAGREEING if other != name))) == 1
+
+
+def test_our_own_crash_leaves_a_table_and_is_an_error(capsys):
+    report = one_image_a_round(engine("rival", OURS), ours=standins.crash)
+    assert peers.publish(report) == 1
+    printed = capsys.readouterr().out
+    assert "| ours | FP32 |" in printed and "(SIGSEGV)" in printed
+    assert row(report, "rival").endswith("| – | – |"), "there is nothing to compare it with"
+
+
+def test_one_process_computes_at_a_time_and_engines_take_turns(tmp_path):
+    def product():
+        with log.open("a") as file:
+            file.write("product start\nproduct end\n")
+        return 2e11
+
+    log, names = tmp_path / "log", ["a", "b", "c"]
+    report = peers.compare(standins.case(tiny()), [engine(name, partial(standins.logged, name, log)) for name in names],
+                           2, 2, DEADLINE, product)
+    turn = [name for name in names for _ in range(3)]
+    expected = [*names, *["product", *turn] * 2]  # each is loaded with an image, then in each round one is not timed
+    assert log.read_text().split("\n")[:-1] == [f"{name} {moment}" for name in expected for moment in ("start", "end")]
+    assert [[len(seconds) for seconds in one["seconds"]] for one in report["engines"]] == [[2, 2]] * 3
+
+
+def test_interrupt_leaves_the_table_of_the_rounds_that_there_are():
+    def product():
+        if products:
+            os.kill(os.getpid(), signal.SIGINT)
+        products.append(1)
+        return 2e11
+
+    products: list = []
+    report = peers.compare(standins.case(tiny()), [engine("ours", OURS)], 5, 1, DEADLINE, product)
+    assert len(report["engines"][0]["seconds"]) == 1 and "1.00" in row(report, "ours")
+
+
+@pytest.fixture
+def process(tmp_path):
+    """A function: how an engine is prepared → its process; all are ended with the test."""
+    def start(prepare):
+        (tmp_path / "case").write_bytes(pickle.dumps(standins.case(tiny())))
+        started.append(EngineProcess(engine("rival", prepare), tmp_path / "case", DEADLINE))
+        return started[-1]
+
+    started: list = []
+    yield start
+    for one in started:
+        one.close()
+
+
+def test_engine_that_hangs_is_ended(process):
+    hanging = process(partial(later, standins.hang))
+    assert hanging.load().note == ""
+    hanging.deadline = 0.2
+    with pytest.raises(EngineError, match=r"^hung while computing: no response within 0.2 s$"):
+        hanging.turn(3)
+    hanging.close()
+    assert not hanging._process.is_alive()
+
+
+def test_killed_engine_is_asked_for_its_memory(process):
+    killed = process(OURS)
+    killed.load()
+    killed._process.kill()
+    with pytest.raises(EngineError, match=r"signal 9 \(SIGKILL\); is there too little memory\?"):
+        killed.turn(1)
 
 
 def test_ratio_is_of_the_same_round():
@@ -61,48 +179,13 @@ def test_ratio_is_of_the_same_round():
     assert (figures["ratio"], figures["ratio_range"], figures["share"]) == (2.0, [1.2, 3.0], 0.5)
 
 
-def test_engines_that_agree_pass(capsys):
-    near = [MAPS[0] + np.float32(1e-3)]
-    check(compare(engine("rival", near)), capsys, 0, "1.0e-04 |")
-
-
-@pytest.mark.parametrize(("maps", "text"), [
-    pytest.param([MAPS[0] + np.float32(0.5)], "**DISAGREES: 5.0e-02**", id="different"),
-    pytest.param([MAPS[0] * np.float32(math.nan)], "**DISAGREES: not comparable**", id="NaN"),
-    pytest.param(MAPS * 2, "**DISAGREES: not comparable**", id="one-map-too-many"),
-])
-def test_engine_that_disagrees_fails(capsys, maps, text):
-    check(compare(engine("rival", maps)), capsys, 1, text)
-
-
-def test_bf16_may_differ_but_must_be_numbers(capsys):
-    check(compare(engine("rival", [MAPS[0] + 1], "bf16")), capsys, 0, "1.0e-01")
-    check(compare(engine("rival", [MAPS[0] * np.inf], "bf16")), capsys, 1, "DISAGREES")
-
-
 @pytest.mark.parametrize(("load", "warned"), [(0.2, False), (1.9, True)])
-def test_table_says_when_the_machine_was_busy(load, warned):
-    report = compare(engine("rival"))
-    report["machine"] = {**report["machine"], "cores": 4, "load_average": [load, 0, 0]}
-    assert ("Repeat this on a quiet machine" in peers.markdown(report)) == warned
+def test_table_says_when_the_machine_was_busy(report, load, warned):
+    machine = {**report["machine"], "cores": 4, "load_average": [load, 0, 0]}
+    assert ("Repeat this on an idle machine" in peers.markdown({**report, "machine": machine})) == warned
 
 
-def test_missing_library_is_a_row(capsys):
-    check(compare(engine("rival", package="no_such_rival")), capsys, 0, "not installed: pip install no_such_rival")
-
-
-def test_rival_that_cannot_run_is_a_row(capsys):
-    rival = engine("rival")._replace(prepare=broken)
-    check(compare(rival, engine("another")), capsys, 0, "| RuntimeError: no compiler |")
-
-
-def test_our_own_failure_is_an_error():
-    with pytest.raises(RuntimeError, match="no compiler"):
-        peers.prepare(engine("ours")._replace(prepare=broken), None, [])
-
-
-def test_report_is_stored_whole(tmp_path):
-    report = compare(engine("rival"))
+def test_report_is_stored_whole(report, tmp_path):
     peers.write_json(tmp_path / "peers.json", report)
     assert json.loads((tmp_path / "peers.json").read_text()) == report
     with pytest.raises(ValueError, match="JSON compliant"):
@@ -111,7 +194,14 @@ def test_report_is_stored_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["peers.json"]
 
 
-@pytest.mark.parametrize("arguments", [["--cfg", "nowhere.cfg"], ["--output", "nowhere/peers.json"], ["--size", "7"]])
+def test_engines_are_chosen_by_name_and_ours_is_always_there():
+    assert [(one.name, one.cast) for one in chosen("openvino,onnx-runtime")] == [
+        ("ours, network", "fp32"), ("OpenVINO", "fp32"), ("ONNX Runtime", "fp32"), ("OpenVINO", "bf16")]
+    assert chosen(None) == ENGINES
+
+
+@pytest.mark.parametrize("arguments", [["--cfg", "nowhere.cfg"], ["--output", "nowhere/peers.json"], ["--size", "7"],
+                                       ["--engines", "openvino,tvm"], ["--engines", ""]])
 def test_bad_option_is_an_error_before_the_run(capsys, arguments):
     assert peers.main(arguments) == 2
     assert capsys.readouterr().err.startswith("error: ")

@@ -1,7 +1,8 @@
 """Gates: how many images a second, what do they cost, and how long does a request take? Stored by pytest-benchmark.
 
-Each round sends the same images once, so a round's time is the same work in every stored run. A gate that is not yet
-decided after these rounds measures on, until it is or has measured enough to say that it cannot be.
+A load is measured in rounds of equal time, for as long as the load table says: until every row is decided, or until
+more time is not worth it. What is stored of throughput are its rounds, as the seconds that an image took, and of
+latency all its requests.
 """
 from __future__ import annotations
 
@@ -9,70 +10,68 @@ from itertools import starmap
 
 import pytest
 
-from harness.estimates import latency_estimates, throughput_estimate
+from fixtures.records import LOAD_TIME
+from harness.estimates import efficiency_estimate, latency_estimates, throughput_estimate
 from harness.evaluation import InvalidRun
 from harness.load import images_per_second
-from harness.machine import matrix_product_rate
+from harness.machine import matrix_product_rates
 from harness.statistics import STABLE_SPREAD, STABLE_WINDOWS, is_stable
-from harness.verdict import Estimate
 
-ROUNDS, MOST_ROUNDS = 3, 12
 MOST_EFFICIENCY = 1.5  # matrix products may be measured too low on a machine that is busy at that moment
 
 
 @pytest.mark.performance
 @pytest.mark.cost
 @pytest.mark.gate("throughput", "cost")
-def test_throughput(timed_load, throughput_load, require_same, detector, benchmark, judge, price, options):
-    load, peak = timed_load(throughput_load.detect, throughput_load.shape), matrix_product_rate()
-    benchmark.pedantic(load, rounds=ROUNDS)
-    figures, paid = measured(load, judge, lambda: _throughput(load, detector.metadata["flops"] / peak, price)).values()
-    for one in load.loads:
-        require_same(one.answers)
-    require_computed(figures["efficiency"].estimate, options)
-    speed, images = figures["images_per_second"], sum(len(one.answers) for one in load.loads)
+@pytest.mark.benchmark(timer=LOAD_TIME)
+def test_throughput(timed_load, throughput_load, detector, benchmark, judge, price, options, noise):
+    products: list[float] = []
+    load = timed_load("throughput", throughput_load.detect, throughput_load.shape,
+                      lambda: products.extend(matrix_product_rates()))
+    figures = measured(load, judge, lambda: noise.excuse(load, _throughput(load, detector, products, price)))
+    LOAD_TIME.store(benchmark, [1 / images_per_second([one]) for one in load.loads])
+    require_computed(figures["throughput"]["efficiency"], options)
+    speed, machine = figures["throughput"]["images_per_second"], sum(products) / len(products)
     driver, reason = max(one.driver_share for one in load.loads), f"; {throughput_load.reason}" if options.sweep else ""
-    benchmark.extra_info.update(_estimates(figures), matrix_product_rate=peak, **detector.metadata)
+    benchmark.extra_info.update(_estimates(figures["throughput"]), matrix_product_rate=machine, **detector.metadata)
     judge(
-        "throughput", {**figures, "matrix_product_rate": peak, "driver_share": driver}, images,
-        f"{speed.estimate:.4g} images/s, {load.shape}, {_stability(load)}; {driver:.1%} of the callers' time not the "
-        f"detector's; matrix products here: {peak / 1e9:.0f} GFLOP/s{reason}",
+        "throughput", {**figures["throughput"], "matrix_product_rate": machine, "driver_share": driver}, load.images,
+        f"{speed.estimate:.4g} images/s, {load}, {_stability(load)}; {noise.evidence(load)}; load generator overhead "
+        f"{driver:.1%}; matrix products here: {machine / 1e9:.0f} GFLOP/s, from {min(products) / 1e9:.0f} to "
+        f"{max(products) / 1e9:.0f}{reason}",
     )
-    judge("cost", paid, images, price.evidence(speed.estimate))
+    judge("cost", figures["cost"], load.images, price.evidence(speed.estimate))
 
 
 @pytest.mark.latency
 @pytest.mark.gate("latency")
-def test_latency(timed_load, require_same, detector, benchmark, judge, options):
-    load = timed_load(detector.detect, options.shape("latency"))
-    benchmark.pedantic(load, rounds=ROUNDS)
-    figures, = measured(load, judge, lambda: {"latency": latency_estimates(load.latencies, MOST_ROUNDS)}).values()
-    for one in load.loads:
-        require_same(one.answers)
+@pytest.mark.benchmark(timer=LOAD_TIME)
+def test_latency(timed_load, detector, benchmark, judge, options, noise):
+    load = timed_load("latency", detector.detect, options.shape("latency"))
+    found = measured(load, judge, lambda: noise.excuse(load, {"latency": latency_estimates(load.loads, load.looks)}))
+    figures = found["latency"]
+    LOAD_TIME.store(benchmark, [seconds for one in load.loads for seconds in one.latencies])
     benchmark.extra_info.update(_estimates(figures), **detector.metadata)
     percentiles = (f"{name[:3]} {one.estimate * 1e3:.1f} ms" for name, one in figures.items() if "_seconds" in name)
-    judge("latency", figures, len(load.latencies), f"{', '.join(percentiles)} a request, {load.shape}")
+    judge("latency", figures, load.requests, f"{', '.join(percentiles)} a request, {load}; {noise.evidence(load)}")
 
 
 def require_computed(efficiency, options) -> None:
     """Raises InvalidRun where a processor would have done more arithmetic than it can."""
-    if (options.backend, options.cast) == ("cpu", "fp32") and efficiency > MOST_EFFICIENCY:
-        raise InvalidRun(f"that speed would be {efficiency:.1f} times the arithmetic this machine can do: the network "
-                         "was not computed for every image")
+    if (options.backend, options.cast) == ("cpu", "fp32") and (efficiency.low or 0) > MOST_EFFICIENCY:
+        raise InvalidRun(f"that speed would be {efficiency.estimate:.1f} times the arithmetic this machine can do: the "
+                         "network was not computed for every image")
 
 
 def measured(load, judge, figures) -> dict:
     """The figures of each check, of more and more rounds of a load until every row of the checks is decided."""
-    while len(load.loads) < MOST_ROUNDS and any(starmap(judge.would_be_undecided, figures().items())):
-        load()
+    load.until(lambda: not any(starmap(judge.would_be_undecided, figures().items())))
     return figures()
 
 
-def _throughput(load, share, price) -> dict:
-    """`share` is what one image a second is of the machine's arithmetic."""
-    speed = throughput_estimate(load.loads, MOST_ROUNDS)
-    bounds = (bound if bound is None else bound * share for bound in speed[:3])
-    efficiency = Estimate(*bounds, lambda bound, sense: speed.more(bound / share, sense))
+def _throughput(load, detector, products, price) -> dict:
+    speed = throughput_estimate(load.loads, load.looks)
+    efficiency = efficiency_estimate(load.loads, detector.metadata["flops"], products, load.looks)
     return {"throughput": {"images_per_second": speed, "efficiency": efficiency},
             "cost": {"dollars_per_million": price.of(speed)}}
 

@@ -1,4 +1,4 @@
-"""Journals of soaks that never ran: windows of one second whose requests, canaries and samples are made up."""
+"""Journals of soaks that never ran: windows of one second whose requests, conditions and samples are made up."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -8,7 +8,8 @@ from harness.load import Shape
 from harness.soak import Plan, summarise
 from harness.steadiness import Soak
 
-CALLERS, LATENCY, CANARY, PAUSE = 2, 0.01, 0.01, 0.05
+CALLERS, LATENCY, PAUSE = 2, 0.01, 0.05
+CONDITIONS = {"reference": 0.001, "others": 0.05, "steal": 0.0, "waited": 0.02}
 SAMPLE = {"steal": 0.001, "iowait": 0.0, "others": 0.1, "load": 1.0, "mhz": 3000.0, "celsius": 50.0, "available": 8e9,
           "rss": 1e8, "extra": {"neuron0/hw_error": 0, "neuron0/inferences": 0}}
 
@@ -17,7 +18,7 @@ def begin(session=1, windows=40, **identity) -> dict:
     """The record that begins a session."""
     return {"kind": "session", "number": session, "version": VERSION, "utc": "2026-11-24T10:00:00Z",
             "identity": identity, "plan": Plan(windows, 1.0, Shape(CALLERS, 1)).as_record(),
-            "canary": {"iterations": 1, "threads": 1}}
+            "reference": 1}
 
 
 def requests(opened, latency=LATENCY, stall=0.0) -> list:
@@ -33,15 +34,16 @@ def requests(opened, latency=LATENCY, stall=0.0) -> list:
     return sorted(found, key=lambda entry: entry.end)
 
 
-def window(number, latency=LATENCY, stall=0.0, canary=CANARY, session=1, at=None, **sample) -> list[dict]:
+def window(number, latency=LATENCY, stall=0.0, session=1, at=None, conditions=(), **sample) -> list[dict]:
     """The records of one complete window; without `at` each begins where the one before ended."""
     opened = (number - 1) * (1 + PAUSE) + PAUSE if at is None else at
     counted = {"neuron0/hw_error": 0, "neuron0/inferences": 1000 * number, **sample.pop("extra", {})}
     return [
-        {"kind": "canary", "seconds": canary, "start": max(opened - PAUSE, 0), "end": opened},
+        {"kind": "opening", "at": opened},
         *requests(opened, latency, stall),
         {"kind": "sample", "at": opened + 0.9, "seconds": 0.8, **SAMPLE, **sample, "extra": counted},
-        {"kind": "window", "number": number, "start": opened, "end": opened + 1},
+        {"kind": "window", "number": number, "start": opened, "end": opened + 1,
+         "conditions": {**CONDITIONS, **dict(conditions)}},
     ]
 
 
@@ -51,14 +53,12 @@ def journal(path: Path, records) -> Path:
     return path
 
 
-def soak_of(path: Path, *differing, count=40, finish="complete", canary_after=CANARY) -> Soak:
+def soak_of(path: Path, *differing, count=40, finish="complete") -> Soak:
     """A steady soak but for what a function of `differing` gives for a window's number, as arguments of `window`."""
     records = [begin(windows=count)]
     for number in range(1, count + 1):
         records += window(number, **{name: value for one in differing for name, value in one(number).items()})
-    end = count * (1 + PAUSE)
-    last = [{"kind": "canary", "seconds": canary_after, "start": end, "end": end}]
-    return summarise(journal(path, [*records, *last, *([finished(finish)] if finish else [])]))
+    return summarise(journal(path, [*records, *([finished(finish)] if finish else [])]))
 
 
 def finished(outcome="complete", why="") -> dict:

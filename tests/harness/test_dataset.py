@@ -1,14 +1,21 @@
 """The data set: what it holds, and that every way of being broken is named with its file."""
 from __future__ import annotations
 
+import io
 import json
+import struct
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from harness.dataset import Dataset, DatasetError, coco_folder
+from harness.dataset import Dataset, DatasetError, class_indexes
+from harness.evaluation import evaluate
+from harness.layouts import coco_folder
 from tests.harness import synthetic
 
 
@@ -98,9 +105,9 @@ def test_digest_changes_with_the_limit(tmp_path, coco):
 
 BROKEN_ROWS = [
     ("images", {"id": 1}, "ids must be unique"),
-    ("annotations", {"id": 0}, "ids must be unique"),
     ("categories", {"id": 0}, "ids must be unique"),
-    ("images", {"id": "2"}, "ids must be whole numbers"),
+    ("images", {"id": "two"}, "ids must be whole numbers"),
+    ("images", {"id": 2.5}, "ids must be whole numbers"),
     ("categories", {"name": "cup"}, "names must be unique"),
     ("categories", {"name": None}, "name must be a text"),
     ("annotations", {"image_id": 99}, "image_id must be in images"),
@@ -118,7 +125,7 @@ BROKEN_ROWS = [
     ("annotations", {"area": 0}, "area must be finite and > 0"),
     ("annotations", {"area": float("nan")}, "area must be finite and > 0"),
     ("annotations", {"iscrowd": 2}, "iscrowd must be 0 or 1"),
-    ("annotations", {"iscrowd": None}, "iscrowd must be 0 or 1"),
+    ("annotations", {"iscrowd": "yes"}, "iscrowd must be 0 or 1"),
     ("images", {"width": 0}, "width must be a whole number from 1"),
     ("images", {"height": 20.5}, "height must be a whole number from 1"),
     ("images", {"width": True}, "width must be a whole number from 1"),
@@ -137,7 +144,7 @@ def test_a_broken_row_is_named_with_the_file(tmp_path, coco, section, fields, me
         Dataset.load(annotations, images)
 
 
-@pytest.mark.parametrize("place", ["annotations area", "annotations bbox", "images width"])
+@pytest.mark.parametrize("place", ["annotations image_id", "annotations bbox", "images width"])
 def test_a_missing_field_is_named(tmp_path, coco, place):
     section, field = place.split()
     del coco[section][1][field]
@@ -190,7 +197,7 @@ def test_a_missing_annotation_file_is_named(tmp_path):
 
 def test_a_missing_image_folder_is_named(tmp_path, coco):
     annotations, _ = synthetic.write(tmp_path, coco)
-    with pytest.raises(DatasetError, match="nowhere: is no folder"):
+    with pytest.raises(DatasetError, match="nowhere: is not a folder"):
         Dataset.load(annotations, tmp_path / "nowhere")
 
 
@@ -249,41 +256,190 @@ def test_any_value_in_any_field_loads_or_is_a_dataset_error(dataset, section, fi
         assert str(dataset.annotations) in str(error) or str(dataset.images) in str(error)
 
 
-def layout(folder, *names):
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch() if path.suffix else path.mkdir()
-    return folder
+# What exporters write otherwise and means the same.
+
+SAME = {
+    "no iscrowd": lambda coco: [row.pop("iscrowd") for row in coco["annotations"]],
+    "null iscrowd": lambda coco: [row.update(iscrowd=None) for row in coco["annotations"]],
+    "iscrowd as a truth value": lambda coco: [row.update(iscrowd=False) for row in coco["annotations"]],
+    "no area": lambda coco: [row.pop("area") for row in coco["annotations"]],
+    "null area": lambda coco: [row.update(area=None) for row in coco["annotations"]],
+    "ids as text": lambda coco: [row.update(id=str(row["id"])) for row in coco["images"] + coco["categories"]],
+    "references as text": lambda coco: [row.update(image_id=str(row["image_id"])) for row in coco["annotations"]],
+    "ids with a decimal point": lambda coco: [row.update(category_id=float(row["category_id"]))
+                                              for row in coco["annotations"]],
+    "sizes with a decimal point": lambda coco: [row.update(width=float(row["width"])) for row in coco["images"]],
+    "sizes as text": lambda coco: [row.update(height=str(row["height"])) for row in coco["images"]],
+}
 
 
-@pytest.mark.parametrize("place", ["val", "images/val", "images"])
-def test_the_image_folder_is_found(tmp_path, place):
-    folder = layout(tmp_path, "annotations/instances_val.json", place)
-    assert coco_folder(folder) == (folder / "annotations/instances_val.json", folder / place)
+@pytest.mark.parametrize("case", SAME)
+def test_what_means_the_same_is_the_same_question(tmp_path, coco, case):
+    expected = Dataset.load(*synthetic.write(tmp_path / "a", coco)).sha256
+    SAME[case](coco)
+    assert Dataset.load(*synthetic.write(tmp_path / "b", coco)).sha256 == expected
 
 
-@pytest.mark.parametrize("place", ["val", "images/val"])
-def test_of_several_annotation_files_the_one_with_images_is_taken(tmp_path, place):
-    folder = layout(tmp_path, "annotations/instances_train.json", "annotations/instances_val.json", place)
-    assert coco_folder(folder)[0].name == "instances_val.json"
+@pytest.mark.parametrize("ids", [[0] * 16, [None] * 16, [f"a{i}" for i in range(16)]], ids=["one", "none", "text"])
+def test_nothing_depends_on_the_ids_of_annotations(tmp_path, coco, ids):
+    for row, number in zip(coco["annotations"], ids):
+        row["id"] = number
+    first = Dataset.load(*synthetic.write(tmp_path / "a", coco))
+    coco["annotations"].reverse()
+    second = Dataset.load(*synthetic.write(tmp_path / "b", coco))
+    assert len(first.ground_truth["annotations"]) == 16 and first.sha256 == second.sha256
 
 
-@pytest.mark.parametrize("places", [("train", "val"), ("images",)])
-def test_several_possible_annotation_files_are_named(tmp_path, places):
-    folder = layout(tmp_path, "annotations/instances_train.json", "annotations/instances_val.json", *places)
-    with pytest.raises(DatasetError, match=r"instances_train.json, instances_val.json could each be meant"):
-        coco_folder(folder)
+def test_annotations_without_boxes_say_what_to_add(tmp_path, coco):
+    for row in coco["annotations"]:
+        row["segmentation"] = [row.pop("bbox") * 2]
+    with pytest.raises(DatasetError, match=r"bbox is missing \(add the bounds .* segmentations are not scored\)"):
+        Dataset.load(*synthetic.write(tmp_path, coco))
 
 
-def test_a_folder_without_annotations_is_named(tmp_path):
-    with pytest.raises(DatasetError, match=f"{tmp_path}: holds no annotations/instances_"):
-        coco_folder(tmp_path)
+def test_crowds_alone_are_refused_with_their_number(tmp_path, coco):
+    for row in coco["annotations"]:
+        row["iscrowd"] = 1
+    with pytest.raises(DatasetError, match=r"16 of 16 annotations are crowds \(iscrowd 1\), which are not scored"):
+        Dataset.load(*synthetic.write(tmp_path, coco))
 
 
-def test_a_folder_without_images_is_named(tmp_path):
-    with pytest.raises(DatasetError, match="has no image folder val, images/val or images"):
-        coco_folder(layout(tmp_path, "annotations/instances_val.json"))
+# Files and what the annotations say of them.
+
+def real_images(folder, coco, size=(200, 200), form="JPEG", **options):
+    """The dataset with images of this size that can be decoded."""
+    paths = synthetic.write(folder, coco)
+    for image in coco["images"]:
+        Image.new("RGB", size).save(paths[1] / image["file_name"], form, **options)
+    return paths
+
+
+def turned(orientation) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
+def test_files_of_another_size_than_annotated_are_refused_with_both_sizes(tmp_path, coco, form):
+    message = r"/1\.jpg: instances_val\.json says 200x200, the file is 100x50; .* \(and so are 7 others\)"
+    with pytest.raises(DatasetError, match=message):
+        Dataset.load(*real_images(tmp_path, coco, (100, 50), form))
+
+
+def test_swapped_width_and_height_are_called_so(tmp_path, coco):
+    coco["images"][2].update(width=300)
+    paths = real_images(tmp_path, coco)
+    Image.new("RGB", (200, 300)).save(paths[1] / "3.jpg")
+    with pytest.raises(DatasetError, match=r"/3\.jpg: .* says 300x200, the file is 200x300, width and height swapped"):
+        Dataset.load(*paths)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sizes_are_those_of_the_image_upright(tmp_path, coco, form, orientation):
+    for image in coco["images"]:
+        image["height"] = 300
+    stored = (300, 200) if orientation >= 5 else (200, 300)
+    loaded = Dataset.load(*real_images(tmp_path, coco, stored, form, exif=turned(orientation)))
+    assert loaded.turned == (set(range(1, 9)) if orientation > 1 else set())
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_annotations_of_the_image_as_stored_are_refused_with_its_orientation(tmp_path, coco, orientation):
+    for image in coco["images"]:
+        image["height"] = 300
+    message = f"EXIF orientation {orientation} turns the 200x300 file to 300x200, instances_val.json says 200x300"
+    with pytest.raises(DatasetError, match=message):
+        Dataset.load(*real_images(tmp_path, coco, (200, 300), exif=turned(orientation)))
+
+
+def test_a_file_of_any_declared_size_is_sized_and_not_decoded(tmp_path, coco):
+    huge = encoded_png(20_000, 20_000)
+    coco["images"][0].update(width=20_000, height=20_000)
+    paths = real_images(tmp_path, coco)
+    (paths[1] / "1.jpg").write_bytes(huge)
+    assert Dataset.load(*paths).size(1) == (20_000, 20_000)
+
+
+def encoded_png(width, height) -> bytes:
+    """A PNG that declares this size and holds a pixel."""
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1)).save(buffer, "PNG")
+    return buffer.getvalue()[:16] + struct.pack(">II", width, height) + buffer.getvalue()[24:29] + (
+        struct.pack(">I", zlib.crc32(b"IHDR" + struct.pack(">II", width, height) + buffer.getvalue()[24:29]))
+        + buffer.getvalue()[33:])
+
+
+@pytest.mark.parametrize("name", ["val/{}.jpg", "val\\\\{}.jpg"])
+def test_names_that_start_with_the_image_folder_are_found(tmp_path, coco, name):
+    paths = synthetic.write(tmp_path, coco)
+    for image in coco["images"]:
+        image["file_name"] = name.replace("\\\\", "\\").format(image["id"])
+    paths[0].write_text(json.dumps(coco))
+    assert Dataset.load(*paths).image_bytes(2) == b"picture 2"
+
+
+# Classes: whose order counts.
+
+@pytest.mark.parametrize("names", [("cup", "can"), ("Cup", "CAN"), ("c-up", "c an")])
+def test_classes_in_the_same_order_are_the_same_question(dataset, names):
+    assert dataset.with_classes(names) is dataset
+
+
+def test_classes_in_another_order_move_the_annotations(dataset):
+    other = dataset.with_classes(["can", "bottle", "cup"])
+    moved = {row["category_id"] for row in other.annotations_of(1) if row["bbox"][2] == 50}
+    assert (other.category_ids, other.category_names, moved) == ([0, 1, 2], ["can", "bottle", "cup"], {2})
+
+
+def test_detections_in_the_detectors_order_score_as_before(dataset, answers):
+    other = dataset.with_classes(["can", "bottle", "cup"])
+    moved = synthetic.changed(answers, lambda a: {"classes": np.int32([2, 0])[a.classes]})
+    expected, found = evaluate(dataset, answers), evaluate(other, moved)
+    assert (found.figures["AP"], found.per_class["can"], found.per_class["bottle"]) == (
+        expected.figures["AP"], expected.per_class["can"], None)
+
+
+@pytest.mark.parametrize(("names", "unknown"), [
+    (("cup", "can"), []), (("can", "cup", "bottle"), []), (("cup",), ["can"]), (("mug", "tin"), ["cup", "can"]),
+    (("cup", "Can", "CAN"), ["can"]), ((), ["cup", "can"]),
+])
+def test_annotated_categories_that_are_no_class_are_known(dataset, names, unknown):
+    assert dataset.unknown_to(names) == unknown
+
+
+def test_cocos_categories_are_known_by_darknets_names():
+    cocos = ["airplane", "motorcycle", "potted plant", "couch", "tv", "dining table"]
+    assert class_indexes(DARKNETS, cocos) == dict(zip(cocos, range(6)))
+
+
+DARKNETS = ["aeroplane", "motorbike", "pottedplant", "sofa", "tvmonitor", "diningtable"]
+
+
+def with_root(coco, name="objects", parent="none"):
+    for row in coco["categories"]:
+        row["supercategory"] = name
+    coco["categories"].append({"id": 3, "name": name, "supercategory": parent})
+    return coco
+
+
+def test_a_category_that_only_groups_the_others_is_the_root(tmp_path, coco):
+    loaded = Dataset.load(*synthetic.write(tmp_path, with_root(coco)))
+    assert (loaded.root, loaded.without_root().category_names) == ("objects", ["cup", "can"])
+
+
+NO_ROOT = {
+    "annotated": lambda coco: coco["annotations"][0].update(category_id=3),
+    "its own parent": lambda coco: coco["categories"][2].update(supercategory="objects"),
+    "groups only some": lambda coco: coco["categories"][0].update(supercategory="dishes"),
+}
+
+
+@pytest.mark.parametrize("case", NO_ROOT)
+def test_other_categories_are_no_root(tmp_path, coco, case):
+    NO_ROOT[case](with_root(coco))
+    assert Dataset.load(*synthetic.write(tmp_path, coco)).root == ""
 
 
 def test_real_coco_subset_loads(real):

@@ -121,10 +121,10 @@ def test_ground_truth_of_a_missing_image_is_refused(tmp_path, coco):
         Dataset.load(*synthetic.write(tmp_path, coco))
 
 
-def test_ground_truth_with_a_duplicate_id_is_refused(tmp_path, coco):
+def test_ground_truth_with_a_duplicate_id_scores_as_without(tmp_path, coco):
     coco["annotations"][0]["id"] = 1
-    with pytest.raises(DatasetError, match="ids must be unique"):
-        Dataset.load(*synthetic.write(tmp_path, coco))
+    loaded = Dataset.load(*synthetic.write(tmp_path, coco))
+    assert evaluate(loaded, synthetic.perfect(loaded)).figures["AP"] == 1.0
 
 
 def test_duplicated_detections_lower_the_figure(dataset, answers):

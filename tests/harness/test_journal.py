@@ -28,7 +28,7 @@ from tests.harness.soaks import begin, finished, window
 
 ROOT = Path(__file__).resolve().parents[2]
 SESSION = begin(windows=3)
-CANARY, WINDOW = window(1)[0], window(1)[-1]
+OPENING, WINDOW = window(1)[0], window(1)[-1]
 SAMPLE = window(1)[-2]
 LATER = time.perf_counter() + 1e6  # after every journal of these tests has started
 REQUEST = Request(3, (7, 8), LATER, LATER + 0.25, LATER + 1, 2, "")
@@ -103,7 +103,7 @@ def test_a_journal_cut_at_any_byte_has_its_whole_lines(tmp_path_factory, body, d
 
 
 def test_every_cut_of_the_last_line_is_seen_and_removed_before_more_is_written(path):
-    sound, whole = encode([SESSION]), encode([SESSION, CANARY])
+    sound, whole = encode([SESSION]), encode([SESSION, OPENING])
     for cut in range(len(sound), len(whole)):
         path.write_text(whole[:cut])
         seen = []
@@ -115,7 +115,7 @@ def test_every_cut_of_the_last_line_is_seen_and_removed_before_more_is_written(p
 @settings(max_examples=100)
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
 def test_a_damaged_line_before_the_last_is_refused_with_its_number(tmp_path_factory, place, byte):
-    lines = [SESSION, CANARY, ENTRY]
+    lines = [SESSION, OPENING, ENTRY]
     path = written(tmp_path_factory.mktemp("journal") / "j", lines)
     content = bytearray(path.read_bytes())
     at = int(place * len(content.rstrip(b"\n")))
@@ -129,7 +129,7 @@ def test_a_damaged_line_before_the_last_is_refused_with_its_number(tmp_path_fact
 
 
 def test_a_damaged_journal_is_not_written_to(path):
-    content = encode([SESSION]).replace("session", "sessiom") + encode([CANARY])
+    content = encode([SESSION]).replace("session", "sessiom") + encode([OPENING])
     path.write_text(content)
     with pytest.raises(JournalError, match="line 1: is damaged"):
         Journal(path, lambda record: None)
@@ -143,8 +143,8 @@ def few(number, requests=6, **options) -> list:
     return [*window(number, **options)[:1 + requests], *window(number, **options)[-2:]]
 
 
-REAL = [SESSION, *few(1), *few(2), *few(3), CANARY | {"start": 9, "end": 9}, finished()]
-STRANGER = encode([ENTRY, CANARY]).splitlines()[1]
+REAL = [SESSION, *few(1), *few(2), *few(3), OPENING | {"at": 9}, finished()]
+STRANGER = encode([ENTRY, OPENING]).splitlines()[1]
 MOVES = {
     "lost": lambda lines, one, other: lines[:one] + lines[one + 1:],
     "several lost": lambda lines, one, other: lines[:min(one, other)] + lines[max(one, other):],
@@ -170,11 +170,11 @@ def test_lines_are_tied_to_one_another(path, move):
 
 
 def test_a_journal_that_was_continued_is_one_chain(path):
-    written(path, [SESSION, CANARY])
+    written(path, [SESSION, OPENING])
     with Journal(path, lambda record: None) as journal:
         journal.add(SAMPLE)
         journal.add_request(REQUEST)
-    assert path.read_text().startswith(encode([SESSION, CANARY, SAMPLE])) and len(list(read(path))) == 4
+    assert path.read_text().startswith(encode([SESSION, OPENING, SAMPLE])) and len(list(read(path))) == 4
 
 
 # Lines with the right checksum and odd values.
@@ -184,10 +184,10 @@ def line_of(record, **changed) -> str:
 
 
 ODD = {
-    "a canary of NaN": ('{"kind":"canary","seconds":NaN,"start":0,"end":0}', "is not JSON (NaN is not a number)"),
+    "an opening at NaN": ('{"kind":"opening","at":NaN}', "is not JSON (NaN is not a number)"),
     "an infinite time": ('[0,Infinity,2,1,1,"",0]', "is not JSON (Infinity is not a number)"),
     "a number beyond all": ('[0,1e999,2,1,1,"",0]', "in a request start is inf, must be a number from 0 to 1e+08"),
-    "a text for a number": (line_of(CANARY, seconds="x"), "in a canary record seconds is 'x', must be a number"),
+    "a text for a number": (line_of(OPENING, at="x"), "in an opening record at is 'x', must be a number"),
     "true for a number": ('[true,1,2,1,1,"",0]', "in a request caller is True, must be an integer from 0"),
     "a fraction of an image": ('[0,1,2,1.5,1,"",0]', "in a request images is 1.5, must be an integer"),
     "a number for a text": ("[0,1,2,1,1,5,0]", "in a request error is 5, must be a text"),
@@ -198,13 +198,15 @@ ODD = {
     "an absurd size": ('[0,1,2,1000000000000,1,"",0]', "images is 1000000000000, must be an integer from 0"),
     "a number of 5,000 digits": ("[" + "9" * 5000 + ',1,2,1,1,"",0]', ""),
     "a request that is too short": ('[0,1,2,1,1,""]', "is not a request, which has 7 values"),
-    "no canary at all": (line_of(CANARY, seconds=0), "seconds is 0, must be a number above 0"),
-    "a missing field": ('{"kind":"canary","seconds":1,"start":0}', "in a canary record end is missing"),
-    "an unknown field": (line_of(CANARY, more=1), "in a canary record 'more' is not a field"),
-    "a key twice": ('{"kind":"canary","seconds":1,"seconds":2,"start":0,"end":0}', "a key is there twice"),
+    "no work at all": (line_of(SESSION, number=2, reference=0), "reference is 0, must be an integer from 1"),
+    "conditions that are a list": (line_of(WINDOW, conditions=[]), "conditions: stands [], must be an object"),
+    "conditions that lack one": (line_of(WINDOW, conditions={}), "conditions: reference is missing"),
+    "a missing field": ('{"kind":"opening"}', "in an opening record at is missing"),
+    "an unknown field": (line_of(OPENING, more=1), "in an opening record 'more' is not a field"),
+    "a key twice": ('{"kind":"opening","at":1,"at":2}', "a key is there twice"),
     "an unknown kind": ('{"kind":"dance"}', "is not a record of a soak's journal: {'kind': 'dance'}"),
-    "a list for a kind": ('{"kind":["canary"]}', "is not a record of a soak's journal"),
-    "no kind": ('{"canary":1}', "is not a record of a soak's journal"),
+    "a list for a kind": ('{"kind":["opening"]}', "is not a record of a soak's journal"),
+    "no kind": ('{"opening":1}', "is not a record of a soak's journal"),
     "a number alone": ("5", "is not a record of a soak's journal: 5"),
     "nothing": ("null", "is not a record of a soak's journal: None"),
     "no JSON": ("{", "is not JSON"),
@@ -217,7 +219,7 @@ ODD = {
     "a second first session": (line_of(SESSION), "session 1 is journaled where session 2 is due"),
     "a session of another detector": (line_of(SESSION, number=2, identity={"detector": "x"}), "has another identity"),
     "a session of another plan": (line_of(SESSION, number=2, plan={**SESSION["plan"], "callers": 9}), "another plan"),
-    "a window without its canary": (line_of(WINDOW), "window 1 is journaled where window 1 of 3 is due, after its"),
+    "a window without its opening": (line_of(WINDOW), "window 1 is journaled where window 1 of 3 is due, after its"),
     "completeness too early": (line_of(finished()), "the soak is called complete after 0 of 3 windows"),
 }
 ODD_SESSIONS = {
@@ -229,7 +231,7 @@ ODD_SESSIONS = {
     "no windows": ({"plan": {**SESSION["plan"], "windows": 0}}, "plan: windows is 0, must be an integer from 1"),
     "windows without length": ({"plan": {**SESSION["plan"], "window_seconds": 0}}, "window_seconds is 0, must be"),
     "a text for a plan's number": ({"plan": {**SESSION["plan"], "rate": "fast"}}, "plan: rate is 'fast'"),
-    "a canary without threads": ({"canary": {"iterations": 1}}, "canary: threads is missing"),
+    "a text for its reference workload": ({"reference": "x"}, "reference is 'x', must be an integer from 1"),
     "a second session first": ({"number": 2}, "session 2 is journaled where session 1 is due"),
     "an earlier version": ({"version": 1}, "is of version 1 of the journal and this reads version 2: read it with the"),
     "a later version": ({"version": 3}, "is of version 3 of the journal and this reads version 2: read it with the"),
@@ -259,11 +261,11 @@ def test_a_journal_of_version_1_is_refused_by_name(path):
 
 
 WRONG_ORDER = {
-    "time that goes back": [SESSION, CANARY | {"start": 5, "end": 6}, CANARY],
+    "time that goes back": [SESSION, OPENING | {"at": 5}, OPENING],
     "samples that go back": [SESSION, SAMPLE, SAMPLE | {"at": 0}],
-    "a window out of turn": [SESSION, CANARY, WINDOW | {"number": 2}],
+    "a window out of turn": [SESSION, OPENING, WINDOW | {"number": 2}],
     "more windows than planned": [SESSION | {"plan": SESSION["plan"] | {"windows": 1}}, *window(1), *window(2)],
-    "a window that starts after its end": [SESSION, CANARY, WINDOW | {"start": 50, "end": 51}],
+    "a window that starts after its end": [SESSION, OPENING, WINDOW | {"start": 50, "end": 51}],
     "a request after the finish": [SESSION, finished("failed"), ENTRY],
     "a session after the finish": [SESSION, finished("failed"), SESSION | {"number": 2}],
     "two ends": [SESSION, finished("failed"), finished("failed")],
@@ -293,7 +295,7 @@ def mutant_of_values(content: bytes, rng) -> bytes:
 
 
 VALUES = (None, True, False, -1, 0, 1, 2, 1e-300, 1e300, 10**30, float("nan"), float("inf"), "", "x", "\0\u202e", [],
-          {}, [1], {"kind": "canary"}, 0.5, 1e8, 1e-9, "complete", "2026-11-24T10:00:00Z")
+          {}, [1], {"kind": "opening"}, 0.5, 1e8, 1e-9, "complete", "2026-11-24T10:00:00Z")
 
 
 def replaced(value, rng):
@@ -334,7 +336,7 @@ def test_thousands_of_mutants_are_sound_or_named_and_never_anything_else(path, k
 UNREADABLE = {
     "": "is empty, no soak had started",
     "half a line": "is empty, no soak had started",
-    encode([CANARY]): "line 1: a canary record is before the first session",
+    encode([OPENING]): "line 1: an opening record is before the first session",
     "image\n": "line 1: is damaged",
     "x" * (1 << 21): "line 1: is damaged",
 }
@@ -362,9 +364,9 @@ def test_a_journal_that_is_not_there_is_named(path):
 
 
 def test_a_new_journal_keeps_the_one_before(path):
-    written(path, [SESSION, CANARY])
+    written(path, [SESSION, OPENING])
     Journal(path).close()
-    assert list(read(Path(f"{path}.previous"))) == [SESSION, CANARY]
+    assert list(read(Path(f"{path}.previous"))) == [SESSION, OPENING]
     assert path.read_bytes() == b""
 
 
@@ -483,7 +485,7 @@ def test_nothing_is_added_to_a_closed_journal(path):
 UNWRITABLE = {
     "NaN": SAMPLE | {"rss": float("nan")}, "no JSON": SAMPLE | {"rss": object()}, "a missing field": {"kind": "sample"},
     "too long": SESSION | {"identity": {"x": "x" * (1 << 20)}}, "an unknown kind": {"kind": "dance"},
-    "a text for a number": CANARY | {"seconds": "x"},
+    "a text for a number": OPENING | {"at": "x"},
 }
 
 

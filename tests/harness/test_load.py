@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import load as module
-from harness.load import Load, Request, Shape, drive, images_per_second, rates, window_rates
+from harness.load import Load, Request, Shape, drive, images_per_second, latencies_in_turn, rates, window_rates
 from tests.harness.clock import Clock
+from tests.harness.simulated import closed_loop
 
 ANSWER = SimpleNamespace(error="")
 SOON = 0.3  # seconds of a deadline that a hung detector misses
@@ -386,7 +387,7 @@ def request(start, end, answered=1, caller=0, due=None, error="") -> Request:
     return Request(caller, (1,), start if due is None else due, start, end, answered, error)
 
 
-def test_throughput_is_answered_images_by_wall_clock():
+def test_throughput_of_a_run_in_which_no_time_has_all_callers_at_work_is_that_of_the_wall_clock():
     requests = [request(10.0, 11.0, 2), request(13.0, 14.0, 0, caller=1, error="lost")]
     assert images_per_second([Load(requests, [], {})]) == 2 / 4.0
 
@@ -394,6 +395,42 @@ def test_throughput_is_answered_images_by_wall_clock():
 def test_throughput_of_several_runs_leaves_out_the_time_between_them():
     loads = [Load([request(0.0, 2.0, 6)], [], {}), Load([request(100.0, 101.0, 3)], [], {})]
     assert images_per_second(loads) == 3
+
+
+@given(rate=st.floats(1, 1000), cores=st.integers(1, 8), callers=st.integers(1, 16), size=st.integers(1, 8),
+       rounds=st.integers(3, 20), short=st.integers(0, 7))
+@settings(max_examples=100)
+def test_throughput_is_that_of_the_loaded_detector_whatever_the_idle_end(rate, cores, callers, size, rounds, short):
+    busy = min(cores, callers)
+    images = max(size * rounds * callers - min(short, size - 1), 1)
+    found = images_per_second([closed_loop(cores, callers, size, busy / rate, images=images)])
+    # Who waited behind a short last batch waited less; the gates send none.
+    assert found == pytest.approx(rate, rel=1e-6 if images % size == 0 else 0.5 / rounds)
+
+
+@given(rate=st.floats(1, 1000), cores=st.integers(1, 8), callers=st.integers(1, 16), size=st.integers(1, 8),
+       rounds=st.floats(3, 20))
+@settings(max_examples=100)
+def test_throughput_for_a_time_does_not_depend_on_where_it_ends(rate, cores, callers, size, rounds):
+    seconds = rounds * callers * size / rate
+    load = closed_loop(cores, callers, size, min(cores, callers) / rate, seconds=seconds)
+    assert images_per_second([load]) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("callers", [1, 2, 4])
+def test_a_stall_at_the_end_of_a_run_is_the_detectors(callers):
+    ends = closed_loop(1, callers, 1, lambda at: 30.0 if at >= 9.95 else 0.1, seconds=10.0)
+    assert images_per_second([ends]) < 0.6 * 10
+
+
+def test_windows_are_those_in_which_every_caller_is_at_work():
+    loads = [closed_loop(4, 4, 8, 4 / 115, images=200, start=start) for start in (0.0, 100.0)]
+    assert window_rates(loads, 6) == pytest.approx([115.0] * 12)
+
+
+def test_latencies_come_by_when_they_were_sent():
+    load = Load([request(0.0, 9.0), request(9.0, 10.0), request(5.0, 7.0, caller=1), request(6.0, 9.9, error="x")], [], {})
+    assert latencies_in_turn([load, load], 2) == [[9.0], [1.0, 2.0]] * 2
 
 
 def test_latency_counts_from_when_a_request_was_due():
@@ -450,8 +487,8 @@ def test_the_windows_add_up_to_what_was_answered(requests, inner):
 def test_the_windows_of_several_runs_add_up_as_well(first, second, windows):
     loads = [Load([*requests, request(0.0, 1.0)], [], {}) for requests in (first, second)]
     parts = np.array(window_rates(loads, windows)).reshape(2, windows).sum(1)
-    answered = [sum(r.answered for r in load.requests) for load in loads]
-    assert parts * [load.seconds / windows for load in loads] == pytest.approx(answered)
+    whole = [images_per_second([load]) for load in loads]
+    assert parts / windows == pytest.approx(whole)
 
 
 # Arguments.

@@ -1,4 +1,4 @@
-"""Facts of the machine are there, and the matrix-product rate is a plausible FLOP/s."""
+"""Facts of the machine are there, and matrix products run at a plausible FLOP/s on the cores that a detector has."""
 from __future__ import annotations
 
 import json
@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from harness import machine
+from harness import machine, products
 
 
 def test_facts_are_plain_json():
@@ -36,12 +36,39 @@ def test_memory_keeps_to_the_limit_of_the_container(monkeypatch, tmp_path):
     assert machine.facts()["memory"] == 1_000_000
 
 
-def test_the_rate_is_that_of_the_fastest_product(monkeypatch):
-    monkeypatch.setattr(machine, "SIDE", 64)
-    clock = iter([0.0, 1.0, 1.5, 2.0, 3.0, 5.0, 9.0])
-    monkeypatch.setattr(machine, "perf_counter", lambda: next(clock))
-    assert machine.matrix_product_rate(5.0) == pytest.approx(2 * 64**3 / 0.5)
+def test_each_product_is_timed(monkeypatch):
+    took = (1.0, 0.5, 2.0, 4.0)
+    looks = iter([0.0, *(at for seconds in took for at in (0.0, seconds)), 0.0])  # no time passes between the products
+    monkeypatch.setattr(products, "perf_counter", lambda: next(looks))
+    assert products.rates(0.0, side=64) == pytest.approx([2 * 64**3 / seconds for seconds in took])
 
 
-def test_the_real_rate_is_plausible():
-    assert 1e8 < machine.matrix_product_rate(0.0) < 1e15
+def test_the_best_product_is_what_the_machine_can_do(monkeypatch):
+    monkeypatch.setattr(machine, "matrix_product_rates", lambda seconds: [1.0, 3.0, 2.0])
+    assert machine.matrix_product_rate() == 3.0
+
+
+def test_the_real_rates_are_plausible():
+    assert all(1e8 < rate < 1e15 for rate in machine.matrix_product_rates(0.0))
+
+
+ECHO = """import json, os, sys
+names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND")
+print(json.dumps([os.environ.get(name) for name in names] + [len(os.sched_getaffinity(0))]))
+"""
+
+
+def test_products_use_the_cores_of_the_detector_whatever_the_shell_says(monkeypatch, tmp_path):
+    (tmp_path / "echo.py").write_text(ECHO)
+    monkeypatch.setattr(machine, "PRODUCTS", tmp_path / "echo.py")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_PROC_BIND"):
+        monkeypatch.setenv(name, "1")
+    count = str(machine.cores())
+    assert machine.matrix_product_rates() == [count, count, count, None, len(os.sched_getaffinity(0))]
+
+
+def test_products_that_fail_say_why(monkeypatch, tmp_path):
+    (tmp_path / "broken.py").write_text("raise SystemExit('no BLAS here')")
+    monkeypatch.setattr(machine, "PRODUCTS", tmp_path / "broken.py")
+    with pytest.raises(RuntimeError, match="no BLAS here; the Python that runs the gate, .*, must be able to import NumPy"):
+        machine.matrix_product_rates()

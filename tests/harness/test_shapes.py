@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from harness.load import Shape
-from harness.shapes import SHAPES, markdown_table, shape_for
+from harness.shapes import SHAPES, Pace, markdown_table, pace_for, shape_for
 from harness.targets import ANY, TARGETS, family
 
 
@@ -25,6 +25,24 @@ def test_any_other_platform_has_that_of_a_laptop(check):
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.check}-{t.platform}")
 def test_every_check_has_a_shape_wherever_it_has_a_target(target):
     assert shape_for(target.check, target.platform)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "inf1.2xlarge"])
+@pytest.mark.parametrize("check", ["throughput", "latency"])
+def test_speed_has_a_duration_everywhere_and_on_inferentia_mlperfs(check, platform):
+    pace = pace_for(check, platform)
+    assert pace.most == (600 if platform != "cpu" else 40)
+    assert pace.looks[-1] * pace.round_seconds == pytest.approx(pace.most)
+    assert pace.looks[0] * pace.round_seconds == pytest.approx(pace.least)
+
+
+def test_what_is_not_measured_for_a_time_has_no_duration():
+    with pytest.raises(LookupError, match="no duration for soak on inf1.2xlarge; add it to its row"):
+        pace_for("soak", "inf1.2xlarge")
+
+
+def test_looks_are_few_and_known_beforehand():
+    assert (Pace(5, 40).looks, Pace(5, 5).looks, Pace(5, 9).looks) == ((3, 6, 12, 24), (3,), (3,))
 
 
 def test_rows_are_unique():
@@ -48,4 +66,4 @@ def test_the_readme_table_has_every_row():
 
 
 def test_a_row_of_the_readme_table():
-    assert "| throughput | inf1 | 4 callers × batch 8 | AWS " in markdown_table()
+    assert "| throughput | inf1 | 4 callers × batch 8 | 75 to 600 s | AWS " in markdown_table()

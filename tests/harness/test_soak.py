@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness import noise
 from harness import soak as module
 from harness.journal import Entry, Journal, JournalError, read
 from harness.load import Shape
@@ -35,8 +36,9 @@ def sleeping(images):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """A canary of next to no work: these tests are not about the machine."""
-    monkeypatch.setattr(module, "calibrated", lambda: module.Canary(1, 1))
+    """A reference workload of next to nothing, and a machine without a name: these tests are not about it."""
+    monkeypatch.setattr(noise, "calibrated_iterations", lambda: 1)
+    monkeypatch.setattr(module, "this_machine", dict)
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def run(path):
     return soak
 
 
-@pytest.mark.parametrize(("seconds", "window"), [(7200, 30), (1800, 30), (600, 30), (120, 6), (20, 1), (10, 1)])
+@pytest.mark.parametrize(("seconds", "window"), [(7200, 30), (1800, 30), (600, 20), (120, 4), (30, 1), (10, 0.5)])
 def test_windows_are_those_of_the_published_run_unless_that_gives_too_few(seconds, window):
     assert window_seconds_for(seconds) == window
 
@@ -75,15 +77,15 @@ def test_every_window_is_there_with_its_requests(run):
     soak = run()
     assert (len(soak.windows), soak.finished, soak.incomplete_windows) == (5, "complete", 0)
     assert all(one.requests > 2 and one.images_per_second > 0 and one.P50 >= 0.002 for one in soak.windows)
-    assert (soak.identity, soak.plan) == (IDENTITY, PLAN.as_record())
-    assert len(soak.canaries) == 6 and soak.requests < soak.images <= 3 * soak.requests
+    assert (soak.identity, soak.plan) == ({"machine": {}, **IDENTITY}, PLAN.as_record())
+    assert soak.requests < soak.images <= 3 * soak.requests
 
 
 def test_the_journal_has_the_records_in_the_order_of_the_run(run, path):
     run()
     kinds = ["request" if isinstance(record, Entry) else record["kind"] for record in read(path)]
     kinds = [kind for kind, before in zip(kinds, [None, *kinds]) if kind != "sample" and kind != before]
-    assert kinds == ["session", *["canary", "request", "window"] * 5, "canary", "finish"]
+    assert kinds == ["session", *["opening", "request", "window"] * 5, "finish"]
 
 
 def test_the_images_go_on_where_the_window_before_ended(run):
@@ -101,18 +103,9 @@ def test_detectors_are_warmed_up_once_outside_the_windows(run):
     assert next(slow_at_first) == 2 + soak.requests
 
 
-def test_no_request_is_under_way_while_the_canary_runs(run, monkeypatch):
-    under_way, seen = [], []
-
-    def detect(images):
-        under_way.append(images)
-        time.sleep(0.002)
-        under_way.pop()
-        return [ANSWER] * len(images)
-
-    monkeypatch.setattr(module.Canary, "__call__", lambda self: seen.append(len(under_way)) or 0.01)
-    run(detect)
-    assert seen == [0] * 6
+def test_the_machine_is_watched_beside_the_load(run):
+    soak = run(plan=Plan(1.5, 0.5, PLAN.shape))
+    assert all(0 < one.reference < 1 and 0 <= one.conditions.others <= 1 for one in soak.windows)
 
 
 def test_progress_is_told_of_every_window(run):
@@ -240,12 +233,20 @@ def test_an_interrupted_soak_goes_on_where_it_was(run, interrupted):
     assert ([one.windows for one in soak.sessions], soak.interruptions, sum(told)) == ([2, 3], 1, 5)
 
 
-def test_the_canary_of_a_later_session_does_the_same_work(run, path, interrupted, monkeypatch):
+def test_the_reference_workload_of_a_later_session_is_the_same(run, path, interrupted, monkeypatch):
     interrupted()
-    monkeypatch.setattr(module, "calibrated", lambda: module.Canary(99, 9))
+    monkeypatch.setattr(noise, "calibrated_iterations", lambda: 99)
     run(resume=True)
     sessions = [one for one in read(path) if not isinstance(one, Entry) and one["kind"] == "session"]
-    assert [one["canary"] for one in sessions] == [{"iterations": 1, "threads": 1}] * 2
+    assert [one["reference"] for one in sessions] == [1, 1]
+
+
+def test_a_soak_does_not_go_on_on_another_machine(run, interrupted, monkeypatch):
+    monkeypatch.setattr(module, "this_machine", lambda: {"host": "a", "processor": "Xeon"})
+    interrupted()
+    monkeypatch.setattr(module, "this_machine", lambda: {"host": "a", "processor": "EPYC"})
+    with pytest.raises(JournalError, match=r"was begun with machine .*Xeon.* and cannot go on with .*EPYC"):
+        run(resume=True)
 
 
 def test_a_new_soak_keeps_the_journal_of_the_one_before(run, path, interrupted):
@@ -278,7 +279,7 @@ def test_a_soak_that_is_over_can_be_judged_again(run, path, interrupted):
 
 def test_a_soak_of_which_a_request_failed_before_it_was_cut_short_is_over(run, path):
     failed = Entry(0, 0.2, 0.3, 3, 0, "device lost", 0)
-    journal(path, [{**begin(), "plan": PLAN.as_record(), "identity": IDENTITY}, failed])
+    journal(path, [{**begin(), "plan": PLAN.as_record(), "identity": {"machine": {}, **IDENTITY}}, failed])
     with pytest.raises(JournalError, match=r"is over \(failed, 0 of 5 windows\)"):
         run(resume=True)
 
@@ -325,7 +326,7 @@ def test_what_was_never_begun_is_not_resumed(run, path):
 
 
 def test_a_journal_that_only_has_a_begin_goes_on(run, path):
-    journal(path, [{**begin(), "plan": PLAN.as_record(), "identity": IDENTITY}])
+    journal(path, [{**begin(), "plan": PLAN.as_record(), "identity": {"machine": {}, **IDENTITY}}])
     assert run(resume=True).finished == "complete"
 
 

@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.causes import NOTHING, UNSEEN, deviations
+from harness.histogram import Histogram
 from harness.journal import Entry, JournalError
 from harness.load import Request, rates
+from harness.noise import Conditions
 from harness.soak import summarise
-from harness.steadiness import Fold
-from tests.harness.soaks import LATENCY, PAUSE, begin, finished, journal, requests, soak_of, window
+from harness.spread import spread
+from harness.steadiness import Fold, Session, Soak, Window
+from tests.harness.soaks import CONDITIONS, LATENCY, PAUSE, begin, finished, journal, requests, soak_of, window
 
 
 @pytest.fixture
@@ -41,21 +44,21 @@ def test_a_steady_soak_is_steady(soak):
     assert steady.images_per_second.estimate == pytest.approx(200, rel=0.01)
     assert [steady.percentiles[name].estimate for name in ("P50", "P99")] == pytest.approx([LATENCY] * 2, rel=0.001)
     assert (steady.requests, steady.images, steady.failed_requests, steady.interruptions) == (8048, 8048, 0, 0)
-    assert steady.fps_spread < 0.001 and steady.worst_P99_over_P50 < 1.01 and steady.noise < 0.001
+    assert steady.fps_spread.high < 0.001 and steady.worst_P99_over_P50 < 1.01
     assert steady.longest_gap == pytest.approx(LATENCY, rel=0.01)
-    assert steady.drift.estimate == pytest.approx(0, abs=1e-6) and steady.memory_growth == 0
+    assert steady.drift.estimate == pytest.approx(0, abs=1e-6) and steady.memory_growth == (0, 0, 0)
     assert steady.deviations == []
 
 
 def test_everything_of_it_is_strict_json(soak):
     record = json.loads(json.dumps(soak(at([7], latency=0.02)).as_record(), allow_nan=False))
     assert len(record["windows"]) == 40 and record["windows"][6]["P50"] == pytest.approx(0.02, rel=0.001)
-    assert {"planned", "drift", "noise", "percentiles", "latencies", "sessions", "deviations"} <= set(record)
+    assert {"planned", "drift", "explanation", "percentiles", "latencies", "sessions", "deviations"} <= set(record)
 
 
 def test_a_slow_window_widens_the_spread_and_is_named(soak):
     found = soak(at([7], latency=0.0125))
-    assert found.fps_spread == pytest.approx(40 / 199, rel=0.01)
+    assert found.fps_spread.estimate == pytest.approx(10 / 40 * 40 / 199, rel=0.01)  # as a quarter of all choices
     assert (found.worst_window.number, found.worst_P99_over_P50) == (7, pytest.approx(1.25, rel=0.01))
     (only,) = found.deviations
     assert (only.window, only.what) == (7, "20.0% fewer images/s, P99 12.5 ms, usually 10.0 ms")
@@ -93,16 +96,16 @@ def test_one_slow_window_is_no_drift(soak):
 def test_a_leak_grows_with_the_hours(soak):
     found = soak(lambda number: {"rss": 1e8 + 1e6 * number})
     assert found.memory_growth_per_hour.estimate == pytest.approx(1e6 * 3600 / (1 + PAUSE), rel=0.01)
-    assert found.memory_growth == pytest.approx(33e6, rel=0.02)
+    assert found.memory_growth.estimate == pytest.approx(33e6, rel=0.02)
 
 
 def test_memory_that_is_taken_at_the_begin_is_no_growth(soak):
-    assert soak(lambda number: {"rss": 1e8 + 1e8 * min(number, 4)}).memory_growth == 0
+    assert soak(lambda number: {"rss": 1e8 + 1e8 * min(number, 4)}).memory_growth.high == 0
 
 
 def test_a_step_in_the_middle_is_growth_though_it_has_no_slope(soak):
     found = soak(lambda number: {"rss": 1e8 + 5e8 * (number > 36)})
-    assert (found.memory_growth, found.memory_growth_per_hour.estimate) == (5e8, 0)
+    assert (found.memory_growth.low, found.memory_growth_per_hour.estimate) == (5e8, 0)
 
 
 def test_memory_is_not_compared_between_processes(summary):
@@ -111,7 +114,7 @@ def test_memory_is_not_compared_between_processes(summary):
         window(number, rss=5e7 + 1e6 * number, at=1.05 * (number - 20)) for number in range(21, 41)
     )
     found = summary([begin(), *first, begin(session=2), *second])
-    assert found.memory_growth == pytest.approx(2 * 17e6, rel=0.1)
+    assert found.memory_growth.estimate == pytest.approx(2 * 17e6, rel=0.1)
     assert found.memory_growth_per_hour.estimate == pytest.approx(1e6 * 3600 / 1.05, rel=0.05)
 
 
@@ -140,11 +143,13 @@ def test_what_the_machine_did_meanwhile_explains_a_slow_window(soak, case):
     assert (only.window, only.cause) == (20, words)
 
 
-def test_a_slow_canary_explains_the_windows_beside_it(soak):
-    found = soak(at([20, 21], latency=0.0125), at([21], canary=0.015))
-    assert [(one.window, one.cause) for one in found.deviations] == [
-        (number, "the canary's time rose to 15.0 ms (usually 10.0 ms)") for number in (20, 21)
-    ]
+@pytest.mark.parametrize(("conditions", "words"), [
+    ({"reference": 0.0015}, "the reference workload's time rose to 1.50 ms (usually 1.00 ms)"),
+    ({"waited": 0.4}, "the share of their time that its threads waited for a core rose to 40% (usually 2%)"),
+])
+def test_what_was_seen_beside_the_load_explains_a_slow_window(soak, conditions, words):
+    (only,) = soak(at([20], latency=0.0125, conditions=conditions)).deviations
+    assert (only.window, only.cause) == (20, words)
 
 
 def test_a_fast_window_is_explained_by_what_made_it_fast(soak):
@@ -155,16 +160,15 @@ def test_a_fast_window_is_explained_by_what_made_it_fast(soak):
 
 
 def test_a_noisy_machine_is_told_from_a_noisy_detector(soak):
-    machine = soak(at(range(15, 19), latency=0.0125, canary=0.015, others=1.1))
+    conditions = {"others": 0.24, "waited": 0.25}
+    machine = soak(at(range(15, 19), latency=0.0125, conditions=conditions, others=1.1))
     detector = soak(at(range(15, 19), latency=0.0125))
     assert machine.fps_spread == detector.fps_spread
-    assert (machine.noise, detector.noise) == (pytest.approx(0.5), pytest.approx(0))
+    machines, detectors = ([spread(one.explanation.without_noise(one.rates)).estimate, one.fps_spread.estimate]
+                           for one in (machine, detector))
+    assert machines[0] < 0.1 * machines[1] and detectors[0] == pytest.approx(detectors[1], rel=0.05)
     assert {one.cause for one in detector.deviations} == {NOTHING}
     assert NOTHING not in {one.cause for one in machine.deviations}
-
-
-def test_the_canary_after_the_last_window_belongs_to_it(soak):
-    assert soak(canary_after=0.02).windows[-1].canary_seconds == 0.02
 
 
 def test_fewer_than_five_windows_have_nothing_usual(soak):
@@ -173,7 +177,8 @@ def test_fewer_than_five_windows_have_nothing_usual(soak):
 
 def test_windows_that_know_nothing_of_the_machine_deviate_all_the_same(soak):
     unknown = dict(steal=None, iowait=None, others=None, mhz=None, celsius=None, available=None)
-    (only,) = soak(lambda number: unknown, at([9], latency=0.02)).deviations
+    seen = dict.fromkeys(("reference", "others", "steal", "waited"))
+    (only,) = soak(lambda number: dict(unknown, conditions=seen), at([9], latency=0.02)).deviations
     assert (only.window, only.cause) == (9, UNSEEN)
     assert deviations([]) == []
 
@@ -187,9 +192,9 @@ def test_images_a_second_are_those_of_the_load_generator(found, opened):
                for caller, start, length, answered in found]
     begun = min(entry.start for entry in entries)
     fold = Fold()
-    for record in [begin(), {"kind": "canary", "seconds": 1, "start": 0, "end": opened}, *entries]:
+    for record in [begin(), {"kind": "opening", "at": opened}, *entries]:
         fold.add(record)
-    fold.add({"kind": "window", "number": 1, "start": begun, "end": opened + 1})
+    fold.add({"kind": "window", "number": 1, "start": begun, "end": opened + 1, "conditions": CONDITIONS})
     if begun >= opened + 1:
         return
     sent = [Request(e.caller, (0,) * 8, e.start, e.start, e.end, e.answered, "") for e in entries]
@@ -205,13 +210,13 @@ def test_a_sample_belongs_to_the_window_that_holds_its_middle(summary):
 
 
 def test_requests_in_an_open_loop_count_from_when_they_were_due(summary):
-    records = [{"kind": "canary", "seconds": 0.01, "start": 0, "end": 1}, Entry(0, 1.5, 1.6, 1, 1, "", 0.2),
-               {"kind": "window", "number": 1, "start": 1.5, "end": 2.0}]
+    records = [{"kind": "opening", "at": 1}, Entry(0, 1.5, 1.6, 1, 1, "", 0.2),
+               {"kind": "window", "number": 1, "start": 1.5, "end": 2.0, "conditions": CONDITIONS}]
     assert summary([begin(windows=1), *records]).windows[0].longest_latency == pytest.approx(0.3)
 
 
 def test_a_window_without_a_request_has_no_latency(summary):
-    found = summary([begin(windows=1), *window(1)[:1], {"kind": "window", "number": 1, "start": 0.05, "end": 1.05}])
+    found = summary([begin(windows=1), window(1)[0], window(1)[-1]])
     assert (found.rates, found.windows[0].P99, found.percentiles, found.worst_P99_over_P50) == ([0.0], None, {}, None)
     assert json.dumps(found.as_record(), allow_nan=False)
 
@@ -249,15 +254,49 @@ def test_a_session_that_was_cut_short_leaves_its_complete_windows(summary):
 def test_only_a_begin_is_a_soak_without_windows(summary):
     found = summary([begin()])
     assert (found.windows, found.incomplete_windows, found.sessions[0].windows) == ([], 40, 0)
-    assert (found.noise, found.drift, found.longest_gap, found.fps_spread) == (None,) * 4
+    assert (found.drift, found.longest_gap, found.fps_spread, found.memory_growth) == (None,) * 4
     assert json.dumps(found.as_record(), allow_nan=False)
 
 
 @pytest.mark.parametrize("records", [[*window(1), *window(1)], [*window(2)], [*window(1)[1:]]],
-                         ids=["twice", "out of turn", "without a canary"])
+                         ids=["twice", "out of turn", "without an opening"])
 def test_windows_that_are_not_those_of_one_soak_are_refused(summary, records):
-    with pytest.raises(JournalError, match=r"line \d+: (window . is journaled where window|a canary starts at 0)"):
+    with pytest.raises(JournalError, match=r"line \d+: (window . is journaled where window|a window opens at 0)"):
         summary([begin(), *records])
+
+
+@pytest.mark.parametrize("minutes", [120, 30, 15])
+def test_a_loss_each_hour_is_read_however_often_the_soak_was_resumed(minutes):
+    each = round(minutes * 60 / 30)
+    found = rows(240, lambda number: 100 * (1 - 0.2 * (number % each) * 30 / 3600), lambda number: number // each)
+    assert found.drift.estimate == pytest.approx(0.2, abs=0.005)
+
+
+@pytest.mark.parametrize("minutes", [120, 30, 15])
+def test_a_leak_each_hour_is_read_however_often_the_soak_was_resumed(minutes):
+    each = round(minutes * 60 / 30)
+    found = rows(240, lambda number: 100 + number % 2, lambda number: number // each,
+                 lambda number: 1e8 + 40e6 * (number % each) * 30 / 3600)
+    low, estimate, high = found.memory_growth
+    assert low <= estimate <= high and (low, high) == pytest.approx((40e6, 40e6), rel=0.01)
+
+
+def test_memory_that_rises_and_falls_in_a_long_soak_has_bounds():
+    sizes = 1e8 + np.random.default_rng(1).normal(0, 5e6, 240)
+    low, _, high = rows(240, lambda number: 100.0, rss=lambda number: float(sizes[number])).memory_growth
+    assert low <= 0 <= high and -5e6 < low < high < 5e6
+
+
+def rows(count, rate, session=lambda number: 0, rss=lambda number: 1e8) -> Soak:
+    """A soak of so many windows of 30 s, from functions of their numbers; each session's time counts from 0."""
+    windows, seconds = [], {}
+    for number in range(count):
+        own = session(number)
+        start = seconds[own] = seconds.get(own, -30.0) + 30
+        windows.append(Window(number + 1, own, start, 30.0, 1, 1, rate(number), 0.01, 0.01, 0.01, 0.01, 0.01,
+                              Conditions(**CONDITIONS), rss=rss(number)))
+    sessions = [Session(number, "", 0.0, 0) for number in seconds]
+    return Soak({}, {"windows": count, "seconds": 30.0 * count}, sessions, windows, Histogram(), 1, 0, "", 0, 0, "")
 
 
 def test_few_windows_have_no_bounds(soak):
@@ -269,14 +308,14 @@ def test_few_windows_have_no_bounds(soak):
 def test_memory_stays_constant_over_a_million_requests():
     fold = Fold()
     fold.add(begin(windows=1))
-    fold.add({"kind": "canary", "seconds": 0.01, "start": 0, "end": 1})
+    fold.add({"kind": "opening", "at": 1})
     ends = 1 + np.random.default_rng(0).lognormal(-4, 0.3, 10_000)
     entries = [Entry(0, 1.0, end, 1, 1, "", 0) for end in ends.tolist()]
     tracemalloc.start()
     try:
         for entry in chain.from_iterable(repeat(entries, 100)):
             fold.add(entry)
-        fold.add({"kind": "window", "number": 1, "start": 1, "end": 2})
+        fold.add({"kind": "window", "number": 1, "start": 1, "end": 2, "conditions": CONDITIONS})
         assert fold.soak().requests == 1_000_000
         assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:

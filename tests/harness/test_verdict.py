@@ -3,13 +3,26 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.targets import Target
-from harness.verdict import BROKEN, NOISY, REASONS, TOO_FEW, Estimate, Verdict, invalid, judge, table
+from harness.verdict import (
+    BROKEN,
+    ERROR,
+    NOISY,
+    NOT_JUDGED,
+    REASONS,
+    TOO_FEW,
+    Estimate,
+    Verdict,
+    invalid,
+    judge,
+    table,
+)
 
 FLOOR = Target("accuracy", "AP", 0.48, ">=", "any", "source", "2024-09-16")
 CEILING = Target("latency", "P99", 0.05, "<=", "any", "source", "2024-09-16")
@@ -96,6 +109,8 @@ def test_the_record_has_the_interval():
 
 REASONED = [
     (0.5, 8, ""), (0.4, 8, ""), (Estimate(0.4, 0.5, 0.6), 8, TOO_FEW), (math.nan, 8, BROKEN), (0.5, 0, BROKEN),
+    (None, 8, TOO_FEW), (math.inf, 8, BROKEN), (Estimate(None, math.nan, None), 8, BROKEN),
+    (Estimate(None, None, None, reason=ERROR), 8, ERROR), (Estimate(0.4, 0.5, math.inf), 8, BROKEN),
     (Estimate(None, 0.5, None, reason=NOISY), 8, NOISY), (Estimate(0.49, 0.5, 0.6, reason=NOISY), 8, ""),
 ]
 
@@ -146,3 +161,23 @@ def test_evidence_that_rows_share_is_said_once():
 def test_evidence_that_differs_is_said_each_time():
     rows = table([verdict(FLOOR, 0.5), invalid(FLOOR, "lost", BROKEN, **DETAILS), verdict(FLOOR, 0.5)])
     assert [row.split("  ")[-1] for row in rows[1:]] == ["8 images", "lost", "8 images"]
+
+
+def test_rows_that_were_not_judged_come_last_and_those_of_a_check_on_one_line():
+    skipped = [replace(target, metric=metric) for target in (FLOOR, CEILING) for metric in ("one", "two")]
+    rows = [invalid(target, "deselected by -m cost", NOT_JUDGED, **DETAILS) for target in skipped]
+    lines = table([*rows, verdict(FLOOR, 0.5)])
+    assert lines[1].startswith("PASS") and lines[2:] == [
+        "INVALID  accuracy  one, two: not judged, deselected by -m cost",
+        "INVALID  latency   one, two: not judged, deselected by -m cost",
+    ]
+
+
+def test_what_was_not_judged_alone_needs_no_header():
+    row = invalid(FLOOR, "the run ended", NOT_JUDGED, **DETAILS)
+    assert table([row]) == ["INVALID  accuracy  AP: not judged, the run ended"]
+
+
+def test_long_reasons_are_wrapped_below_their_start():
+    lines = table([invalid(FLOOR, "not reached: " + "word " * 30, NOT_JUDGED, **DETAILS)], 60)
+    assert len(lines) > 2 and max(map(len, lines)) <= 60 and all(line.startswith(" " * 19) for line in lines[1:])

@@ -14,7 +14,7 @@ from model.network import assign, network
 from model.postprocess import candidates
 from model.weights import random_weights
 
-ACTIVATION = re.compile(r"(leaky|mish|logistic|relu|swish)_(\d+)$")
+ACTIVATION = re.compile(r"(leaky|mish|logistic|relu|swish|silu|tanh)_(\d+)$")
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,18 @@ import pytest
 from model.architecture import (
     Architecture,
     ArchitectureError,
+    AvgPool,
     Convolutional,
+    DilatedConvolutional,
     Dropout,
+    LocalAvgPool,
+    Loss,
     MaxPool,
+    MultiShortcut,
+    Reorg,
     Route,
+    Sam,
+    ScaleChannels,
     Shape,
     Shortcut,
     Upsample,
@@ -75,6 +83,11 @@ OUTPUTS = {
     "max pool that keeps the size": (MaxPool(2, 1, 1), (32, 32, 3)),
     "upsample": (Upsample(3), (96, 96, 3)),
     "dropout": (Dropout(), (32, 32, 3)),
+    "stride that does not divide": (Convolutional(4, 3, 10, 1), (4, 4, 4)),
+    "dilation": (DilatedConvolutional(4, 3, 1, 2, dilation=2), (32, 32, 4)),
+    "mean of windows": (LocalAvgPool(3, 2, 2), (16, 16, 3)),
+    "mean of all": (AvgPool(), (1, 1, 3)),
+    "blocks as channels": (Reorg(2), (16, 16, 12)),
 }
 
 
@@ -84,8 +97,14 @@ def test_output_shape_is_darknets(record, expected):
 
 
 INCONSISTENT = {
-    "shortcut of other channels": ([CONV, Convolutional(16), Shortcut(0)], "layer 2 (shortcut): adds (32, 32, 8)"),
-    "shortcut of another size": ([CONV, HALVE, Shortcut(0)], "layer 2 (shortcut): adds (32, 32, 8)"),
+    "shortcut of another size": ([CONV, HALVE, Shortcut(0)], "layer 2 (shortcut): adds (32, 32, 8) (layer 0) to"),
+    "sum of another size": ([CONV, HALVE, MultiShortcut((0, 1))], "layer 2 (multishortcut): adds (32, 32, 8)"),
+    "sum of nothing": ([CONV, MultiShortcut(())], "layer 1 (multishortcut): refers to layer -1"),
+    "product of other channels": ([CONV, Convolutional(16), Sam(0)], "layer 2 (sam): multiplies (32, 32, 8)"),
+    "scales that are maps": ([CONV, CONV, ScaleChannels(0)], "layer 2 (scalechannels): multiplies (32, 32, 8)"),
+    "blocks that do not fill the map": ([CONV, Reorg(5)], "layer 1 (reorg): cuts 32x32 pixels into blocks of 5"),
+    "dilated beyond the image": ([DilatedConvolutional(8, 3, dilation=16)], "layer 0 (dilatedconvolutional): is la"),
+    "more than a machine holds": ([Convolutional(60000), Convolutional(60000)], "has 3,"),
     "route of other sizes": ([CONV, HALVE, Route((0, 1))], "layer 2 (route): concatenates layers of different sizes"),
     "route to a later layer": ([CONV, Route((2,))], "layer 1 (route): refers to layer 2, which is not before it"),
     "route to itself": ([CONV, Route((1,))], "layer 1 (route): refers to layer 1, which is not before it"),
@@ -113,10 +132,29 @@ def test_inconsistent_records_are_refused_with_the_layers_name(layers, message):
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize("size", [0, -32, 16, 33, 60, 63, 609])
-def test_a_size_that_is_no_multiple_of_the_stride_is_refused(size):
-    with pytest.raises(ArchitectureError, match=f"{size}x{size} is not a multiple of 32"):
+@pytest.mark.parametrize("size", [16, 33, 609, 640 + 8])
+def test_a_size_at_which_maps_do_not_meet_is_refused_with_one_that_would_fit(size):
+    message = f"concatenates layers of different sizes.*the input size {size}x{size} is not a multiple of 32"
+    with pytest.raises(ArchitectureError, match=message):
         replace(yolov4(), width=size, height=size)
+
+
+@pytest.mark.parametrize("size", [60, 63])
+def test_a_size_that_is_no_multiple_of_the_stride_is_a_network_where_maps_meet(size):
+    assert replace(tiny(), width=size, height=size).shapes()[-1] == Shape(2, 2, 24)
+
+
+@pytest.mark.parametrize("size", [0, -32, 16_385, 10**9])
+def test_a_size_without_sense_is_refused(size):
+    with pytest.raises(ArchitectureError, match=f"the input size {size}x{size} is not between 1 and 16,384 pixels"):
+        replace(tiny(), width=size, height=size)
+
+
+def test_layers_that_no_head_depends_on_are_counted_but_cost_nothing():
+    one = one_head(CONV)
+    more = replace(one, layers=(*one.layers, Route((0,)), Convolutional(4), Loss()))
+    assert more.needed() == one.needed() == {0, 1, 2}
+    assert (more.parameters() - one.parameters(), more.flops() - one.flops()) == (4 * 8 + 4 * 4, 0)
 
 
 @pytest.mark.parametrize("width, height", [(64, 96), (96, 64)])

@@ -1,6 +1,8 @@
 """Darknet's cfg: what is understood is read as darknet reads it, everything else is an error with file and line."""
 from __future__ import annotations
 
+import os
+import random
 import tempfile
 from pathlib import Path
 
@@ -66,6 +68,27 @@ VARIANTS = {
     "other name of net": lambda text: text.replace("[net]", "[network]"),
     "training keys": lambda text: text.replace("height", "learning_rate=0.1\nsteps=1,2\nheight") + "ignore_thresh=.7",
     "the same line twice": lambda text: text.replace("width=32", "width=32\nwidth=32"),
+    "training lines twice": lambda text: text.replace("[net]", "[net]\nbatch=1\npolicy=steps\nbatch=64\npolicy=sgdr"),
+    "comment behind a number": lambda text: text.replace("filters=8", "filters=8 # 3*(classes+5)"),
+    "other comments behind numbers": lambda text: text.replace("filters=8", "filters=8; was 16").replace(
+        "width=32", "width=32 // pixels, not more"),
+    "comment behind anchors": lambda text: text.replace("10,10", "10,10 # small, large"),
+    "comment behind a mask": lambda text: text.replace("mask=0", "mask=0 #0,1,2"),
+    "comment behind a section": lambda text: text.replace("[yolo]", "[yolo] # the head"),
+    "comma behind the anchors": lambda text: text.replace("10,10", "10,10,"),
+    "more anchors than num": lambda text: text.replace("10,10", "10,10, 20,20"),
+    "GBK": lambda text: text.encode().replace(b"[net]", b"[net]\n# \xd1\xb5\xc1\xb7\xb2\xce\xca\xfd"),
+    "Latin-1": lambda text: text.encode().replace(b"channels=3", b"channels=3 # f\xfcr\xa0\x85"),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "line ends of old Macs": lambda text: text.replace("\n", "\r"),
+    "no end of the last line": lambda text: text.rstrip(),
+    "shorter name of convolutional": lambda text: text.replace("[convolutional]", "[conv]"),
+    "strides by axis": lambda text: text.replace("stride=1", "stride_x=1\nstride_y=1"),
+    "a plus sign": lambda text: text.replace("filters=8", "filters=+8"),
+    "features that are off": lambda text: text.replace("filters=8", "filters=8\nantialiasing=0\nxnor=0\nbinary = 0"),
+    "dilation of one pixel": lambda text: text.replace("filters=6", "filters=6\ndilation=4"),
+    "keys of training": lambda text: text.replace("[net]", "[net]\nsgdr_cycle=1000\nadam=1\nB1=0.9").replace(
+        "pad=1", "pad=1\ntrain_only_bn=1\nlearning_rate=0.1\ndont_update=1\nassisted_excitation=4000") + "map=a.map\n",
 }
 
 
@@ -77,15 +100,14 @@ def test_what_means_the_same_reads_the_same(cfg, variant):
 
 # Each replaces a piece of the text; lines count from 1, [net] first.
 BAD_LINES = {
-    "unknown key": ("pad=1\nactivation=mish", "dilation=2\nactivation=mish", 10, "`dilation=2` is not understood"),
+    "unknown key": ("pad=1\nactivation=mish", "tilt=2\nactivation=mish", 10, "`tilt=2` is not understood"),
     "unknown key in net": ("channels=3", "channels=3\nrotate=1", 5, "`rotate=1` is not understood"),
     "key of another section": ("num=1", "num=1\nfilters=3", 23, "`filters=3` is not understood"),
     "unknown layer": ("[convolutional]\nb", "[crnn]\nb", 5, "layers of this kind are not supported"),
-    "unknown activation": ("=mish", "=gelu", 11, "`activation=gelu` is not supported"),
+    "unknown activation": ("=mish", "=plse", 11, "`activation=plse` is not supported"),
     "not a number": ("filters=8", "filters=many", 7, "`filters=many` is not a number"),
     "empty number": ("filters=8", "filters=", 7, "`filters=` is not a number"),
     "fraction of a filter": ("filters=8", "filters=8.5", 7, "`filters=8.5` is not a number"),
-    "comment behind a number": ("filters=8", "filters=8 # all", 7, "`filters=8#all` is not a number"),
     "no filter": ("filters=8", "filters=0", 7, "`filters=0` is less than 1"),
     "no stride": ("stride=1\npad=1\nactivation=mish", "stride=0\nactivation=mish", 9, "`stride=0` is less than 1"),
     "no width": ("width=32", "width=0", 2, "`width=0` is less than 1"),
@@ -96,17 +118,43 @@ BAD_LINES = {
     "anchors against num": ("num=1", "num=2", 18, "has 2 anchor numbers, which is not two for each of num=2"),
     "anchors in words": ("10,10", "10,ten", 20, "`anchors=10,ten` is not a list of numbers"),
     "anchors without end": ("10,10", "10,inf", 20, "`anchors=10,inf` is not a list of numbers"),
-    "anchor of no size": ("10,10", "10,0", 18, "`anchors=10,0` holds a side that is not longer than 0"),
-    "mask beyond the anchors": ("mask=0", "mask=1", 18, "`mask=1` names an anchor that is not among the 1"),
-    "negative mask": ("mask=0", "mask=-1", 18, "`mask=-1` names an anchor that is not among the 1"),
+    "anchor of no size": ("10,10", "10,0", 20, "`anchors=10,0` holds a side that is not longer than 0"),
+    "mask beyond the anchors": ("mask=0", "mask=1", 19, "`mask=1` names an anchor that is not among the 1"),
+    "negative mask": ("mask=0", "mask=-1", 19, "`mask=-1` names an anchor that is not among the 1"),
     "scale that is no number": ("num=1", "num=1\nscale_x_y=nan", 23, "`scale_x_y=nan` is not a number"),
     "contradiction": ("filters=8", "filters=8\nfilters=16", 8, "`filters=16` contradicts line 7"),
     "neither section nor key": ("filters=8", "filters 8", 7, "`filters8` is neither a [section] nor key=value"),
+    "contradiction of a list": ("anchors=10,10", "anchors=10,10\nanchors=5,5", 21, "contradicts line 20; keep one"),
+    "comment behind a word": ("=mish", "=mish # was leaky", 11, "has a comment behind it, which darknet reads as part"),
+    "comma in a comment": ("[yolo]", "[route]\nlayers=-1 # a, b\n[yolo]", 19, "has a comment with a comma"),
+    "comma that darknet reads as layer 0": ("[yolo]", "[route]\nlayers=-1,\n[yolo]", 19, "is not a list of numbers"),
+    "digits of another script": ("filters=8", "filters=٣", 7, "is not a number"),
+    "strides that differ": ("stride=1", "stride_x=2\nstride_y=1", 5, "`stride_x=2` and `stride_y=1` differ"),
+    "antialiasing": ("pad=1", "pad=1\nantialiasing=1", 11, "`antialiasing=1` is not supported (only antialiasing=0"),
+    "binary weights": ("pad=1", "pad=1\nxnor=1", 11, "`xnor=1` is not supported (only xnor=0 is)"),
+    "weights that are not loaded": ("pad=1", "pad=1\ndontload=1", 11, "`dontload=1` is not supported"),
+    "dilation that halves": ("size=3\nstride=1", "size=3\nstride=2\ndilation=2", 10, "for an odd size with pad=1"),
+    "weighted shortcut": ("[yolo]", "[shortcut]\nfrom=-1\nweights_type=per_channel\n[yolo]", 20, "is not supported"),
+    "scaled enlargement": ("[yolo]", "[upsample]\nscale=2\n[yolo]", 19, "`scale=2` is not supported (only scale=1 is)"),
+    "YOLOv2's head": ("[yolo]", "[region]", 18, "layers of this kind are not supported (it is YOLOv2's head; train"),
+    "Gaussian head": ("[yolo]", "[Gaussian_yolo]", 18, "[Gaussian_yolo] layers of this kind are not supported (its"),
+    "upper case": ("[yolo]", "[Yolo]", 18, "[Yolo] layers of this kind are not supported (supported: "),
+    "section without its end": ("[yolo]", "[yolo", 18, "`[yolo` is neither a [section] nor key=value"),
+    "filters beyond 32 bits": ("filters=8", f"filters={2**31}", 7, "is more than 2,147,483,647"),
+    "filters beyond 64 bits": ("filters=8", f"filters={'9' * 30}", 7, "is more than 2,147,483,647"),
+    "negative filters": ("filters=8", "filters=-8", 7, "`filters=-8` is less than 1"),
+    "window beyond any image": ("size=3", "size=100000", 8, "`size=100000` is more than 255"),
+    "an image of a thousand million pixels": ("width=32", "width=40000", 2, "`width=40000` is more than 16,384"),
+    "inputs that are not the image": ("channels=3", "channels=3\ninputs=100", 5, "`inputs=100` is not 32 x 32 x 3"),
+    "a list without end": ("10,10", "1," * 2000 + "1", 20, "holds 2,001 numbers, at most 1,024 are read"),
+    "a head that reads a head": ("[yolo]", "[yolo]\nanchors=9,9\nclasses=1\n[conv]\nfilters=6\n[yolo]", 21,
+                                 "layer 3 (convolutional): reads layer 2 (yolo), which gives no map"),
+    "a head that reads a loss": ("[yolo]", "[cost]\n[yolo]", 19, "layer 3 (yolo): reads layer 2 (loss)"),
     "route into the future": ("[convolutional]\nb", "[route]\nlayers=3\n[convolutional]\nb", 5, "refers to layer 3"),
     "route before the start": ("[convolutional]\nb", "[route]\nlayers=-1\n[convolutional]\nb", 5, "refers to layer -1"),
     "route without layers": ("[convolutional]\nb", "[route]\n[convolutional]\nb", 5, "lacks `layers=`"),
-    "route to no layer": ("[convolutional]\nb", "[route]\nlayers=,\n[convolutional]\nb", 5, "names no layer"),
-    "shortcut to two layers": ("[yolo]", "[shortcut]\nfrom=-1,-2\n[yolo]", 18, "must name one layer"),
+    "route to no layer": ("[convolutional]\nb", "[route]\nlayers=,\n[convolutional]\nb", 6, "is not a list of numbers"),
+    "scaled by two layers": ("[yolo]", "[scale_channels]\nfrom=-1,-2\n[yolo]", 19, "must name one layer"),
 }
 
 
@@ -114,7 +162,7 @@ BAD_LINES = {
 def test_what_is_not_understood_is_an_error_with_file_and_line(cfg, old, new, line, message):
     text = cfg_text(CONV)
     assert text.count(old) >= 1, f"the sample has no {old!r}"
-    path = cfg(text.replace(old, new, 1))
+    path = cfg(text.replace(old, new, 1))  # each names where, what and, where it is not plain, what to do
     error = refused(path)
     assert error.startswith(f"{path}:{line}: ") and message in error, error
 
@@ -126,7 +174,7 @@ BAD_FILES = {
     "prose": (b"This is a text.\n", "`Thisisatext.` is neither a [section] nor key=value"),
     "binary": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "cannot be read as a cfg file"),
     "net alone": (b"[net]\nwidth=32\nheight=32\n", "has no yolo layer"),
-    "size": (cfg_text("[convolutional]\nstride=64").encode(), "the input size 32x32 is not a multiple of 64"),
+    "size": (cfg_text("[convolutional]\nsize=40").encode(), ":5: layer 0 (convolutional): is larger than what it gets"),
     "filters of yolo": (cfg_text().replace("classes=1", "classes=2").encode(), "layer 1 (yolo): 1 anchors and 2"),
 }
 
@@ -146,6 +194,73 @@ def test_a_folder_is_not_a_cfg(tmp_path):
     assert f"{tmp_path}: cannot be read as a cfg file" in refused(tmp_path)
 
 
+# What case each file stands for: numbers in its weights file and the size of its head.
+CASES = {
+    "cfg-batch-twice": (7165, (2, 2, 21)),
+    "cfg-inline-comment": (7165, (2, 2, 21)),
+    "cfg-latin1-gbk": (7165, (2, 2, 21)),
+    "cfg-training-keys": (7165, (2, 2, 21)),
+    "cfg-conv-after-last-yolo": (7233, (2, 2, 21)),
+    "cfg-size-no-multiple": (7165, (3, 3, 21)),
+    "cfg-shortcut-channels": (7813, (2, 2, 21)),
+}
+
+
+@pytest.mark.parametrize("name, parameters, head", [(name, *row) for name, row in CASES.items()], ids=CASES)
+def test_what_people_have_is_read(real, name, parameters, head):
+    architecture = read_cfg(real / "cases" / name / "case.cfg")
+    heads = [shape for shape, layer in zip(architecture.shapes(), architecture.layers) if isinstance(layer, Yolo)]
+    assert (architecture.parameters(), heads) == (parameters, [head])
+
+
+def test_a_file_that_is_too_large_is_refused_by_its_size(cfg):
+    path = cfg(cfg_text())
+    with open(path, "r+b") as file:
+        file.truncate(1_000_000_000)
+    assert refused(path) == f"{path}: has 1,000,000,000 bytes, more than the 1,000,000 of any cfg file"
+
+
+def test_too_many_layers_are_refused(cfg):
+    path = cfg("[net]\nwidth=32\nheight=32\n" + "[conv]\n" * 100_000)
+    assert refused(path) == f"{path}: has 100,000 layers, at most 4,096 are read"
+
+
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.cfg")
+    assert refused(tmp_path / "pipe.cfg").endswith("cannot be read as a cfg file: it is not a regular file")
+
+
+# Each puts what a terminal or a CI log would obey, or what floods it, into another place of a message.
+HOSTILE = {
+    "section": cfg_text("[\x1b]0;title\x07]"),
+    "key": cfg_text(f"{CONV}\n\x1b[2J\x1b[32mPASS=1"),
+    "value": cfg_text(f"{CONV}\nsize=\x1b[2J"),
+    "line": cfg_text("\x1b]0;title\x07\x1b[2J"),
+    "word": cfg_text("[convolutional]\nactivation=\x9b2J\u202e\u2028::error::"),
+    "workflow command": cfg_text("::error::all is well\x0b::set-output name=a::1"),
+    "long value": cfg_text("[convolutional]\nfilters=" + "9" * 100_000),
+    "long word": cfg_text("[convolutional]\nactivation=" + "\x1b" * 100_000),
+    "long key": cfg_text("[convolutional]\n" + "k" * 100_000 + "=1"),
+    "long section": cfg_text("[" + "s" * 100_000 + "]"),
+    "long line": cfg_text("l" * 100_000),
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_values_of_a_file_reach_a_message_escaped_and_cut(cfg, text):
+    assert_fit_for_a_terminal(refused(cfg(text)))
+
+
+def test_what_a_terminal_obeys_is_shown_escaped(real):
+    message = refused(real / "cases/hostile/injection-cfg/ansi.cfg")
+    assert r"ansi.cfg:4: `\x1b]0;title\x07\x1b[2J\x1b[32mPASS\x1b[0m` is neither a [section]" in message
+
+
+def assert_fit_for_a_terminal(message: str) -> None:
+    """One printable line without a workflow command, of a length that a person reads."""
+    assert message.isprintable() and not message.startswith("::") and len(message) <= 500, message
+
+
 def architecture_or_cfg_error(content: bytes) -> None:
     """Fails with whatever else comes out."""
     with tempfile.TemporaryDirectory() as folder:
@@ -155,6 +270,31 @@ def architecture_or_cfg_error(content: bytes) -> None:
             assert isinstance(read_cfg(path), Architecture)
         except CfgError as error:
             assert str(error).startswith(str(path))
+            assert_fit_for_a_terminal(str(error))
+
+
+MUTATIONS = (
+    lambda text, i, rng: text[:i] + bytes([rng.randrange(256)]) + text[i + 1:],
+    lambda text, i, rng: text[:i] + text[i + rng.randrange(1, 40):],
+    lambda text, i, rng: text[:i] + text[i:i + 40] * rng.randrange(2, 5) + text[i + 40:],
+    lambda text, i, rng: text[:i] + rng.choice(PIECES) + text[i:],
+)
+PIECES = [b"\x1b[2J", b"\n::error::", b"\0", b"\xff\xfe", b"9" * 5000, b"[", b"=", b"#", b",", b"-", b"[yolo]\n", b"\r",
+          b"\n[route]\nlayers=-1,-1\n", b"[net]", b"999999999", b"1e99", b"\xe2\x80\xae"]
+
+
+def test_any_mutant_of_a_cfg_is_an_architecture_or_a_cfg_error(real):
+    """A sample of the 3,000 that `python -m tests.model.test_cfg` tries on every cfg at hand."""
+    mutants(real / "darknet/yolov4-tiny.cfg", 300, seed=1)
+
+
+def mutants(path, count, seed) -> None:
+    rng, original = random.Random(seed), path.read_bytes()
+    for _ in range(count):
+        text = original
+        for _ in range(rng.randrange(1, 5)):
+            text = rng.choice(MUTATIONS)(text, rng.randrange(len(text) + 1), rng)
+        architecture_or_cfg_error(text)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
@@ -165,9 +305,10 @@ def test_any_file_is_an_architecture_or_a_cfg_error(content):
 KEYS = [
     "width", "height", "channels", "letter_box", "batch_normalize", "filters", "size", "stride", "pad", "padding",
     "groups", "activation", "layers", "group_id", "from", "anchors", "mask", "num", "classes", "scale_x_y",
-    "new_coords",
+    "new_coords", "dilation", "stride_x", "stride_y", "weights_type", "inputs",
 ]
-SECTIONS = ["net", "convolutional", "route", "shortcut", "maxpool", "upsample", "dropout", "yolo", "crop"]
+SECTIONS = ["net", "convolutional", "route", "shortcut", "maxpool", "upsample", "dropout", "yolo", "crop", "conv",
+            "avgpool", "scale_channels", "sam", "local_avgpool", "reorg3d", "activation", "empty", "contrastive"]
 ODD = ["", "0", "1", "2", "-1", "10,10", "-1,-2", "mish", "nan", "-inf", "1e999", "٣", "=", "[", "\x0b", "\u2028"]
 VALUES = st.sampled_from([*ODD, "9" * 30, "9" * 5000]) | st.integers().map(str) | st.floats().map(str)
 LINES = st.sampled_from(SECTIONS).map("[{}]".format) | st.builds("{}={}".format, st.sampled_from(KEYS), VALUES)
@@ -180,3 +321,9 @@ LINES = st.sampled_from(SECTIONS).map("[{}]".format) | st.builds("{}={}".format,
 @example(["[route]", "layers=0"] + ["[route]", "layers=-1,-1"] * 2000)
 def test_any_lines_of_darknets_words_are_an_architecture_or_a_cfg_error(lines):
     architecture_or_cfg_error(cfg_text("\n".join(lines)).encode())
+
+
+if __name__ == "__main__":
+    for number, path in enumerate(sorted(Path(__file__).parents[2].glob("../shared/data/**/*.cfg"))):
+        mutants(path, 3000, number)
+        print(path.name, "3,000 mutants: an architecture or one sentence each")

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from model.__main__ import main
 from model.darknet import write_weights
 from model.draw import _free_plate, class_name, draw
+from model.logs import LEVEL, LOG_LINE
 from model.saved import read_metadata
 from model.weights import random_weights
 from tests.model.samples import cfg_text, encode, one_head, pixels
@@ -145,14 +148,61 @@ def test_detect_names_a_folder_that_is_no_model(error, files, folder):
     assert f"{files / folder}: is not a SavedModel" in error("detect", "--model", files / folder, files / "picture.jpg")
 
 
-def test_the_module_runs_as_a_program(files):
-    run = subprocess.run(
-        [sys.executable, "-m", "model", "build", "--cfg", files / "no.cfg", "--weights", "random", "--output", "x"],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
-    )
-    last = run.stderr.splitlines()[-1]
-    assert (run.returncode, last) == (2, f"error: {files / 'no.cfg'}: there is no such cfg file"), run.stderr
-    assert "Traceback" not in run.stderr
+ROOT = Path(__file__).parents[2]
+WITHOUT_LEVEL = {name: value for name, value in os.environ.items() if name != LEVEL}
+
+
+@pytest.fixture
+def programs(files, model, tmp_path) -> dict:
+    """The arguments of each command of `python -m model`, and of one that fails."""
+    cfg = "--cfg", files / "small.cfg"
+    return {
+        "build": ["build", *cfg, "--weights", "random", "--output", tmp_path / "built"],
+        "convert": ["convert", *cfg, files / "small.weights", tmp_path / "other.weights"],
+        "detect": ["detect", "--model", model, files / "picture.jpg"],
+        "doctor": ["doctor"],
+        "plan": ["plan", model],
+        "failing": ["build", "--cfg", files / "no.cfg", "--weights", "random", "--output", tmp_path / "none"],
+    }
+
+
+@pytest.mark.slow
+def test_a_program_prints_its_results_and_no_log_lines(files, programs):
+    runs = {
+        name: subprocess.Popen([sys.executable, "-m", "model", *map(str, arguments)], cwd=ROOT, env=WITHOUT_LEVEL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for name, arguments in programs.items()
+    }
+    printed = {name: run.communicate(timeout=300) for name, run in runs.items()}
+    silent = {name: "" for name in programs}
+    assert {name: err for name, (_, err) in printed.items()} == {
+        **silent, "failing": f"error: {files / 'no.cfg'}: there is no such cfg file\n"}
+    assert not [out for out, _ in printed.values() if re.search(LOG_LINE, out, re.MULTILINE)]
+    assert {name: run.returncode for name, run in runs.items()} == {
+        **dict.fromkeys(programs, 0), "doctor": 1, "failing": 2}
+
+
+LOGGING = """
+import os, sys
+from model.logs import without_log_lines
+with without_log_lines():
+    os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\\n")
+    os.write(2, b"I0000 00:00:1795630761.842548   10922 cudart_stub.cc:31] Could not find cuda drivers\\n")
+    os.write(2, b"E0000 00:00:1795630769.882742   10922 cuda_platform.cc:52] failed call to cuInit\\n")
+    os.write(2, b"2026-11-25 18:25:26.123456: W tensorflow/core/util/port.cc:113] oneDNN custom operations are on\\n")
+    print("error: mine", file=sys.stderr)
+    os.write(2, b"F0000 00:00:1795630769.882742   10922 fatal.cc:1] Check failed: memory\\n")
+    os.abort()
+"""
+
+
+@pytest.mark.parametrize(("level", "lines"), [(None, 2), ("2", 2), ("3", 2), ("0", 6), ("1", 6)])
+def test_log_lines_are_dropped_unless_asked_for_and_last_words_never(level, lines):
+    environment = {**WITHOUT_LEVEL, **({LEVEL: level} if level else {})}
+    run = subprocess.run([sys.executable, "-c", LOGGING], cwd=ROOT, env=environment, capture_output=True, text=True,
+                         check=False, timeout=60)
+    assert len(run.stderr.splitlines()) == lines, run.stderr
+    assert "error: mine\n" in run.stderr and "Check failed: memory\n" in run.stderr
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import sys
 import tempfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,13 +43,13 @@ def renamed(old, new, given=None) -> dict:
     return {re.sub(old, new, key): array for key, array in (given or arrays()).items()}
 
 
-def read(given, architecture=TINY, keeps_order=True) -> str:
-    return digest(weights_from_arrays("x.pth", given, architecture, keeps_order))
+def read(given, architecture=TINY, keeps_order=True, epsilon=None) -> str:
+    return digest(weights_from_arrays("x.pth", given, architecture, keeps_order, epsilon))
 
 
-def refused(given, architecture=TINY, keeps_order=True) -> str:
+def refused(given, architecture=TINY, keeps_order=True, epsilon=None) -> str:
     with pytest.raises(WeightsError) as caught:
-        weights_from_arrays("x.pth", given, architecture, keeps_order)
+        weights_from_arrays("x.pth", given, architecture, keeps_order, epsilon)
     assert str(caught.value).startswith("x.pth: ") and "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -172,22 +174,113 @@ FOREIGN = renamed("(down|neek|head)", r"part.\1", renamed("conv", "c"))
 
 
 def test_other_names_are_read_in_the_files_order():
-    assert read(FOREIGN) == digest(WEIGHTS)
+    assert read(FOREIGN, epsilon=1e-5) == digest(WEIGHTS)
 
 
 def test_other_names_whose_order_is_lost_are_refused():
     assert "do not tell the convolutions' order, which safetensors files do not keep" in refused(FOREIGN, TINY, False)
 
 
-@pytest.mark.parametrize("conv, norm", [("conv_", "norm_"), ("models.{}.conv", "models.{}.bn"), ("c.", "b.")],
-                         ids=["ours", "darknet2pytorch", "plain"])
-def test_numbered_names_come_in_the_order_of_their_numbers(conv, norm):
+def numbered(conv, norm) -> dict:
+    """The chain's arrays under other names, `{}` in place of their numbers."""
     given = {}
     for key, array in arrays(CHAIN, CHAIN_WEIGHTS).items():
         kind, number, leaf = re.fullmatch(r"(conv|norm)_(\d+)\.(\w+)", key).groups()
-        stem = (conv if kind == "conv" else norm).format(int(number))
-        given[f"{stem}{int(number)}.{leaf}"] = array
-    assert read(dict(sorted(given.items())), CHAIN, False) == digest(CHAIN_WEIGHTS)
+        given[f"{(conv if kind == 'conv' else norm).replace('{}', str(int(number)))}.{leaf}"] = array
+    return given
+
+
+NUMBERED = {"ours": ("conv_{}", "norm_{}"), "darknet2pytorch": ("models.{}.conv{}", "models.{}.bn{}"),
+            "plain": ("c.{}", "b.{}")}
+
+
+@pytest.mark.parametrize("conv, norm", NUMBERED.values(), ids=NUMBERED)
+def test_numbered_names_come_in_the_order_of_their_numbers(conv, norm):
+    given = dict(sorted(numbered(conv, norm).items()))
+    assert read(given, CHAIN, False, epsilon=1e-5) == digest(CHAIN_WEIGHTS)
+
+
+# Batch norm's epsilon
+
+
+FAMILIES = {
+    "darknet2pytorch": ("models.{}.conv{}", "models.{}.bn{}", 1e-5),
+    "eriklindernoren": ("module_list.{}.conv_{}", "module_list.{}.batch_norm_{}", 1e-5),
+    "yolov5 and yolov7": ("model.{}.conv", "model.{}.bn", 1e-3),
+    "of several GPUs": ("module.model.{}.conv", "module.model.{}.bn", 1e-3),
+}
+
+
+@pytest.mark.parametrize("conv, norm, epsilon", FAMILIES.values(), ids=FAMILIES)
+def test_names_that_tell_the_epsilon_need_no_option(conv, norm, epsilon):
+    weights = weights_from_arrays("x.pth", numbered(conv, norm), CHAIN)
+    assert_same_batch_norm(weights, CHAIN_WEIGHTS, epsilon)
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 1e-4, 1e-5, 1e-6])
+def test_an_epsilon_that_is_given_counts_whatever_the_names(epsilon):
+    assert_same_batch_norm(weights_from_arrays("x.pth", arrays(), TINY, True, epsilon), WEIGHTS, epsilon)
+
+
+def assert_same_batch_norm(found, expected, epsilon) -> None:
+    """With darknet's epsilon, what was found divides as the expected does with `epsilon`."""
+    for one, two in zip(found, expected):
+        if two.variance is not None:
+            np.testing.assert_allclose(one.variance.astype(float) + 1e-5, two.variance.astype(float) + epsilon, 1e-6)
+
+
+AMBIGUOUS = {
+    "PyTorch_YOLOv4 and early yolov3": ("module_list.{}.Conv2d", "module_list.{}.BatchNorm2d"),
+    "nn.Sequential": ("{}.0", "{}.1"),
+    "a family's convolutions with another's batch norms": ("models.{}.conv{}", "models.{}.batch_norm_{}"),
+}
+
+
+@pytest.mark.parametrize("conv, norm", AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_names_that_do_not_tell_the_epsilon_are_refused_with_the_option(conv, norm):
+    message = refused(numbered(conv, norm), CHAIN)
+    assert norm.replace("{}", "0") in message and "convert IN OUT.weights --bn-epsilon X" in message, message
+    assert read(numbered(conv, norm), CHAIN, epsilon=1e-5) == digest(CHAIN_WEIGHTS)
+
+
+@pytest.mark.parametrize("epsilon", [0, -1e-5, 1, float("nan")])
+def test_an_epsilon_without_sense_is_refused(epsilon):
+    assert "is not between 0 and 0.1" in refused(arrays(), epsilon=epsilon)
+
+
+def test_without_batch_norm_no_epsilon_is_asked_for():
+    head = one_head()
+    weights = random_weights(head, 0)
+    given = {f"any.{leaf}": array for leaf, array in zip(("weight", "bias"), arrays(head, weights).values())}
+    assert read(given, head) == digest(weights)
+
+
+def test_blocks_that_list_convolutions_in_another_order_are_refused():
+    message = refused(numbered("model.{}.cv1.conv", "model.{}.cv1.bn"), CHAIN)
+    assert "blocks like `model.0.cv1.conv` do not list their convolutions in the cfg's order" in message
+
+
+def test_the_epsilon_of_an_unknown_project_is_asked_for_and_then_exact(real, tmp_path, capsys):
+    torch()
+    from model.darknet import read_cfg, read_weights
+    from model.network import assign, network
+
+    case, output = real / "cases/checkpoint-bn-eps", tmp_path / "w.weights"
+    command = ["convert", str(case / "case.pth"), str(output), "--cfg", str(case / "case.cfg")]
+    assert main(command) == 2 and "--bn-epsilon X" in capsys.readouterr().err and not output.exists()
+    assert main([*command, "--bn-epsilon", "1e-4"]) == 0
+    architecture = read_cfg(case / "case.cfg")
+    keras_network = network(architecture)
+    assign(keras_network, architecture, read_weights(output, architecture))
+    expected = np.load(case / "expected.npy")
+    found = np.asarray(keras_network(np.full((1, 64, 64, 3), 0.5, np.float32)))
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.ptp(expected))
+
+
+@pytest.mark.parametrize("weights", ["random", "w.weights"])
+def test_an_epsilon_for_what_is_no_checkpoint_is_refused(weights):
+    with pytest.raises(WeightsError, match=r"--bn-epsilon 0.0001: is for PyTorch checkpoints, which .* is not"):
+        load_weights(weights, TINY, 1e-4)
 
 
 # Files
@@ -324,7 +417,8 @@ WRONG = {
                   "`neek.conv3.conv.1.running_var` has shape (7,), expected (24,)"),
     "NaN": (spoiled(KERNEL, np.nan), "`down2.conv4.conv.0.weight` holds nan at (0, 5, 0, 0), not a finite number"),
     "infinity": (spoiled(BIAS, -np.inf), "`head.conv2.conv.0.bias` holds -inf at (5,), not a finite number"),
-    "negative variance": (spoiled(NORM, -0.1), "`neek.conv3.conv.1.running_var` holds a negative variance"),
+    "negative variance": (spoiled(NORM, -0.1),
+                          "`neek.conv3.conv.1.running_var` is negative (-0.1), so batch norm cannot be computed"),
     "float64": (but(KERNEL, np.zeros((8, 8, 1, 1))),
                 "`down2.conv4.conv.0.weight` is of type float64, expected a tensor"),
     "integers": (but(BIAS, np.zeros(24, int)), "`head.conv2.conv.0.bias` is of type int64, expected a tensor"),
@@ -384,6 +478,21 @@ def test_what_holds_no_state_dict_is_refused(content, message):
 def test_a_missing_file_is_named(tmp_path, suffix):
     path = tmp_path / f"no{suffix}"
     assert refused_file(path) == f"{path}: there is no such checkpoint"
+
+
+def test_a_file_larger_than_any_checkpoint_is_refused_by_its_size(tmp_path, suffix):
+    path = tmp_path / f"big{suffix}"
+    with open(path, "wb") as file:
+        file.truncate(20 * 10**9)
+    assert "has 20,000,000,000 bytes, more than the " in refused_file(path)
+
+
+@pytest.mark.parametrize("key", ["\x1b[2J.weight", "k" * 100_000, "a\n::error::b.weight", "\u202e.bias"])
+def test_keys_reach_a_message_escaped_and_cut(key):
+    for one in ({**arrays(), key: np.zeros(9)}, {key: np.zeros((8, 3, 3, 3), np.float32)},
+                {key + ".weights": np.zeros(9)}):
+        message = refused(one)
+        assert message.isprintable() and len(message) < 400, message
 
 
 def test_a_folder_is_refused(tmp_path, suffix):
@@ -496,7 +605,57 @@ def test_torchs_short_types_are_widened(tmp_path, kind):
 
 def test_torchs_sparse_tensors_are_refused(tmp_path):
     path = saved(tmp_path / "w.pth", {**tensors(), BIAS: tensors()[BIAS].to_sparse()})
-    assert f"`{BIAS}` is of type Tensor" in refused_file(path)
+    assert f"`{BIAS}` is of type sparse_coo tensor, expected a tensor of float32" in refused_file(path)
+
+
+# A key of the small network, and a tensor that is not what its few bytes seem to be.
+NO_PLAIN_TENSORS = {
+    "meta": lambda t: t.empty(24, device="meta"),
+    "quantised": lambda t: t.quantize_per_tensor(t.zeros(24), 0.1, 0, t.quint8),
+    "complex": lambda t: t.zeros(24, dtype=t.complex64),
+    "float64": lambda t: t.zeros(24, dtype=t.float64),
+    "compressed rows": lambda t: t.zeros(4, 6).to_sparse_csr(),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", NO_PLAIN_TENSORS.values(), ids=NO_PLAIN_TENSORS)
+def test_what_is_no_plain_tensor_is_refused_with_its_key(tmp_path, make):
+    path = saved(tmp_path / "w.pth", {**tensors(), BIAS: make(torch())})
+    assert f"`{BIAS}` is of type " in refused_file(path)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16"])
+def test_a_few_bytes_that_stand_for_billions_of_numbers_are_refused_by_their_shape(tmp_path, kind):
+    huge = torch().zeros(1, dtype=getattr(torch(), kind)).expand(2**36).reshape(2**34, 2, 2, 1)
+    path = saved(tmp_path / "w.pth", {**tensors(), KERNEL: huge})
+    assert f"`{KERNEL}` has shape (17179869184, 2, 2, 1), expected (8, 8, 1, 1)" in refused_file(path)
+
+
+def test_a_scalar_expanded_in_bfloat16_is_refused_by_its_shape(real):
+    torch()
+    from model.darknet import read_cfg
+
+    case = real / "cases/hostile/checkpoint-bf16-expand"
+    error = refused_file(case / "bf16expand.pth", read_cfg(case / "m.cfg"))
+    assert "has shape" in error or "expected" in error, error
+
+
+def test_a_file_that_unpacks_to_more_than_any_checkpoint_is_refused(tmp_path):
+    torch()
+    with zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(200_000_000))
+    assert "unpacks to 200,000,000 bytes, more than the " in refused_file(tmp_path / "w.pth")
+
+
+def test_a_pickle_of_any_depth_is_refused_in_one_sentence(tmp_path):
+    torch()
+    for depth in (2_000, 200_000):
+        content = pickle.PROTO + b"\x02" + pickle.EMPTY_LIST * (depth + 1) + pickle.APPEND * depth + pickle.STOP
+        with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
+            archive.writestr("archive/data.pkl", content)
+            archive.writestr("archive/version", "3\n")
+        assert re.search("not a state dict|is damaged", refused_file(tmp_path / "w.pth"))
 
 
 class Command:
@@ -537,5 +696,5 @@ def test_our_network_computes_what_the_torch_module_computes(tmp_path):
 
     architecture = one_head(Convolutional(8, 3, 2, 1))
     ours = network(architecture)
-    assign(ours, architecture, load_weights(saved(tmp_path / "w.pth", layers.state_dict()), architecture))
+    assign(ours, architecture, load_weights(saved(tmp_path / "w.pth", layers.state_dict()), architecture, 1e-5))
     np.testing.assert_allclose(tf.nest.flatten(ours(images.numpy().transpose(0, 2, 3, 1)))[0], theirs, atol=1e-5)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,7 +122,47 @@ def test_a_number_that_is_not_finite_is_refused_with_its_place(tmp_path, content
 def test_a_negative_variance_is_refused_because_it_would_turn_into_nan(tmp_path, weights):
     path = tmp_path / "w.weights"
     write_weights(path, [replace(weights[0], variance=-weights[0].variance), weights[1]])
-    assert "the variance of layer 0 is negative" in refused(path)
+    assert "the variance of layer 0 is negative (-1.2), so batch norm cannot be computed" in refused(path)
+
+
+@pytest.mark.parametrize("variance, is_read", {-7e-44: True, -9e-6: True, -1.1e-5: False, -0.1: False}.items())
+def test_a_variance_is_read_as_long_as_darknets_epsilon_makes_it_positive(tmp_path, weights, variance, is_read):
+    path = tmp_path / "w.weights"
+    write_weights(path, [replace(weights[0], variance=np.full(8, variance, np.float32)), weights[1]])
+    if is_read:
+        assert np.isfinite(read_weights(path, ARCHITECTURE)[0].folded().kernel).all()
+    else:
+        assert "is negative" in refused(path)
+
+
+def test_dead_channels_of_a_trained_network_are_computed_as_darknet_does(real):
+    from model.darknet import read_cfg
+    from model.network import assign, network
+
+    case = real / "cases/weights-variance-tiny-negative"
+    architecture = read_cfg(case / "case.cfg")
+    keras_network = network(architecture)
+    assign(keras_network, architecture, read_weights(case / "case.weights", architecture))
+    found = np.asarray(keras_network(np.full((1, 64, 64, 3), 0.5, np.float32)))
+    expected = np.load(case / "expected.npy").reshape(found.shape)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.ptp(expected))
+
+
+def test_a_file_of_another_size_is_refused_before_it_is_read(tmp_path, content):
+    path = tmp_path / "w.weights"
+    path.write_bytes(content)
+    with open(path, "r+b") as file:
+        file.truncate(20 * 10**9)
+    tracemalloc.start()
+    message = refused(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "too long for this architecture: it holds 4,999,999,995 floats" in message and peak < 10**6, peak
+
+
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.weights")
+    assert refused(tmp_path / "pipe.weights").endswith("cannot be read: it is not a regular file")
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -1,0 +1,80 @@
+"""Percentiles by blocks of time: exact where requests are independent, wider where they resemble each other."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.shares import BLOCKS, Blocks
+from harness.statistics import percentile, percentile_bound
+
+
+def blocks(values) -> Blocks:
+    return Blocks(np.array_split(np.asarray(values, float), BLOCKS))
+
+
+@given(values=st.lists(st.floats(0, 1e6), min_size=1, max_size=200), p=st.sampled_from([1, 50, 90, 99, 99.9]))
+def test_a_percentile_is_a_measured_value_between_its_bounds(values, p):
+    bound = blocks(values).bound(p)
+    assert bound.estimate == percentile(values, p) and bound.count == len(values)
+    assert (bound.low is None or bound.low <= bound.estimate) and (bound.high is None or bound.estimate <= bound.high)
+    assert {bound.low, bound.high} <= {None, *values}
+
+
+@pytest.mark.parametrize("p", [50, 90, 99])
+def test_independent_requests_have_about_the_binomial_bounds(p):
+    values = np.random.default_rng(p).random(20_000)
+    exact, found = percentile_bound(values, p), blocks(values).bound(p)
+    assert found.low <= exact.low and exact.high <= found.high
+    assert found.high - found.low < 2 * (exact.high - exact.low)
+
+
+@pytest.mark.parametrize("p", [50, 90, 99])
+def test_bursts_of_200_requests_count_as_one_each(p):
+    values = np.repeat(np.random.default_rng(p).random(300), 200)
+    found, one_each = blocks(values).bound(p), percentile_bound(values[::200], p)
+    assert found.low <= one_each.low and (one_each.high is None or found.high is None or one_each.high <= found.high)
+
+
+def test_one_burst_beyond_a_limit_that_nothing_else_reaches_bounds_nothing():
+    values = np.random.default_rng(0).random(3000)
+    values[1000:1020] = 9.0  # two thirds of a percent, all at once
+    assert blocks(values).bound(99).high in (None, 9.0)
+
+
+def test_what_was_never_slow_is_bounded_as_if_independent():
+    assert blocks([1.0] * 459).bound(99).high == 1.0
+    assert blocks([1.0] * 458).bound(99).high is None
+
+
+def test_bounds_move_with_the_unit():
+    values = np.random.default_rng(0).exponential(size=5000)
+    seconds, milliseconds = blocks(values).bound(99), blocks(values * 1000).bound(99)
+    assert milliseconds[:3] == pytest.approx([1000 * one for one in seconds[:3]])
+
+
+def test_as_many_more_as_are_asked_for_decide():
+    values = np.random.default_rng(2).random(1000)
+    more = blocks(values).more(90, 0.93)
+    assert 0 < more < 100_000
+    again = np.random.default_rng(3).random(1000 + 3 * more)  # chance has its part: three times as many
+    assert blocks(again).bound(90).high <= 0.93
+
+
+@pytest.mark.parametrize("parts", [[], [[]], [[1.0], [math.nan]]])
+def test_no_values_and_nan_are_an_error(parts):
+    with pytest.raises(ValueError, match="a percentile of no values, or of NaN, is undefined; measure at least one"):
+        Blocks(parts)
+
+
+@pytest.mark.parametrize("p", [0, 100, 100.5])
+def test_a_percentile_out_of_range_is_an_error(p):
+    with pytest.raises(ValueError, match="percentile"):
+        blocks([1.0, 2.0]).bound(p)
+
+
+def test_times_without_a_request_are_blocks_too():
+    assert Blocks([[1.0, 2.0], [], [3.0]]).bound(50).estimate == 2.0
