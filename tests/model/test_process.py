@@ -54,6 +54,15 @@ def gone(pid, seconds=10.0) -> bool:
     return False
 
 
+def stop_for_good(pid) -> None:
+    """Stops a process, and waits until it is."""
+    os.kill(pid, signal.SIGSTOP)
+    end = time.monotonic() + 10
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def pid_of(worker) -> int:
     return worker.call("os:getpid")
 
@@ -202,7 +211,7 @@ def test_whoever_waits_fails_with_the_first_reason(worker):
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(outcome, lambda: call(worker, "last_words_and_silence", 1, words="stuck"))
         time.sleep(0.2)
-        os.kill(worker._process.pid, signal.SIGSTOP)
+        stop_for_good(worker.pid)
         waiting = [pool.submit(outcome, lambda: call(worker, "echo")) for _ in range(3)]
         waiting += [pool.submit(outcome, lambda: worker.ask("detect", [b"x"], 30)) for _ in range(4)]
         begin = time.monotonic()
