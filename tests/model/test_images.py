@@ -1,4 +1,4 @@
-"""What an image's first bytes say: kind and size of everything that people have, and what is refused before decoding."""
+"""What an image's bytes say before decoding: kind and size of everything that people have, and what is refused."""
 from __future__ import annotations
 
 import io
@@ -20,7 +20,8 @@ GOOD = {
     "empty-looking JPEG": encode(Image.new("L", (80, 60)), "JPEG", quality=1),
     "PNG": encode(pixels()), "16-bit PNG": encode(Image.new("I;16", (80, 60))),
     "GIF": encode(Image.fromarray(pixels()).quantize(64), "GIF"),
-    "BMP": encode(pixels(), "BMP"), "grey BMP": encode(pixels(), "BMP", "L"), "BMP with alpha": encode(pixels(), "BMP", "RGBA"),
+    "BMP": encode(pixels(), "BMP"), "grey BMP": encode(pixels(), "BMP", "L"),
+    "BMP with alpha": encode(pixels(), "BMP", "RGBA"),
 }
 
 
@@ -36,20 +37,25 @@ REFUSED = {
     "text": (b"this is not a picture", "it is not an image of a kind that is read (JPEG, PNG, BMP or GIF); convert it"),
     "WebP": (encode(pixels(), "WEBP"), "it is WebP and declares 80 x 60 pixels; convert it to JPEG or PNG"),
     "lossless WebP": (encode(pixels(), "WEBP", lossless=True), "it is WebP and declares 80 x 60 pixels; convert"),
-    "WebP with alpha": (encode(pixels(), "WEBP", "RGBA", exif=b"Exif\0\0II*\0" + bytes(8)), "WebP and declares 80 x 60"),
+    "WebP with alpha": (encode(pixels(), "WEBP", "RGBA", exif=b"Exif\0\0II*\0" + bytes(8)),
+        "WebP and declares 80 x 60"),
     "animated WebP": (frames("WEBP"), "it is WebP and declares 80 x 60 pixels; convert"),
-    "animated GIF": (frames("GIF"), "it is a GIF and declares 80 x 60 pixels in 3 frames; save one frame as JPEG or PNG"),
+    "animated GIF": (frames("GIF"),
+        "it is a GIF and declares 80 x 60 pixels in 3 frames; save one frame as JPEG or PNG"),
     "TIFF": (encode(pixels(), "TIFF"), "it is TIFF and declares 80 x 60 pixels; convert it to JPEG or PNG"),
     "palette BMP": (encode(Image.fromarray(pixels()).quantize(64), "BMP"), "a BMP with a palette and declares 80 x 60"),
     "1-bit BMP": (encode(Image.fromarray(pixels()).convert("1"), "BMP"), "a BMP of 1 bits, packed or masked"),
-    "JPEG XL": (bytes.fromhex("ff0a463837611400"), "it is JPEG XL and declares 244,651,326 x 203,876,105 pixels; convert"),
+    "JPEG XL": (bytes.fromhex("ff0a463837611400"),
+        "it is JPEG XL and declares 244,651,326 x 203,876,105 pixels; convert"),
     "small JPEG XL": (b"\xff\x0a" + struct.pack("<H", 0b1_00011_1), "it is JPEG XL and declares 32 x 32 pixels"),
     "HEIC": (b"\0\0\0\x18ftypheic" + bytes(20) + b"\0\0\0\x14ispe" + struct.pack(">III", 0, 4032, 3024),
              "it is HEIC and declares 4,032 x 3,024 pixels; convert it to JPEG or PNG"),
     "JPEG 2000": (b"\0\0\0\x0cjP  \r\n\x87\n", "it is JPEG 2000; convert it to JPEG or PNG"),
     "HTML": (b"\n <!DOCTYPE html><title>404", "it is HTML or XML, as a failed download leaves it; restore the file"),
-    "Git LFS": (b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS, not the image; fetch it by `git lfs"),
-    "JPEG without its end": (GOOD["JPEG"][:-2], "it is a JPEG and declares 80 x 60 pixels and is cut short: its end is"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1",
+        "a pointer of Git LFS, not the image; fetch it by `git lfs"),
+    "JPEG without its end": (GOOD["JPEG"][:-2],
+        "it is a JPEG and declares 80 x 60 pixels and is cut short: its end is"),
     "half a JPEG": (GOOD["JPEG"][:len(GOOD["JPEG"]) // 2], "and is cut short: its end is missing; restore the file"),
     "JPEG with hardly any data": (GOOD["JPEG"][:GOOD["JPEG"].index(b"\xff\xda") + 14] + b"\0" * 4 + b"\xff\xd9",
                                   "and is cut short: 4 bytes of data cannot hold them; restore the file"),

@@ -41,7 +41,8 @@ def tiff(orientation, big=False, before=2) -> bytes:
 
 
 BROKEN_EXIF = {
-    "empty": b"", "no header": b"\1" * 40, "cut": tiff(6)[:20], "directory far away": b"II*\0\xff\xff\xff\x7f" + bytes(20),
+    "empty": b"", "no header": b"\1" * 40, "cut": tiff(6)[:20],
+    "directory far away": b"II*\0\xff\xff\xff\x7f" + bytes(20),
     "directory at the end of all numbers": b"II*\0\xff\xff\xff\xff" + bytes(20),
     "too many tags": b"II*\0\x08\0\0\0\xff\xff" + bytes(12),
 }
