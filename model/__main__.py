@@ -89,13 +89,10 @@ def _build(options) -> int:
     classes = architecture.classes
     names = checked_names(options.names, classes) if options.names else default_names(classes)
     build(architecture, weights, options.output, profile, names)
-    print(f"{options.output}: {architecture.width}x{architecture.height}, {classes} classes{_whose(options.names, names)}, "
+    whose = " with COCO's names" if names and not options.names else ""
+    print(f"{options.output}: {architecture.width}x{architecture.height}, {classes} classes{whose}, "
           f"{architecture.parameters():,} parameters, {architecture.flops() / 1e9:.1f} GFLOP an image")
     return 0
-
-
-def _whose(given, names) -> str:
-    return " with COCO's names" if names and not given else ""
 
 
 def _convert(options) -> int:
