@@ -14,14 +14,19 @@ import numpy as np
 from pycocotools import mask
 
 from harness.dataset import Dataset
+from harness.estimates import narrowing
 from harness.evaluation import InvalidRun, require_scorable
 from harness.statistics import INTERVAL_CONFIDENCE, Interval, error_rate
+from harness.verdict import Estimate
 
 # Computed as pycocotools does: the last bit decides whether a recall reaches a threshold.
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 LARGEST = 1e5**2  # square pixels: above it pycocotools ignores
 RESAMPLES = 1000
+# Of fewer a resample shows too little of how others may differ. A cast that costs 0.009 AP by moving every box a little
+# was taken for one that costs at most 0.005 in 49 % of runs with 1 image, 10 % with 5, 5 % with 10 and 1 % with 16.
+LEAST_IMAGES = 30
 CHUNK = 2**18  # counts at a time, so that they stay in the processor's cache
 
 
@@ -70,6 +75,23 @@ def ap_drop(
     weights = _weights(len(dataset), resamples, seed)
     drops = _precisions(dataset, reference, weights) - _precisions(dataset, candidate, weights)
     return _intervals(drops, confidence, least=-1)
+
+
+def drop_estimate(dataset: Dataset, reference: Mapping[int, Any], candidate: Mapping[int, Any]) -> Estimate:
+    """How far AP falls from `reference` to `candidate`, without bounds from fewer than LEAST_IMAGES images.
+
+    What goes wrong in few images alone, and badly there, shows in none of a few: so the bounds are those of a
+    difference that all images have a part of, as rounding has. Errors as `ap_drop`.
+    """
+    if len(dataset) < LEAST_IMAGES:
+        before, after = (_precisions(dataset, each, _whole(dataset))[0, 0] for each in (reference, candidate))
+        few = f"at least {LEAST_IMAGES} images are needed, there are {len(dataset)}"
+        return Estimate(None, float(before - after), None, lambda bound, sense: few)
+    return narrowing(ap_drop(dataset, reference, candidate)["AP"], len(dataset), "images of the kind")
+
+
+def _whole(dataset: Dataset) -> np.ndarray:
+    return np.ones((1, len(dataset)), np.int32)
 
 
 def average_precision(classes: list[ClassMatches], weights: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ class Evaluation:
     """COCO's twelve figures and the AP of each class by name, in [0, 1]; None without ground truth.
 
     `curves` has each class's precision at COCO's 101 recalls (0, 0.01, ... 1) at IoU 0.5; classes without ground truth
-    are left out.
+    are left out. `unscored` counts the detections of those, which are wrong and cost nothing.
     """
 
     figures: dict[str, float | None]
@@ -50,6 +50,7 @@ class Evaluation:
     curves: dict[str, list[float]]
     images: int
     detections: int
+    unscored: int
     evaluator: str
 
 
@@ -74,27 +75,34 @@ def evaluate(dataset: Dataset, answers: Mapping[int, Any]) -> Evaluation:
     else:
         evaluator += " alone"
     detections = sum(len(answer.scores) for answer in answers.values())
-    return Evaluation(*scores, images=len(answers), detections=detections, evaluator=evaluator)
+    unscored = _unscored(scores, dataset, answers)
+    return Evaluation(*scores, images=len(answers), detections=detections, unscored=unscored, evaluator=evaluator)
+
+
+def _unscored(scores: Scores, dataset: Dataset, answers: Mapping[int, Any]) -> int:
+    without = [k for k, name in enumerate(dataset.category_names) if scores.per_class[name] is None]
+    return sum(int(np.isin(answer.classes, without).sum()) for answer in answers.values())
 
 
 def require_scorable(dataset: Dataset, answers: Mapping[int, Any]) -> None:
     """Raises InvalidRun when an image is unanswered or unknown, or an answer is not sane."""
-    _require_complete(dataset.image_ids, answers)
+    require_complete(dataset.image_ids, answers)
     _require_sane(dataset, answers)
 
 
 def matched(
-    reference: Mapping[int, Any], candidate: Mapping[int, Any], min_score: float = 0.25, iou: float = 0.9
+    reference: Mapping[int, Any], candidate: Mapping[int, Any], min_score: float = 0.25, iou: float = 0.9,
+    score_gap: float = math.inf,
 ) -> dict[int, tuple[int, int]]:
-    """Image id -> (found, total): how many reference detections of at least `min_score` the candidate finds again.
+    """Image id -> (matched, total): how many reference detections of at least `min_score` the candidate has too.
 
-    Found again means the same class with at least this IoU, one to one, the best free box for each reference
-    detection by falling score; a box without area is never found. Both map image id -> detections. Raises
-    InvalidRun unless both answered the same images.
+    Matched means the same class with at least this IoU and scores at most `score_gap` apart, one to one, the best free
+    box for each reference detection by falling score; a box without area is never matched. Both map image id ->
+    detections. Raises InvalidRun unless both answered the same images.
     """
-    _require_complete(reference, candidate)
-    _require_complete(candidate, reference)
-    return {i: _found_again(reference[i], candidate[i], min_score, iou) for i in reference}
+    require_complete(reference, candidate)
+    require_complete(candidate, reference)
+    return {i: _matched(reference[i], candidate[i], min_score, iou, score_gap) for i in reference}
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -110,11 +118,12 @@ def _area(boxes: np.ndarray) -> np.ndarray:
     return (boxes[..., 2:] - boxes[..., :2]).prod(-1)
 
 
-def _found_again(reference: Any, candidate: Any, min_score: float, iou: float) -> tuple[int, int]:
+def _matched(reference: Any, candidate: Any, min_score: float, iou: float, score_gap: float) -> tuple[int, int]:
     sought = reference.scores >= min_score
     overlaps = box_iou(reference.boxes[sought], candidate.boxes)
     same = reference.classes[sought][:, None] == candidate.classes
-    rows, columns = np.nonzero(same & (overlaps >= iou))
+    near = np.abs(reference.scores[sought][:, None] - candidate.scores) <= score_gap
+    rows, columns = np.nonzero(same & near & (overlaps >= iou))
     best_first = np.lexsort((columns, -overlaps[rows, columns], rows))
     found, taken = set(), set()
     for row, column in zip(rows[best_first].tolist(), columns[best_first].tolist()):
@@ -124,7 +133,8 @@ def _found_again(reference: Any, candidate: Any, min_score: float, iou: float) -
     return len(found), len(overlaps)
 
 
-def _require_complete(expected: Iterable[int], answers: Mapping[int, Any]) -> None:
+def require_complete(expected: Iterable[int], answers: Mapping[int, Any]) -> None:
+    """Raises InvalidRun when an expected image is unanswered or another one is answered."""
     expected = list(expected)
     unknown = sorted(set(answers) - set(expected))
     if unknown:

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Collection, Iterator
 from itertools import accumulate
+from math import log2
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 
 from harness.soak import summarise
 from harness.steadiness import Soak
-from harness.sweep import Sweep
+from harness.sweep import Point, Sweep
 
 JOURNAL, SWEEP, CURVES = "soak.journal", "sweep.json", "precision_recall.json"
 STYLE = {"color": "#1f5fa8", "linewidth": 1.4}
@@ -117,23 +118,33 @@ def latency(soak: Soak) -> Figure:
 
 
 def sweep(measured: Sweep) -> Figure:
-    """Throughput and P99 over the images in flight, one line a batch size, the knee marked."""
+    """Throughput with its bounds and P99 over the images in flight, one line a batch size, the knee marked."""
     figure, (rates, latencies) = _figure(2, 2.9, sharex=True)
     valid = [point for point in measured.points if not point.invalid]
     for size in sorted({point.batch_size for point in valid}):
-        line = sorted((p.in_flight, p.images_per_second, p.p99_seconds) for p in valid if p.batch_size == size)
-        flight, fps, p99 = zip(*((at, rate, 1e3 * seconds) for at, rate, seconds in line))
-        rates.plot(flight, fps, ".-", label=f"batch {size}")
-        latencies.plot(flight, p99, ".-")
+        line = sorted((p for p in valid if p.batch_size == size), key=lambda p: (p.in_flight, p.workers))
+        flight = [p.in_flight for p in line]
+        rates.errorbar(flight, [p.images_per_second for p in line], _bars(line), fmt=".-", capsize=3,
+                       label=f"batch {size}")
+        latencies.plot(flight, [1e3 * p.p99_seconds for p in line], ".-")
     if valid:
         knee, mark = measured.knee, dict(markersize=11, fillstyle="none", color=RED)
         rates.plot(knee.in_flight, knee.images_per_second, "o", label=f"knee: {knee}", **mark)
         latencies.plot(knee.in_flight, 1e3 * knee.p99_seconds, "o", **mark)
-    rates.set(ylabel="images a second", ylim=(0, None), xscale="log")
+    rates.set(ylabel="images a second", ylim=(0, None))
+    rates.set_xscale("log", base=2)
+    latencies.xaxis.set_major_formatter("{x:g}")
     if valid:
+        rates.set_xticks(sorted({2 ** round(log2(p.in_flight)) for p in valid}))
         rates.legend(frameon=False)
     latencies.set(ylabel="P99 of a request, ms", xlabel="images in flight (callers × batch size)", ylim=(0, None))
     return figure
+
+
+def _bars(line: list[Point]) -> list[list[float]]:
+    """How far the bounds lie below and above the throughput; 0 where there are none."""
+    return [[0 if p.low is None else p.images_per_second - p.low for p in line],
+            [0 if p.high is None else p.high - p.images_per_second for p in line]]
 
 
 def precision_recall(stored: dict) -> Figure:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.bootstrap import ap_interval
+from harness.bootstrap import LEAST_IMAGES, ap_interval
 
 
 @pytest.mark.accuracy
@@ -11,10 +11,25 @@ from harness.bootstrap import ap_interval
 def test_coco_map(evaluation, dataset, answers, options, judge, keep_accuracy):
     keep_accuracy(answers, evaluation)
     by_class = {f"AP/{name}": ap for name, ap in evaluation.per_class.items()}
-    only = f", only the first {options.limit} of the data set" if options.limit else ""
-    likely = ap_interval(dataset, answers)["AP"]
+    only = f", only the first {options.limit} of the dataset" if options.limit else ""
+    bounds, others = _others(dataset, answers)
     judge(
-        "accuracy", {**evaluation.figures, **by_class, "AP_low": likely.low, "AP_high": likely.high}, evaluation.images,
-        f"{evaluation.images} images{only}, {evaluation.detections:,} detections, {evaluation.evaluator}; on other "
-        f"pictures of the kind from {likely.low:.3f} to {likely.high:.3f}, each bound at 95 %",
+        "accuracy", {**evaluation.figures, **by_class, **bounds}, evaluation.images,
+        f"{evaluation.images} images{only}, {evaluation.detections:,} detections, {evaluation.evaluator}"
+        f"{_unscored(evaluation)}; {others}",
     )
+
+
+def _others(dataset, answers) -> tuple:
+    """Bounds of AP on other images of the kind as figures, and in words."""
+    if len(dataset) < LEAST_IMAGES:
+        words = f"what other images of the kind give, {len(dataset)} are too few to say ({LEAST_IMAGES} are needed)"
+        return {"AP_low": None, "AP_high": None}, words
+    low, _, high = ap_interval(dataset, answers)["AP"]
+    words = f"on other images of the kind from {low:.3f} to {high:.3f}, each bound at 95 %"
+    return {"AP_low": low, "AP_high": high}, words
+
+
+def _unscored(evaluation) -> str:
+    return (f"; {evaluation.unscored:,} of them are of classes without an object in these images and cost nothing"
+            if evaluation.unscored else "")

@@ -19,8 +19,9 @@ from harness.sweep import Point, Sweep
 ROOT = Path(__file__).parents[2]
 PICTURES = ("throughput.svg", "latency.svg", "sweep.svg", "precision_recall.svg")
 POINTS = (
-    Point(1, 1, 1, 100.0, 0.01, 0.011, 0.012, 0.001, 50, 0), Point(2, 1, 1, 180.0, 0.011, 0.012, 0.014, 0.001, 90, 0),
-    Point(2, 2, 1, None, None, None, None, None, 3, 1, "1 of 3 requests failed: no room"),
+    Point(1, 1, 1, 100.0, 95.0, 105.0, 0.01, 0.011, 0.012, 0.001, 2, 50, 0),
+    Point(2, 1, 1, 180.0, None, None, 0.011, 0.012, 0.014, 0.001, 1, 90, 0),
+    Point(2, 2, 1, *[None] * 7, 1, 3, 1, "1 of 3 requests failed: no room"),
 )
 
 
@@ -38,7 +39,7 @@ def stored(tmp_path_factory) -> dict:
     classes = {f"class {k}": [1 - i / 100 * k / 20 for i in range(101)] for k in range(14)}
     return {
         report.JOURNAL: (folder / report.JOURNAL).read_text(),
-        report.SWEEP: json.dumps(Sweep(POINTS, POINTS[0], 1.0).as_record()),
+        report.SWEEP: json.dumps(Sweep(POINTS, 0.01, 1.0).as_record()),
         report.CURVES: json.dumps({"iou": 0.5, "classes": classes}),
     }
 

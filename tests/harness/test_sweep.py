@@ -7,6 +7,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from itertools import product
+from math import exp
+from random import Random
 from types import SimpleNamespace
 
 import pytest
@@ -15,20 +17,21 @@ from hypothesis import strategies as st
 
 from harness import sweep as module
 from harness.load import Load, Request, Shape, drive
-from harness.sweep import DRIFT, GRID, KNEE_SHARE, Point, Sweep, find_knee, sweep
+from harness.sweep import DRIFT, GRID, KNEE_SHARE, MOST_PASSES, Point, Sweep, find_knee, sweep, undecided
 
 ANSWER = SimpleNamespace(error="")
 SMALL = (Shape(1, 1), Shape(2, 1), Shape(1, 2), Shape(2, 2))
 SAMPLES = [(i, b"picture %d" % i) for i in range(16)]
 
 
-def point(callers=1, batch_size=1, workers=1, rate=100.0, p99=0.02):
-    return Point(callers, batch_size, workers, rate, p99 / 2, p99 / 2, p99, 0.0, 50, 0)
+def point(callers=1, batch_size=1, workers=1, rate=100.0, p99=0.02, off=1.0):
+    """`off` is the factor by which its throughput may be off."""
+    return Point(callers, batch_size, workers, rate, rate / off, rate * off, p99 / 2, p99 / 2, p99, 0.0, 2, 50, 0)
 
 
 def invalid(callers=1, batch_size=1, workers=1):
     why = "1 of 2 requests failed: device lost"
-    return Point(callers, batch_size, workers, None, None, None, None, None, 2, 1, why)
+    return Point(callers, batch_size, workers, *[None] * 7, 1, 2, 1, why)
 
 
 # The knee.
@@ -57,7 +60,7 @@ def test_a_point_that_another_one_beats_does_not_change_the_knee(points, data):
     better = data.draw(st.sampled_from(points))
     worse = replace(
         better, callers=better.callers + data.draw(st.integers(0, 3)), p99_seconds=better.p99_seconds * 1.01,
-        images_per_second=better.images_per_second * data.draw(st.floats(0.01, 1)),
+        images_per_second=better.images_per_second * data.draw(st.floats(0.01, 1)), low=None, high=None,
     )
     assert find_knee((*points, worse)) == find_knee(points)
 
@@ -141,9 +144,9 @@ def test_the_knee_of_a_known_queue_is_found(virtual, settings, knee):
 
 def test_figures_are_those_of_the_queue(virtual):
     [single] = virtual(queue(), grid=[Shape(1, 1)]).points
-    assert single.images_per_second == pytest.approx(100)
+    assert (single.low, single.images_per_second, single.high) == pytest.approx((100, 100, 100))
     assert (single.p50_seconds, single.p99_seconds) == (pytest.approx(0.01), pytest.approx(0.01))
-    assert (single.requests, single.failed, single.driver_share) == (pytest.approx(500, abs=1), 0, pytest.approx(0))
+    assert (single.requests, single.failed, single.driver_share) == (pytest.approx(500, abs=2), 0, pytest.approx(0))
 
 
 def test_latency_grows_with_the_images_in_flight_once_the_detector_is_busy(virtual):
@@ -163,33 +166,103 @@ def test_the_order_is_drawn_and_the_same_for_the_same_seed(virtual):
     assert orders[0] == orders[1] != orders[2] and in_order not in orders
 
 
-def test_the_first_point_is_measured_again_at_the_end(virtual):
-    found = virtual(queue())
-    assert found.again == found.points[0] and found.drift == 0 and found.warning == ""
+def test_each_point_is_measured_in_two_passes_and_no_more_when_the_knee_is_decided(virtual):
+    seen = []
+    found = virtual(queue(), observe=seen.append)
+    places = [point.place for point in found.points]
+    assert seen[:16] == places and set(seen[16:]) == set(places) and seen[16:] != places
+    assert {point.blocks for point in found.points} == {2} and found.drift == pytest.approx(0, abs=1e-6)
+    assert found.warning == ""
 
 
 @pytest.mark.parametrize("slower", [1.01, 0.99])
 def test_a_machine_that_drifts_is_found_out(virtual, slower):
     found = virtual(queue(slower=slower))
     assert (found.drift < -DRIFT) if slower > 1 else (found.drift > DRIFT)
-    assert found.warning.startswith(f"the machine drifted: {found.points[0]} gave ")
+    assert found.warning.startswith("the machine drifted: the second pass over the points gave ")
 
 
 def test_little_drift_is_no_warning(virtual):
     found = virtual(queue(slower=1.005))
-    assert -DRIFT < found.drift < -0.05 and found.warning == ""
-
-
-def test_each_point_is_told_as_it_is_measured(virtual):
-    seen = []
-    found = virtual(queue(), grid=SMALL, observe=seen.append)
-    assert seen == [*found.points, found.again]
+    assert -DRIFT < found.drift < -0.05 and "drifted" not in found.warning
 
 
 def test_workers_are_a_third_axis(virtual):
     found = virtual(lambda workers: Queue(slots=workers), workers=(1, 2, 4))
     assert len(found.points) == 48 and (found.knee.callers, found.knee.workers) == (4, 4)
     assert found.warning == "" and str(found.knee) == "4 callers × batch 1, 4 workers"
+
+
+# A noisy machine.
+
+
+@dataclass
+class Noisy:
+    """A detector whose throughput at each load is known, and in each block off by a factor drawn by chance."""
+
+    rate: object
+    noise: float
+    random: Random
+
+    def drive(self, samples, shape, *, seconds, deadline):
+        factor = exp(self.random.gauss(0, self.noise))
+        each = shape.callers * shape.batch_size / self.rate(shape.callers * shape.batch_size) / factor
+        ids = tuple(range(shape.batch_size))
+        return Load([
+            Request(caller, ids, turn * each, turn * each, (turn + 1) * each, shape.batch_size, "")
+            for turn in range(max(3, round(seconds / each))) for caller in range(shape.callers)
+        ], [], {})
+
+
+CURVES = {  # and the images in flight at the knee
+    "as fast as it can from eight on": (lambda flight: 90 * min(1, flight / 8), 8),
+    "a little more with each": (lambda flight: 90 * (1 - exp(-flight / 4)), 16),
+    "slower when it is crowded": (lambda flight: 90 * min(1, flight / 4) * (1 - 0.002 * flight), 4),
+}
+
+
+@pytest.mark.parametrize("case", CURVES)
+def test_the_knee_of_a_known_curve_is_found_on_a_noisy_machine(virtual, case):
+    rate, knee = CURVES[case]
+    found = [virtual(lambda workers, s=seed: Noisy(rate, 0.1, Random(s)), seed=seed) for seed in range(25)]
+    right = [one.knee.in_flight == knee for one in found]
+    decided = [is_right for is_right, one in zip(right, found) if not undecided(one.points)]
+    # A single measurement of each point finds 0.65 of them; of 100 of each curve 0.91 and more were right.
+    assert sum(right) >= 20 and len(decided) >= 5 and sum(decided) >= len(decided) - 1
+
+
+def test_a_lucky_point_between_slower_neighbours_is_not_the_knee(virtual):
+    lucky = {Shape(2, 8): [95, 78, 74, 77, 75, 76, 74, 77, 76, 75]}
+    steady = {Shape(2, 4): [70] * 10, Shape(4, 4): [78] * 10, Shape(4, 8): [83, 81] * 5, Shape(8, 8): [82, 83] * 5}
+    rates = {shape: iter(series) for shape, series in {**lucky, **steady}.items()}
+
+    class Recorded(Noisy):
+        def drive(self, samples, shape, **options):
+            self.rate = lambda flight, rate=next(rates[shape]): rate
+            return super().drive(samples, shape, **options)
+
+    found = virtual(lambda workers: Recorded(None, 0, Random(0)), grid=list(rates))
+    [point] = [point for point in found.points if point.place.shape == Shape(2, 8)]
+    assert point.blocks > 2 and point.images_per_second < 85 and found.knee.images_per_second < 85
+
+
+def test_a_knee_that_is_not_decided_names_what_it_may_be_instead(virtual):
+    found = virtual(lambda workers: Noisy(lambda flight: 90 * (1 - 0.4 ** flight), 0.3, Random(1)))
+    assert found.warning.split("; ")[-1].startswith("the knee is not decided against ")
+    assert max(point.blocks for point in found.points) == MOST_PASSES
+
+
+@pytest.mark.parametrize(("off", "rate", "expected"), [
+    (1.001, 90.0, []), (1.1, 90.0, [1, 8]), (1.02, 99.0, []), (1.1, 99.0, [1]), (1.001, 96.0, []),
+])
+def test_what_is_undecided_follows_from_the_bounds(off, rate, expected):
+    points = [point(1, rate=rate, off=off), point(8, rate=100.0, off=off)]
+    assert [one.callers for one in undecided(points)] == expected
+
+
+def test_without_bounds_nothing_is_decided():
+    points = [replace(point(callers, rate=rate), low=None, high=None) for callers, rate in ((1, 50.0), (8, 100.0))]
+    assert [one.callers for one in undecided(points)] == [1, 8] and undecided([invalid()]) == []
 
 
 # Real detectors.
@@ -239,7 +312,9 @@ def test_a_failed_request_makes_its_points_invalid_and_says_why(real, broken, wo
 
 def test_an_invalid_point_has_no_figures_and_counts_what_failed(real):
     [found] = real(explode, grid=[Shape(2, 1)]).points
-    assert (found.images_per_second, found.p99_seconds, found.requests, found.failed) == (None, None, 0, 2)
+    assert (found.images_per_second, found.low, found.p99_seconds, found.requests, found.failed) == (
+        None, None, None, 0, 2
+    )
 
 
 def test_a_point_without_a_request_is_invalid(monkeypatch):
@@ -250,7 +325,7 @@ def test_a_point_without_a_request_is_invalid(monkeypatch):
 
 def test_a_sweep_without_a_valid_point_says_so(real):
     found = real(explode)
-    assert found.again is None and "no point is valid" in found.warning and "device lost" in found.warning
+    assert found.drift is None and "no point is valid" in found.warning and "device lost" in found.warning
 
 
 def test_after_a_hung_call_no_more_is_measured_with_that_detector(real):
@@ -265,13 +340,15 @@ def test_after_a_hung_call_no_more_is_measured_with_that_detector(real):
 
 
 def test_whether_the_machine_drifted_is_unknown_after_a_hung_call(real, monkeypatch):
-    monkeypatch.setattr(module, "_order", lambda *axes: [(1, Shape(1, 1)), (1, Shape(1, 2))])
+    monkeypatch.setattr(module, "_shuffled", lambda places, random: places)
     release = threading.Event()
     try:
-        found = real(lambda images: release.wait(60) if len(images) == 2 else null(images), deadline=1.0)
+        found = real(lambda images: release.wait(60) if len(images) == 2 else null(images), deadline=1.0,
+                     grid=[Shape(1, 1), Shape(1, 2)])
     finally:
         release.set()
     assert found.drift is None and "whether the machine drifted is unknown" in found.warning
+    assert (found.points[0].low, found.points[0].high) == (None, None)
 
 
 def test_every_batch_is_full_and_all_shapes_send_the_same_images(real):
@@ -298,7 +375,7 @@ def test_an_unreadable_image_ends_the_sweep_with_its_error(real, dataset):
         real(null, samples=dataset)
 
 
-def test_a_detector_is_opened_once_for_all_its_shapes_and_closed(once):
+def test_a_detector_is_opened_once_a_pass_for_all_its_shapes_and_closed(once):
     opened, closed = [], []
 
     @contextmanager
@@ -308,7 +385,8 @@ def test_a_detector_is_opened_once_for_all_its_shapes_and_closed(once):
         closed.append(workers)
 
     found = sweep(detect_for, SAMPLES, SMALL, workers=(1, 2, 3))
-    assert opened == closed == [*dict.fromkeys(p.workers for p in found.points), found.points[0].workers]
+    assert opened == closed and sorted(opened[:3]) == sorted(opened[3:6]) == [1, 2, 3]
+    assert opened[:3] == [*dict.fromkeys(p.workers for p in found.points)]
 
 
 @pytest.mark.parametrize(
@@ -328,10 +406,9 @@ def test_a_bad_argument_is_a_clear_error(real, options, words):
 # Records.
 
 
-@given(points=POINTS, places=st.lists(PLACES, max_size=3), seconds=st.floats(0.01, 1e6), fails=st.booleans())
-def test_a_record_gives_the_same_sweep_back(points, places, seconds, fails):
-    again = invalid(points[0].callers, points[0].batch_size, points[0].workers) if fails else points[0]
-    before = Sweep((*(invalid(*place) for place in places), *points), again, seconds)
+@given(points=POINTS, seconds=st.floats(0.01, 1e6), drift=st.none() | st.floats(-0.99, 10))
+def test_a_record_gives_the_same_sweep_back(points, seconds, drift):
+    before = Sweep((invalid(99), *points, replace(point(98), low=None, high=None)), drift, seconds)
     text = json.dumps(before.as_record(), allow_nan=False)
     assert Sweep.from_record(json.loads(text)) == before
 
@@ -342,7 +419,7 @@ def test_a_measured_sweep_can_be_stored():
 
 
 def record(**changes):
-    return {**Sweep((point(),), point(), 1.0).as_record(), **changes}
+    return {**Sweep((point(off=1.1),), 0.01, 1.0).as_record(), **changes}
 
 
 def changed(**changes):
@@ -351,13 +428,15 @@ def changed(**changes):
 
 @pytest.mark.parametrize(
     "damaged",
-    [[], {}, record(points=[]), record(points=None), record(points=[{}]), record(again=None), record(seconds=0),
-     record(again="none"), record(more=1), record(seconds=None), changed(callers=0), changed(callers=1.0),
+    [[], {}, record(points=[]), record(points=None), record(points=[{}]), record(drift=-1), record(seconds=0),
+     record(points=2 * record()["points"]), record(drift="none"), record(drift=float("nan")), record(again=None),
+     record(more=1), record(seconds=None), changed(callers=0), changed(callers=1.0), changed(blocks=0),
+     changed(low=None), changed(high=None), changed(low=101.0), changed(high=99.0), changed(low=0),
+     changed(high=float("inf")), changed(low=True),
      changed(callers=True), changed(p99_seconds=float("nan")), changed(images_per_second=float("inf")),
      changed(images_per_second=0), changed(p50_seconds=-1), changed(p50_seconds=None), changed(p50_seconds="0.1"),
-     changed(failed=1), changed(requests=0), changed(invalid="failed"), changed(invalid=None), changed(more=1),
-     changed(callers=2)],
+     changed(failed=1), changed(requests=0), changed(invalid="failed"), changed(invalid=None), changed(more=1)],
 )
 def test_a_record_that_no_sweep_wrote_is_refused(damaged):
-    with pytest.raises(ValueError, match=r"record of a sweep|of a point|a point with|seconds must|a sweep must"):
+    with pytest.raises(ValueError, match=r"record of a sweep|of a point|a point with|seconds must|drift must|a sweep must"):
         Sweep.from_record(damaged)
