@@ -258,7 +258,7 @@ def test_slow_swings_that_neighbours_hardly_show_are_seen():
 def test_bounds_are_not_too_wide():
     rates = autoregressive(240, 0, 300)
     reach = np.mean([mean_interval(one).high - 100 for one in rates])
-    assert reach < 1.5 * 1.645 / math.sqrt(240)
+    assert reach < 1.7 * 1.645 / math.sqrt(240)  # what blocks and their doubt cost
 
 
 def test_rates_that_are_all_alike_are_known_exactly():
