@@ -2,7 +2,7 @@
 PYTHON ?= python3
 TOX = .venv/bin/tox
 
-.PHONY: gate test accuracy performance lint neuron tf210 tf115 clean coco weights
+.PHONY: gate test accuracy performance lint neuron newest lowest tf210 tf115 clean coco weights
 
 gate: $(TOX)
 	$(TOX) run -q -e gate -- $(ARGS)
@@ -11,7 +11,7 @@ test: $(TOX)
 	$(TOX) run -q -e tests $(if $(ARGS),-- $(ARGS))
 	$(if $(ARGS),,$(TOX) run -q -e gate -- --soak 10s)
 
-accuracy performance lint neuron tf210: $(TOX)
+accuracy performance lint neuron newest lowest tf210: $(TOX)
 	$(TOX) run -q -e $@ -- $(ARGS)
 
 # What runs in the detector's own process, on the TensorFlow that Inf1's documented route needs; it needs a Python 3.7.

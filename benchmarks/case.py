@@ -29,6 +29,7 @@ from model.profile import profile_for
 
 PICTURE = 640, 480  # pixels, as most of COCO's
 EXPORT_SECONDS = 600
+ROOT = Path(__file__).resolve().parent.parent
 # As many boxes as a photograph may give above the score threshold; untrained weights would give all there are.
 OBJECTS = 500
 
@@ -93,7 +94,7 @@ class Case:
         case_file = self.folder / "case_to_export"
         case_file.write_bytes(pickle.dumps(self))
         export = subprocess.run([sys.executable, "-m", "benchmarks.torch_network", case_file, path], check=False,
-                                capture_output=True, text=True, timeout=EXPORT_SECONDS)
+                                cwd=ROOT, capture_output=True, text=True, timeout=EXPORT_SECONDS)
         if export.returncode:
             words = export.stderr.strip().splitlines() or [f"exit code {export.returncode}"]
             raise EngineError(f"PyTorch could not export the network to ONNX: {words[-1]}")

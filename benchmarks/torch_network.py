@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from model.architecture import Architecture, Convolutional, MaxPool, Route, Shortcut, Upsample, Yolo
+from model.architecture import Architecture, Convolutional, Dropout, MaxPool, Route, Shortcut, Upsample, Yolo
 from model.weights import ConvolutionWeights
 
 # In place where PyTorch can, as nothing else reads what a convolution or a sum gives.
@@ -60,18 +60,20 @@ class TorchNetwork(torch.nn.Module):
         return heads
 
     def _step(self, index, layer, x, kept):
-        if isinstance(layer, Convolutional):
+        if type(layer) is Convolutional:
             return ACTIVATIONS[layer.activation](self.convolutions[str(index)](x))
         if isinstance(layer, Shortcut):
             return ACTIVATIONS[layer.activation](kept[layer.source] + x)
         if isinstance(layer, Route):
             parts = [_part(kept[source], layer) for source in layer.layers]
             return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
-        if isinstance(layer, MaxPool):
+        if type(layer) is MaxPool:
             return _max_pool(x, layer)
         if isinstance(layer, Upsample):
             return functional.interpolate(x, scale_factor=float(layer.stride), mode="nearest")
-        return x  # a yolo layer's map is what comes in; dropout does nothing
+        if isinstance(layer, (Yolo, Dropout)):
+            return x  # a yolo layer's map is what comes in; dropout does nothing
+        raise TypeError(f"layer {index}: no way to build a {type(layer).__name__} in PyTorch")
 
 
 def _sources(layer) -> tuple:

@@ -30,9 +30,9 @@ class Confusion(NamedTuple):
         if 2 * self.found < self.objects or (2 * self.right >= self.found and len(self.mostly) < 2):
             return ""
         example = next((f", such as {one} as {other}" for one, other in self.mostly.items()), "")
-        return (f"the boxes fit and the classes do not: {self.found} of {self.objects} objects have a box of IoU {FITS:g}"
-                f", and {self.right} of these its class; the classes are confused{example}: give the detector's class "
-                "names in order by --names FILE")
+        return (f"the boxes fit and the classes do not: {self.found} of {self.objects} objects have a box of IoU "
+                f"{FITS:g}, and {self.right} of these its class; classes are confused{example}: give the detector's "
+                "class names in order by --names FILE")
 
 
 def confusion(dataset: Dataset, detections: Mapping[int, Any]) -> Confusion:

@@ -1,4 +1,4 @@
-"""Where exporters put the annotation file and the images of a dataset: COCO's own layout and those of the usual tools."""
+"""Where exporters put the annotation file and the images of a dataset: COCO's own layout and those of other tools."""
 from __future__ import annotations
 
 import json

@@ -138,7 +138,7 @@ class NoiseMonitor:
         """Of others, of steal and of waiting, as far as readings reach; between two the counters rise evenly."""
         readings = np.array(tuple(self._counters)).reshape(-1, len(Counters._fields))
         at, *columns = readings.T
-        start, end = max(start, at.min(initial=math.inf)), min(end, at.max(initial=-math.inf))
+        start, end = max(start, float(at.min(initial=math.inf))), min(end, float(at.max(initial=-math.inf)))
         if not start < end:
             return None, None, None
         busy, steal, own, waiting = (float(np.diff(np.interp((start, end), at, column))[0]) for column in columns)

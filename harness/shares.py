@@ -6,8 +6,9 @@ blocks of time. Their exact binomial bounds are then those of the share (Korn an
 for Proportions with Small Expected Number of Positive Counts Estimated from Survey Data").
 
 The bounds err as seldom as they promise on independent requests, on ones that resemble their neighbours and on bursts
-(`python -m benchmarks.promises`), for the images that were sent: a dataset that is sent whole is not a sample of others. No bound can know of what did not happen while it was measured: a stretch of slow requests that comes
-less than about five times in the shortest measurement is seen by the soak, if at all.
+(`python -m benchmarks.promises`), for the images that were sent: a dataset sent whole is not a sample of others.
+No bound can know of what did not happen while it was measured: a stretch of slow requests that comes less than about
+five times in the shortest measurement is seen by the soak, if at all.
 """
 from __future__ import annotations
 

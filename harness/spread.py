@@ -21,10 +21,10 @@ def spread(rates: Sequence[float], confidence: float = INTERVAL_CONFIDENCE) -> I
     expected range (an L-statistic of the sorted rates) does not: of normal windows it is 3.08 standard deviations. A
     window that is unlike the others adds its distance by the share of choices that it is in.
 
-    `high` is that of the jackknife, widened for neighbours that resemble each other, and at most the range of all
-    windows; `low` that of normal windows, for a soak that had a window unlike the others has varied. Each holds with
-    the stated confidence. They are None for up to ten windows, of which it is the range. None for fewer than two
-    windows or no image.
+    `high` is that of the jackknife, widened for neighbours that resemble each other; `low` that of normal windows, for
+    a soak that had a window unlike the others has varied. At 95 % they hold in 88 to 97 of 100 soaks of 20 to 240
+    windows with a correlation up to 0.6 (`benchmarks.steadiness`). They are None for up to ten windows, of which it is
+    the range. None for fewer than two windows or no image.
     """
     rates = np.asarray(rates, np.float64)
     if len(rates) < 2 or not rates.any():
@@ -33,9 +33,9 @@ def spread(rates: Sequence[float], confidence: float = INTERVAL_CONFIDENCE) -> I
     if len(rates) <= CHOSEN:
         return Interval(None, value, None)
     quantile = NormalDist().inv_cdf(confidence) + SMALL_SAMPLE / (len(rates) - 1)
-    low = value * math.exp(-quantile / math.sqrt(2 * (len(rates) - 1)))
-    high = value + quantile * _error(rates) * _widening(rates)
-    return Interval(low, value, max(value, min(high, float(np.ptp(rates) / rates.mean()))))
+    normal = 1 / math.sqrt(2 * (len(rates) - 1))  # the share of itself by which a standard deviation errs
+    high = value + quantile * max(value * normal, _error(rates)) * _widening(rates)
+    return Interval(value * math.exp(-quantile * normal), value, high)
 
 
 def _widening(rates: np.ndarray) -> float:

@@ -24,7 +24,7 @@ STABLE_WINDOWS, STABLE_SPREAD = 3, 0.10  # perf_analyzer's defaults
 LEAST_WINDOWS = 10
 ANGLES = 20_001  # at which the density of Student's t is summed up
 MEAN_BLOCKS = 24
-MEAN_DOUBT = 1.25  # standard errors
+MEAN_DOUBT = 1.5  # standard errors
 MOST_CORRELATION = 0.97
 NEGLIGIBLE = 1e-17  # below a double's resolution of a sum that begins at 1
 

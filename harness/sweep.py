@@ -198,16 +198,17 @@ def find_knee(points: Sequence[Point]) -> Point:
 def undecided(points: Sequence[Point]) -> list[Point]:
     """The points that may be the knee by the bounds of their throughput, if there is more than one.
 
-    The knee is decided when it is proven to give 95 % of the highest throughput, and all with fewer images in flight
-    are proven not to. Points with as many in flight are as good.
+    The knee is decided when it is proven to give 95 % of the highest throughput of those with more images in flight,
+    and those with fewer are proven not to. Points with as many in flight are as good.
     """
     valid = _valid(points)
     if not valid:
         return []
     knee, best = find_knee(valid), _best(valid)
     fewer = [point for point in valid if point.in_flight < knee.in_flight and _beyond(point, best) > -1]
-    is_proven = knee == best or _beyond(knee, best) >= 1
-    return fewer + ([knee] if fewer or not is_proven else [])
+    more = sorted((point for point in valid if point.in_flight > knee.in_flight), key=lambda p: p.images_per_second)
+    better = [point for point in more[-1:] if _beyond(knee, point) < 1]
+    return [*fewer, knee, *better] if fewer or better else []
 
 
 def _worth_more(points: Sequence[Point]) -> list[Place]:

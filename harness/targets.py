@@ -81,8 +81,8 @@ TARGETS = (
     Target("soak", "memory_growth_mb", 32.0, "<=", "inf1", "own bound: of all its processes in an hour", "2026-11-25"),
     Target("soak", "memory_growth_mb", 512.0, "<=", "cpu", REHEARSAL, "2026-11-24"),
     Target("cost", "dollars_per_million", 1.362, "<=", "inf1.2xlarge",
-           "AWS's published run: $1.362 at 118.9 images/s and $0.583/h; at another price what 118.9 images/s cost there",
-           "2020-10-07", images_per_second=118.9),
+           "AWS's published run: $1.362 at 118.9 images/s and $0.583/h; at another price what 118.9 images/s cost "
+           "there", "2020-10-07", images_per_second=118.9),
     Target("cost", "dollars_per_million", 1000.0, "<=", "cpu", REHEARSAL, "2026-11-24"),
     Target("mlperf", "valid", 1, ">=", ANY, "LoadGen's own verdict on the scenario, and no request failed",
            "2026-11-24"),

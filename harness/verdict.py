@@ -91,7 +91,8 @@ def judge(
     low, value, high, more, reason = value if isinstance(value, Estimate) else Estimate(value, value, value)
     if value is None or not all(number is None or math.isfinite(number) for number in (low, value, high)):
         bounds = "" if low is value is high else f", its interval {(low, high)}"
-        return invalid(target, f"the value is {value}{bounds}; {evidence}", reason if value is None else BROKEN, **details)
+        why = f"the value is {value}{bounds}; {evidence}"
+        return invalid(target, why, reason if value is None else BROKEN, **details)
     outcome = decide(Interval(low, value, high), target.bound, target.sense)
     if outcome == UNDECIDED:
         between = "" if low is high is None else f"it may be {_between(low, high)}; "
@@ -99,7 +100,8 @@ def judge(
     return Verdict(
         target.check, target.metric, float(value), target.bound, target.sense,
         {PROVEN: PASS, UNDECIDED: INVALID}.get(outcome, FAIL), int(count), evidence=evidence,
-        interval=None if low is value is high else (low, high), reason=reason if outcome == UNDECIDED else "", **details,
+        interval=None if low is value is high else (low, high),
+        reason=reason if outcome == UNDECIDED else "", **details,
     )
 
 

@@ -69,8 +69,10 @@ def _parser() -> argparse.ArgumentParser:
                       help="nodes to leave on the CPU, by name or by a prefix that ends in *")
     plan.add_argument("--minimum-segment-size", type=int, metavar="N", help="route tf1: smallest segment (default: 2)")
     plan.add_argument("--batch-size", type=int, default=1, metavar="N", help="default: 1")
-    plan.add_argument("--input", action="extend", nargs="+", metavar="NAME", help="default: the signature's, or all placeholders")
-    plan.add_argument("--output", action="extend", nargs="+", metavar="NAME", help="default: the signature's, or what nobody reads")
+    plan.add_argument("--input", action="extend", nargs="+", metavar="NAME",
+                      help="default: the signature's, or all placeholders")
+    plan.add_argument("--output", action="extend", nargs="+", metavar="NAME",
+                      help="default: the signature's, or what nobody reads")
     plan.add_argument("--json", action="store_true", help="print the whole plan as JSON")
     plan.set_defaults(run=_plan)
     return parser
@@ -89,13 +91,10 @@ def _build(options) -> int:
     classes = architecture.classes
     names = checked_names(options.names, classes) if options.names else default_names(classes)
     build(architecture, weights, options.output, profile, names)
-    print(f"{options.output}: {architecture.width}x{architecture.height}, {classes} classes{_whose(options.names, names)}, "
+    whose = " with COCO's names" if names and not options.names else ""
+    print(f"{options.output}: {architecture.width}x{architecture.height}, {classes} classes{whose}, "
           f"{architecture.parameters():,} parameters, {architecture.flops() / 1e9:.1f} GFLOP an image")
     return 0
-
-
-def _whose(given, names) -> str:
-    return " with COCO's names" if names and not given else ""
 
 
 def _convert(options) -> int:

@@ -17,7 +17,8 @@ TURNS = {
 
 
 def draw(encoded: bytes, detections, names=(), score_threshold=0.25) -> Image.Image:
-    """The decoded picture (RGB), upright as its EXIF orientation says, with a box and `name score` for every detection at or above the threshold.
+    """The decoded picture (RGB), upright as its EXIF orientation says, with a box and `name score` for every detection
+    at or above the threshold.
 
     Colours are one per class; lines and letters grow with the picture.
     """

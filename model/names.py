@@ -30,10 +30,10 @@ def read_names(path) -> list[str]:
     """The names in a file with one a line, such as darknet's obj.names; empty lines are none. Raises NamesError."""
     try:
         if Path(path).stat().st_size > MOST_BYTES:
-            raise NamesError(f"--names {path}: has more than {MOST_BYTES:,} bytes; name a text file with one name a line")
+            raise NamesError(f"--names {path}: has more than {MOST_BYTES:,} bytes; give one name a line")
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise NamesError(f"--names {path}: cannot be read ({error.strerror}); name a file with one name a line") from None
+        raise NamesError(f"--names {path}: cannot be read ({error.strerror}); give a text file") from None
     except UnicodeDecodeError as error:
         raise NamesError(f"--names {path}: is not a text file: {error}; save it as UTF-8") from None
     names = [line.strip() for line in lines if line.strip()]
@@ -48,7 +48,7 @@ def checked_names(path, classes: int) -> tuple[str, ...]:
     """As `read_names`, for a detector of so many classes. Raises NamesError unless there is one name for each."""
     names = read_names(path)
     if len(names) != classes:
-        raise NamesError(f"--names {path}: {len(names)} class names for a detector of {classes} classes; give one a line")
+        raise NamesError(f"--names {path}: {len(names)} class names for a detector of {classes} classes; give as many")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise NamesError(f"--names {path}: {twice!r} stands there twice; names must differ")

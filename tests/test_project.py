@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,21 @@ def test_every_file_says_what_it_is_for():
 @pytest.mark.parametrize("table", [targets, shapes, misbehaving], ids=["targets", "shapes", "misbehaving"])
 def test_the_readme_shows_the_table(table):
     assert table.markdown_table() in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def requirements(name: str) -> dict:
+    """Package → its version specifier, of a requirements file without those that it includes."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    found = (re.match(r"([\w-]+)(?:\[\w+\])?([<>=!~].*)", line) for line in lines)
+    return {one[1]: one[2] for one in found if one}
+
+
+def test_the_lowest_versions_are_those_of_the_bounds():
+    allowed = {}
+    for name in ("requirements-base.txt", "requirements.txt", "requirements-test.txt"):
+        allowed.update(requirements(name))
+    lowest = requirements("requirements-lowest.txt")
+    assert lowest.keys() == allowed.keys()
+    for package, exactly in lowest.items():
+        version, bound = exactly.removeprefix("=="), re.search(r">=([\d.]+)", allowed[package])[1]
+        assert f"{version}.".startswith(f"{bound}."), f"{package}: {version} is tested and {bound} is allowed"

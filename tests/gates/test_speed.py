@@ -11,10 +11,10 @@ from itertools import starmap
 import pytest
 
 from fixtures.records import LOAD_TIME
+from harness import machine
 from harness.estimates import efficiency_estimate, latency_estimates, throughput_estimate
 from harness.evaluation import InvalidRun
 from harness.load import images_per_second
-from harness.machine import matrix_product_rates
 from harness.statistics import STABLE_SPREAD, STABLE_WINDOWS, is_stable
 
 MOST_EFFICIENCY = 1.5  # matrix products may be measured too low on a machine that is busy at that moment
@@ -27,17 +27,17 @@ MOST_EFFICIENCY = 1.5  # matrix products may be measured too low on a machine th
 def test_throughput(timed_load, throughput_load, detector, benchmark, judge, price, options, noise):
     products: list[float] = []
     load = timed_load("throughput", throughput_load.detect, throughput_load.shape,
-                      lambda: products.extend(matrix_product_rates()))
+                      lambda: products.extend(machine.matrix_product_rates()))
     figures = measured(load, judge, lambda: noise.excuse(load, _throughput(load, detector, products, price)))
     LOAD_TIME.store(benchmark, [1 / images_per_second([one]) for one in load.loads])
     require_computed(figures["throughput"]["efficiency"], options)
-    speed, machine = figures["throughput"]["images_per_second"], sum(products) / len(products)
+    speed, peak = figures["throughput"]["images_per_second"], sum(products) / len(products)
     driver, reason = max(one.driver_share for one in load.loads), f"; {throughput_load.reason}" if options.sweep else ""
-    benchmark.extra_info.update(_estimates(figures["throughput"]), matrix_product_rate=machine, **detector.metadata)
+    benchmark.extra_info.update(_estimates(figures["throughput"]), matrix_product_rate=peak, **detector.metadata)
     judge(
-        "throughput", {**figures["throughput"], "matrix_product_rate": machine, "driver_share": driver}, load.images,
+        "throughput", {**figures["throughput"], "matrix_product_rate": peak, "driver_share": driver}, load.images,
         f"{speed.estimate:.4g} images/s, {load}, {_stability(load)}; {noise.evidence(load)}; load generator overhead "
-        f"{driver:.1%}; matrix products here: {machine / 1e9:.0f} GFLOP/s, from {min(products) / 1e9:.0f} to "
+        f"{driver:.1%}; matrix products here: {peak / 1e9:.0f} GFLOP/s, from {min(products) / 1e9:.0f} to "
         f"{max(products) / 1e9:.0f}{reason}",
     )
     judge("cost", figures["cost"], load.images, price.evidence(speed.estimate))

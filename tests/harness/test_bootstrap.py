@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import bootstrap
-from harness.bootstrap import ap_drop, ap_interval, average_precision, match
+from harness.bootstrap import LEAST_IMAGES, ap_drop, ap_interval, average_precision, drop_estimate, match
 from harness.dataset import Dataset
 from harness.evaluation import InvalidRun, _pycocotools, evaluate
 from harness.statistics import PROVEN, REFUTED, decide
+from harness.verdict import TOO_FEW
 from tests.harness import synthetic
 from tests.harness.synthetic import NOTHING, SIDE, answer, changed, rows
 
@@ -186,6 +187,39 @@ def test_parity_is_proven_for_the_same_answers_and_refuted_for_half_of_them(tmp_
     assert ap_drop(dataset, answers, answers, 100)["AP"] == (0, 0, 0)
     assert decide(ap_drop(dataset, answers, answers, 100)["AP"], 0.005, "<=") == PROVEN
     assert decide(ap_drop(dataset, answers, half, 100)["AP"], 0.005, "<=") == REFUTED
+
+
+def off(answers, shift):
+    return changed(answers, lambda a: {"boxes": np.clip(a.boxes + np.float32(shift), 0, SIDE)})
+
+
+@pytest.mark.parametrize(("images", "has_bounds"), [(1, False), (LEAST_IMAGES - 1, False), (LEAST_IMAGES, True)])
+def test_a_drop_on_few_images_has_no_bounds(tmp_path, images, has_bounds):
+    coco, answers = scene(5, images=images)
+    dataset = load(tmp_path / "whole", coco)
+    found = drop_estimate(dataset, answers, off(answers, 2))
+    figures = [pycocotools_figures(dataset, each)[0] for each in (answers, off(answers, 2))]
+    assert found.estimate == pytest.approx(figures[0] - figures[1])
+    assert (found.low is not None, found.high is not None) == (has_bounds, has_bounds)
+    if not has_bounds:
+        few = f"at least {LEAST_IMAGES} images are needed, there are {images}"
+        assert (found.more(0.005, "<="), found.reason) == (few, TOO_FEW)
+
+
+def test_a_cast_that_costs_too_much_is_hardly_ever_proven_from_the_least_images_on(tmp_path):
+    """Samples of a cast that moves every box: it costs more than the bound, which 5 % of them may miss."""
+    coco, answers = scene(6, images=200, crowds=0)
+    dataset, rng = load(tmp_path / "all", coco), np.random.default_rng(0)
+    moved = changed(answers, lambda a: {"boxes": np.clip(a.boxes + rng.normal(0, 2, a.boxes.shape), 0, SIDE)
+                                        .astype(np.float32)})
+    whole = average_precision(match(dataset, answers), ones(dataset)) - average_precision(match(dataset, moved),
+                                                                                          ones(dataset))
+    bound, wrong = 0.55 * whole[0, 0], 0  # as 0.005 is of 0.009
+    for _ in range(20):
+        few = dataset.only(rng.choice(dataset.image_ids, LEAST_IMAGES, replace=False).tolist())
+        drop = ap_drop(few, *({i: each[i] for i in few.image_ids} for each in (answers, moved)), resamples=100)["AP"]
+        wrong += decide(drop, bound, "<=") == PROVEN
+    assert whole[0, 0] > 0.003 and wrong <= 3
 
 
 def test_the_same_seed_gives_the_same_interval(tmp_path):

@@ -110,7 +110,9 @@ def test_a_steady_detector_is_known_exactly():
 
 
 @pytest.mark.parametrize("images", [200, 500, 5000])
-@pytest.mark.parametrize(("true", "outcome"), [(102, REFUTED), (107, PROVEN), (110, PROVEN), (115, PROVEN), (120, PROVEN)])
+@pytest.mark.parametrize(
+    ("true", "outcome"), [(102, REFUTED), (107, PROVEN), (110, PROVEN), (115, PROVEN), (120, PROVEN)]
+)
 def test_the_published_load_on_four_cores_is_judged_by_its_true_rate(true, outcome, images):
     estimate = throughput_estimate([closed_loop(4, 4, 8, 4 / true, images=images)], 4)
     assert (estimate.estimate, decide(estimate, 105, ">=")) == (pytest.approx(true), outcome)

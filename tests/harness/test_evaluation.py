@@ -42,6 +42,16 @@ def test_a_class_without_ground_truth_is_none(tmp_path, coco):
     assert evaluate(loaded, synthetic.perfect(loaded)).per_class == {"cup": 1.0, "box": None, "can": 1.0}
 
 
+def test_detections_of_classes_without_ground_truth_are_counted_and_cost_nothing(tmp_path, coco):
+    coco["categories"].append({"id": 3, "name": "box"})
+    loaded = Dataset.load(*synthetic.write(tmp_path, coco))
+    perfect = synthetic.perfect(loaded)
+    place = list(loaded.category_names).index("box")
+    more = {i: answer([*a.boxes, a.boxes[0]], [*a.scores, 0.1], [*a.classes, place]) for i, a in perfect.items()}
+    before, after = evaluate(loaded, perfect), evaluate(loaded, more)
+    assert (before.unscored, after.unscored) == (0, 8) and after.figures["AP"] == before.figures["AP"] == 1.0
+
+
 def test_images_and_detections_are_counted(dataset, answers):
     score = evaluate(dataset, {**answers, 1: NOTHING})
     assert (score.images, score.detections) == (8, 14)

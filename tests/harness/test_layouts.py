@@ -33,12 +33,12 @@ def test_of_several_annotation_files_the_one_with_images_is_taken(tmp_path, plac
 @pytest.mark.parametrize("places", [("train", "val"), ("images",)])
 def test_several_possible_annotation_files_are_named(tmp_path, places):
     folder = layout(tmp_path, "annotations/instances_train.json", "annotations/instances_val.json", *places)
-    with pytest.raises(DatasetError, match=r"instances_train.json, annotations/instances_val.json could each .* --annotations FILE --images DIR"):
+    with pytest.raises(DatasetError, match=r"train.json, annotations/instances_val.json could each .* --annotations"):
         coco_folder(folder)
 
 
 def test_a_folder_without_annotations_is_named(tmp_path):
-    with pytest.raises(DatasetError, match=f"{tmp_path}: holds no annotations in COCO's format, .*--annotations FILE --images DIR"):
+    with pytest.raises(DatasetError, match=f"{tmp_path}: holds no annotations in COCO's .* --annotations FILE"):
         coco_folder(tmp_path)
 
 

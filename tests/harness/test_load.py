@@ -429,7 +429,8 @@ def test_windows_are_those_in_which_every_caller_is_at_work():
 
 
 def test_latencies_come_by_when_they_were_sent():
-    load = Load([request(0.0, 9.0), request(9.0, 10.0), request(5.0, 7.0, caller=1), request(6.0, 9.9, error="x")], [], {})
+    sent = [request(0.0, 9.0), request(9.0, 10.0), request(5.0, 7.0, caller=1), request(6.0, 9.9, error="x")]
+    load = Load(sent, [], {})
     assert latencies_in_turn([load, load], 2) == [[9.0], [1.0, 2.0]] * 2
 
 

@@ -70,5 +70,5 @@ def test_products_use_the_cores_of_the_detector_whatever_the_shell_says(monkeypa
 def test_products_that_fail_say_why(monkeypatch, tmp_path):
     (tmp_path / "broken.py").write_text("raise SystemExit('no BLAS here')")
     monkeypatch.setattr(machine, "PRODUCTS", tmp_path / "broken.py")
-    with pytest.raises(RuntimeError, match="no BLAS here; the Python that runs the gate, .*, must be able to import NumPy"):
+    with pytest.raises(RuntimeError, match=r"no BLAS here; the Python that runs the gate, .*, must be able to import"):
         machine.matrix_product_rates()

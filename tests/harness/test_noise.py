@@ -43,6 +43,12 @@ def test_readings_in_the_middle_of_which_a_stretch_ends_count_by_its_share(watch
     assert monitor.between(5, 15).others == pytest.approx(0.75)
 
 
+def test_a_stretch_before_and_after_all_readings_counts_as_far_as_they_reach(watched):
+    monitor = watched([(5.0, 0, 0, 0, 0), (10.0, 5.0, 0, 0, 0)])
+    assert monitor.between(0, 100).others == pytest.approx(0.5)
+    assert monitor.between(20, 30) == Conditions()
+
+
 def test_nothing_that_was_seen_is_none(watched):
     assert watched().between(0, 1) == Conditions()
 

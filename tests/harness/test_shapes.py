@@ -37,7 +37,7 @@ def test_speed_has_a_duration_everywhere_and_on_inferentia_mlperfs(check, platfo
 
 
 def test_what_is_not_measured_for_a_time_has_no_duration():
-    with pytest.raises(LookupError, match="no duration for soak on inf1.2xlarge; add it to its row"):
+    with pytest.raises(LookupError, match=r"no duration for soak on inf1\.2xlarge; add it to its row"):
         pace_for("soak", "inf1.2xlarge")
 
 

@@ -1,17 +1,23 @@
 """The detector: one answer per image whatever its batch-mates are, from any number of threads."""
 from __future__ import annotations
 
+import struct
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from model.backends import cpu
 from model.backends.freeze import frozen_graph, write_compiled, write_saved_model
+from model.build import build
 from model.detector import Detector
 from model.saved import METADATA, SavedModelError
+from tests.model import samples
 from tests.model.samples import encode, pictures, pixels
 
 GOOD = pictures(4)
@@ -21,7 +27,12 @@ BAD = {
     "truncated JPEG": (GOOD[0][:len(GOOD[0]) // 2], f"the image ({len(GOOD[0]) // 2:,} bytes) cannot be decoded: "),
     "JPEG without its body": (GOOD[0][:20], "the image (20 bytes) cannot be decoded: "),
     "truncated PNG": (encode(pixels())[:200], "the image (200 bytes) cannot be decoded: "),
-    "BMP": (encode(pixels(8, 8), "BMP"), "cannot be decoded: "),
+    "WebP": (encode(pixels(8, 8), "WEBP"), "it is WebP and declares 8 x 8 pixels; convert it to JPEG or PNG"),
+    "JPEG XL of gigabytes": (bytes.fromhex("ff0a463837611400"), "declares 244,651,326 x 203,876,105 pixels"),
+    "PNG of gigabytes": (encode(pixels()).replace(struct.pack(">II", 80, 60), struct.pack(">II", 50_000, 50_000), 1),
+                         "declares 50,000 x 50,000 pixels, more than the 100,000,000 of --max-pixels"),
+    # Its header is good, so that the decoder finds out.
+    "PNG with a wrong checksum": (encode(pixels())[:-20] + bytes(8) + encode(pixels())[-12:], "cannot be decoded: "),
 }
 
 
@@ -95,9 +106,31 @@ def test_what_is_no_picture_gets_its_own_error(detector, content, message):
 
 
 @pytest.mark.parametrize("content, message", BAD.values(), ids=BAD)
-def test_batch_mates_of_what_is_no_picture_are_answered_to_the_bit_as_if_alone(detector, alone, content, message):
+def test_batch_mates_of_what_is_no_picture_are_answered_as_if_it_were_not_there(detector, alone, content, message):
     first, broken, second = detector.detect([GOOD[1], content, GOOD[2]])
-    assert message in broken.error and same(first, alone[1]) and same(second, alone[2])
+    assert message in broken.error
+    assert_close([first, second], [alone[1], alone[2]])
+
+
+def test_a_bad_header_changes_no_bit_of_its_batch_mates(detector):
+    first, _, second = detector.detect([GOOD[1], b"bad", GOOD[2]])
+    expected = detector.detect([GOOD[1], GOOD[2]])
+    assert same(first, expected[0]) and same(second, expected[1])
+
+
+def test_the_limit_of_pixels_is_the_profiles(tiny, tiny_weights, tmp_path):
+    profile = replace(samples.PROFILE, max_pixels=80 * 60)
+    limited = Detector(cpu.compile(build(tiny, tiny_weights, tmp_path / "m", profile), tmp_path / "c"))
+    errors = [answer.error for answer in limited.detect([encode(pixels()), encode(pixels(81, 60))])]
+    assert errors[0] == "" and "declares 81 x 60 pixels, more than the 4,800 of --max-pixels" in errors[1]
+
+
+def test_boxes_are_those_of_the_image_upright(detector):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    array = pixels(90, 60)
+    turned = detector.detect([encode(array, exif=exif)])
+    assert_close(turned, detector.detect([encode(np.rot90(array, -1))]))
 
 
 def test_a_batch_of_nothing_but_bad_images_names_each(detector):

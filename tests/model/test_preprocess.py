@@ -2,13 +2,19 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from model.preprocess import preprocess
+from model.images import orientation
+from model.preprocess import _letterbox_size, preprocess
 from tests.model.samples import encode, pixels
 
 SIDE = 64
@@ -24,6 +30,38 @@ def stretched(array, height=SIDE, width=SIDE) -> np.ndarray:
 
 def grey(array) -> np.ndarray:
     return np.asarray(Image.fromarray(array).convert("L").convert("RGB"))
+
+
+def tiff(orientation, big=False, before=2) -> bytes:
+    """An EXIF block with this orientation behind other tags."""
+    order = ">" if big else "<"
+    tags = [struct.pack(order + "HHIHH", 0x100 + i, 3, 1, 7, 0) for i in range(before)]
+    tags.append(struct.pack(order + "HHIHH", 0x112, 3, 1, orientation, 0))
+    return (b"MM\0*" if big else b"II*\0") + struct.pack(order + "IH", 8, len(tags)) + b"".join(tags) + bytes(4)
+
+
+BROKEN_EXIF = {
+    "empty": b"", "no header": b"\1" * 40, "cut": tiff(6)[:20],
+    "directory far away": b"II*\0\xff\xff\xff\x7f" + bytes(20),
+    "directory at the end of all numbers": b"II*\0\xff\xff\xff\xff" + bytes(20),
+    "too many tags": b"II*\0\x08\0\0\0\xff\xff" + bytes(12),
+}
+EXIF = {
+    **{f"little-endian {number}": tiff(number) for number in range(10)},
+    **{f"big-endian {number}": tiff(number, big=True) for number in range(10)}, **BROKEN_EXIF,
+}
+
+
+def with_exif(encoded: bytes, exif: bytes, late=False) -> bytes:
+    """The JPEG or PNG with an EXIF block, as its first segment or as late as there may be one."""
+    if encoded.startswith(b"\xff\xd8"):
+        segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 8) + b"Exif\0\0" + exif
+        place = encoded.index(b"\xff\xda") if late else 2
+    else:
+        body = b"eXIf" + exif
+        segment = struct.pack(">I", len(exif)) + body + struct.pack(">I", zlib.crc32(body))
+        place = len(encoded) - 12 if late else 33
+    return encoded[:place] + segment + encoded[place:]
 
 
 def paletted(array) -> np.ndarray:
@@ -43,6 +81,11 @@ LOSSLESS = {
     "palette PNG": (lambda a: encode(Image.fromarray(a).quantize(64)), paletted),
     "16-bit PNG": (sixteen_bits, grey),
     "opaque alpha PNG": (lambda a: encode(a, mode="RGBA"), lambda a: a),
+    "palette PNG with transparency": (lambda a: encode(Image.fromarray(a).quantize(64), transparency=0), paletted),
+    "grey PNG with alpha": (lambda a: encode(a, mode="LA"), grey),
+    "BMP": (lambda a: encode(a, "BMP"), lambda a: a),
+    "BMP with alpha": (lambda a: encode(a, "BMP", "RGBA"), lambda a: a),
+    "grey BMP": (lambda a: encode(a, "BMP", "L"), grey),
     "GIF": (lambda a: encode(Image.fromarray(a).quantize(64), "GIF"), paletted),
 }
 
@@ -74,12 +117,44 @@ def test_colours_come_as_red_green_blue():
     np.testing.assert_array_equal(prepared(encode(red))[0, 0], [1, 0, 0])
 
 
-def test_exif_orientation_is_not_applied():
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees
-    array = pixels(97, 55)
-    np.testing.assert_array_equal(
-        prepared(encode(array, "JPEG", exif=exif)), prepared(encode(array, "JPEG")))
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize("exif", EXIF.values(), ids=EXIF)
+def test_exif_orientation_is_applied_as_opencv_does(form, exif):
+    encoded = with_exif(encode(pixels(97, 55), form), exif)
+    other = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert np.abs(prepared(encoded) - stretched(other)).max() <= 3 / 255
+    size = preprocess(tf.constant([encoded]), SIDE, SIDE)[1][0, 4:]
+    np.testing.assert_array_equal(size, other.shape[1::-1])
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_the_orientation_is_known_without_decoding(form):
+    found = [orientation(with_exif(encode(pixels(), form), exif)) for exif in EXIF.values()]
+    assert found == [number if 1 <= number <= 8 else 1 for number in range(10)] * 2 + [1] * len(BROKEN_EXIF)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_a_broken_or_late_exif_block_harms_nothing(form):
+    encoded = encode(pixels(97, 55), form)
+    late = with_exif(encoded, tiff(6), late=True)
+    assert prepared(late).shape == (SIDE, SIDE, 3) and orientation(late) == 6
+    expected = cv2.imdecode(np.frombuffer(late, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert np.abs(prepared(late) - stretched(expected)).max() <= 3 / 255
+
+
+def test_the_word_exif_elsewhere_turns_nothing():
+    encoded = encode(pixels(97, 55), "JPEG", comment=b"Exif\0\0" + tiff(6))
+    np.testing.assert_array_equal(prepared(encoded), prepared(encode(pixels(97, 55), "JPEG")))
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 40), st.integers(0, 255), st.booleans())
+def test_any_byte_of_exif_may_be_anything(place, value, big):
+    block = bytearray(tiff(6, big))
+    block[place % len(block)] = value
+    encoded = with_exif(encode(pixels(24, 16), "JPEG"), bytes(block))
+    width, height = preprocess(tf.constant([encoded]), SIDE, SIDE)[1][0, 4:].numpy()
+    assert (width < height) == (orientation(encoded) >= 5)
 
 
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
@@ -104,6 +179,24 @@ def test_a_letterboxed_picture_keeps_its_aspect_within_grey(width, height, rows,
     expected = np.full((SIDE, SIDE, 3), 0.5, np.float32)
     expected[rows, columns] = stretched(array, rows.stop - rows.start, columns.stop - columns.start)
     np.testing.assert_allclose(prepared(encode(array), "letterbox"), expected, atol=1e-6)
+
+
+SIZES = [(640, 480), (1280, 720), (1366, 768), (3000, 4000), (333, 500), (427, 640), (1, 1), (1, 5000), (5000, 1),
+         (65535, 65535), (608, 379), (1125, 2436)]
+
+
+@pytest.mark.parametrize("width, height", [(416, 416), (608, 608), (416, 608), (544, 320), (320, 320)])
+def test_the_size_within_the_grey_is_darknets_in_whole_numbers(width, height):
+    sizes = [*SIZES, *np.random.default_rng(0).integers(1, 5000, (300, 2)).tolist()]
+    found = [tuple(int(n) for n in _letterbox_size(tf.constant(size, tf.int64), height, width)) for size in sizes]
+    assert found == [darknets_size(*size, width, height) for size in sizes]
+
+
+def darknets_size(columns, rows, width, height) -> tuple:
+    """As letterbox_image of darknet's image.c, where an image has at least a pixel."""
+    if np.float32(width) / np.float32(columns) < np.float32(height) / np.float32(rows):
+        return width, max(rows * width // columns, 1)
+    return max(columns * height // rows, 1), height
 
 
 @pytest.mark.parametrize("resize, frame", {

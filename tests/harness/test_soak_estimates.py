@@ -1,0 +1,121 @@
+"""A met bound is met in noise, a miss is one only where noise cannot explain it, and a freed machine hides no loss."""
+from __future__ import annotations
+
+import pytest
+
+from harness import soak_estimates as module
+from harness.soak_estimates import (
+    drift_estimate,
+    gap_estimate,
+    memory_estimate,
+    ratio_estimate,
+    speed_estimate,
+    spread_estimate,
+    taken_out,
+)
+from harness.statistics import PROVEN, REFUTED, UNDECIDED, Interval, decide
+from harness.verdict import NOISY, TOO_FEW
+from tests.harness.soaks import LATENCY, soak_of
+
+
+@pytest.fixture
+def soak(tmp_path):
+    """A function: as `soak_of`."""
+    return lambda *differing, **options: soak_of(tmp_path / "soak.journal", *differing, **options)
+
+
+def busy(others, **more):
+    """A window in which others use that share of the cores, for which the detector waits, as slow as that makes it."""
+    return {"latency": LATENCY / (1 - others), "conditions": {"others": others, "waited": others + 0.01}, **more}
+
+
+def turns(number):
+    """Neighbours who come and go."""
+    return 0.1 + 0.12 * (number * 7 % 5)
+
+
+def decided(estimate, bound, sense="<="):
+    return decide(Interval(*estimate[:3]), bound, sense)
+
+
+def test_what_neighbours_took_is_no_spread(soak):
+    found = soak(lambda number: busy(turns(number)))
+    assert found.fps_spread.low > 0.5 and decided(spread_estimate(found), 0.1) == PROVEN
+    assert "without what the machine explains (other processes used 34% of the cores" in taken_out(found)
+
+
+def test_a_spread_below_its_bound_passes_though_the_machine_was_noisy(soak):
+    found = soak(lambda number: {**busy(turns(number)), "latency": LATENCY})
+    assert decided(spread_estimate(found), 0.02) == PROVEN
+
+
+def test_a_machine_that_is_freed_hides_no_loss(soak):
+    """Others leave as the detector fades: its images a second stay the same."""
+    found = soak(lambda number: {**busy(0.5 - 0.01 * number + 0.06 * (number % 3)),
+                                 "latency": LATENCY / (1 - 0.06 * (number % 3)) * 2})
+    assert abs(found.drift.estimate) < 0.05
+    assert decided(drift_estimate(found), 0.2) != PROVEN and drift_estimate(found).estimate > 0.2
+
+
+def test_a_machine_that_gets_busier_is_no_loss(soak):
+    found = soak(lambda number: busy(0.01 * number + 0.06 * (number % 3)))
+    assert found.drift.estimate > 0.3 and decided(drift_estimate(found), 0.05) == PROVEN
+
+
+SPEEDS = {
+    "above the bound": (150, 0.5, PROVEN, ""),
+    "below it, by noise": (250, 0.5, UNDECIDED, NOISY),
+    "below it, noise or not": (900, 0.5, REFUTED, ""),
+    "below it on an idle machine": (250, 0.0, REFUTED, ""),
+}
+
+
+@pytest.mark.parametrize("case", SPEEDS)
+def test_images_a_second(soak, case):
+    bound, others, verdict, reason = SPEEDS[case]
+    conditions = {"others": others, "waited": others}
+    found = soak(lambda number: {"latency": LATENCY * (1 + 0.01 * (number % 7)), "conditions": conditions})
+    estimate = speed_estimate(found)
+    assert decided(estimate, bound, ">=") == verdict
+    assert not reason or (estimate.reason == reason and "free it and repeat" in estimate.more(bound, ">="))
+
+
+GAPS = {
+    "within the bound": (0.3, 0.95, PROVEN),
+    "a stall that nobody explains": (2.0, 0.0, REFUTED),
+    "a stall that neighbours could be": (2.0, 0.95, UNDECIDED),
+    "a stall of which they could be a part": (2.0, 0.2, REFUTED),
+}
+
+
+@pytest.mark.parametrize("case", GAPS)
+def test_the_longest_gap_and_the_worst_window(soak, case):
+    stall, others, verdict = GAPS[case]
+    conditions = {"others": others, "waited": others}
+    found = soak(lambda number: {"stall": stall, "conditions": conditions} if number == 9 else {})
+    assert decided(gap_estimate(found), 1.0) == verdict
+    assert decided(ratio_estimate(found), 100) == verdict
+    assert gap_estimate(found).high == found.longest_gap and ratio_estimate(found).high == found.worst_P99_over_P50
+
+
+def test_memory_is_in_megabytes_and_no_noise_explains_it(soak):
+    found = soak(lambda number: {**busy(turns(number)), "rss": 1e8 + 1e6 * number})
+    assert memory_estimate(found)[:3] == pytest.approx((33, 33, 33), rel=0.02)
+    assert memory_estimate(soak(lambda number: {"rss": None})) is None
+
+
+def test_few_windows_decide_nothing_and_say_so(soak):
+    found = soak(count=6)
+    assert spread_estimate(found)[:3] == (None, pytest.approx(0, abs=0.01), None)
+    assert spread_estimate(found).reason == TOO_FEW and "make the soak longer" in spread_estimate(found).more(0.5, "<=")
+
+
+def test_a_soak_without_windows_has_no_figures(soak):
+    found = soak(count=1)
+    found.windows.clear()
+    assert [spread_estimate(found), drift_estimate(found), gap_estimate(found)] == [None] * 3
+
+
+def test_what_nobody_saw_is_said(soak):
+    unknown = dict.fromkeys(("reference", "others", "steal", "waited"))
+    assert module._conditions(soak(lambda number: {"conditions": unknown})) == "nothing was seen of it"
