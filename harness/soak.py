@@ -98,11 +98,13 @@ def summarise(journal_path: str | Path) -> Soak:
 def is_over(journal_path: str | Path, plan: Plan, identity: dict[str, Any]) -> bool:
     """Whether the journal is that of a soak that has come to its end, so that `summarise` says all there is to judge.
 
-    JournalError if the journal cannot be read, or if it is over and was of another identity, machine or plan.
+    JournalError if the journal cannot be read, or if it is over and was of another identity or plan. The machine may be
+    another: nothing is measured any more.
     """
     past = summarise(journal_path)
     if _end(past):
-        _require_same(past, Path(journal_path), {**_here(identity), **plan.as_record()})
+        measured_there = {**_here(identity), "machine": past.identity.get("machine")}
+        _require_same(past, Path(journal_path), {**measured_there, **plan.as_record()})
     return bool(_end(past))
 
 

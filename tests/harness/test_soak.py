@@ -264,7 +264,7 @@ def test_a_soak_that_is_over_is_not_resumed(run, path):
         run(resume=True)
 
 
-def test_a_soak_that_is_over_can_be_judged_again(run, path, interrupted):
+def test_a_soak_that_is_over_can_be_judged_again_even_elsewhere(run, path, interrupted, monkeypatch):
     run()
     content = path.read_bytes()
     assert module.is_over(path, PLAN, IDENTITY) and path.read_bytes() == content
@@ -272,6 +272,8 @@ def test_a_soak_that_is_over_can_be_judged_again(run, path, interrupted):
         with pytest.raises(JournalError, match=f"this soak was started with {words}"):
             module.is_over(path, plan, identity)
     run(failing(2))
+    assert module.is_over(path, PLAN, IDENTITY)
+    monkeypatch.setattr(module, "this_machine", lambda: {"host": "another"})
     assert module.is_over(path, PLAN, IDENTITY)
     interrupted()
     assert not module.is_over(path, PLAN, {"detector": "that run_soak will refuse"})
