@@ -19,5 +19,6 @@ def test_coco_map(evaluation, dataset, answers, options, judge, keep_accuracy):
         "accuracy", {**evaluation.figures, **by_class, "AP_low": likely.low, "AP_high": likely.high}, evaluation.images,
         f"{hint and hint + '; '}"
         f"{evaluation.images} images{only}, {evaluation.detections:,} detections, "
-        f"{evaluation.evaluator}; on other pictures of the kind from {likely.low:.3f} to {likely.high:.3f}, each bound at 95 %",
+        f"{evaluation.evaluator}; on other pictures of the kind from "
+        f"{likely.low:.3f} to {likely.high:.3f}, each bound at 95 %",
     )
