@@ -9,7 +9,7 @@ from harness.evaluation import require_scorable
 from harness.integrity import LEAST_TURNS, MOST_TURNS, Freshness, changed, identical, require_answered
 from harness.load import drive
 
-MOST_SECONDS = 60  # after which no more turns are taken, decided or not
+MOST_SECONDS = 120  # after which no more turns are taken, decided or not
 # Backends that give the same bytes for the same image and batch size, whatever else is under way: 300 of 300 images.
 REPEATABLE = ("cpu", "xla", "emulated")
 
