@@ -85,4 +85,4 @@ def test_every_class_is_in_the_legend_whatever_its_name(tmp_path, name):
 def test_a_command_that_wrapping_puts_at_the_start_of_a_line_is_none(width, reason):
     text = "word ::error::pwned " * 20
     lines = table([invalid(ROW, text, reason, platform="cpu", backend="cpu", command="pytest")], width)
-    assert len(lines) > 5 and all(map(is_harmless, lines))
+    assert len(lines) > 2 and all(map(is_harmless, lines))
