@@ -78,3 +78,11 @@ def test_every_class_is_in_the_legend_whatever_its_name(tmp_path, name):
     texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert len(texts) == 3 and texts[0] == f"{label(name)}: 0.500"
     assert (tmp_path / "drawn.svg").stat().st_size > 1_000
+
+
+@pytest.mark.parametrize("reason", [BROKEN, "not judged"])
+@pytest.mark.parametrize("width", range(60, 130, 7))
+def test_a_command_that_wrapping_puts_at_the_start_of_a_line_is_none(width, reason):
+    text = "word ::error::pwned " * 20
+    lines = table([invalid(ROW, text, reason, platform="cpu", backend="cpu", command="pytest")], width)
+    assert len(lines) > 2 and all(map(is_harmless, lines))
