@@ -63,8 +63,10 @@ def _parser() -> argparse.ArgumentParser:
                       help="nodes to leave on the CPU, by name or by a prefix that ends in *")
     plan.add_argument("--minimum-segment-size", type=int, metavar="N", help="route tf1: smallest segment (default: 2)")
     plan.add_argument("--batch-size", type=int, default=1, metavar="N", help="default: 1")
-    plan.add_argument("--input", action="extend", nargs="+", metavar="NAME", help="default: the signature's, or all placeholders")
-    plan.add_argument("--output", action="extend", nargs="+", metavar="NAME", help="default: the signature's, or what nobody reads")
+    plan.add_argument("--input", action="extend", nargs="+", metavar="NAME",
+                      help="default: the signature's, or all placeholders")
+    plan.add_argument("--output", action="extend", nargs="+", metavar="NAME",
+                      help="default: the signature's, or what nobody reads")
     plan.add_argument("--json", action="store_true", help="print the whole plan as JSON")
     plan.set_defaults(run=_plan)
     return parser
