@@ -28,7 +28,8 @@ NOT_HERE = {
 }
 # What README and docs leave to the reader, by option or by value.
 GIVEN = {
-    "--cfg": "FILE", "--weights": "FILE", "--coco": "DIR", "--annotations": "FILE", "--images": "DIR", "--report": "DIR",
+    "--cfg": "FILE", "--weights": "FILE", "--coco": "DIR", "--annotations": "FILE", "--images": "DIR",
+    "--report": "DIR",
     "--detector-python": sys.executable, "--profile": "aws", "--cast": "all",
 }
 KIND = "empty"
@@ -49,8 +50,8 @@ DOCUMENTED = list(dict.fromkeys(command for path in DOCUMENTS for command in com
 
 def run(*arguments, **options) -> str:
     """What the program prints, which must end well."""
-    ended = subprocess.run([*map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                           timeout=300, check=False, **options)
+    ended = subprocess.run([*map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           text=True, timeout=300, check=False, **options)
     assert ended.returncode == 0, f"{shlex.join(map(str, arguments))}\nended with {ended.returncode}:\n{ended.stdout}"
     return ended.stdout
 
@@ -164,7 +165,8 @@ def test_model_command_with_a_wrong_option_is_noticed(tmp_path):
 
 
 def test_commands_are_read_from_blocks_and_sentences():
-    text = "Say `make x\nARGS=1` or `word`.\n```\n$ tox -e y && pip install z  # why\n+ output\n```\n```python\nmake = 1\n```\n"
+    text = "Say `make x\nARGS=1` or `word`.\n"
+    text += "```\n$ tox -e y && pip install z  # why\n+ output\n```\n```python\nmake = 1\n```\n"
     assert commands(text) == ["tox -e y", "pip install z", "make x ARGS=1"]
 
 
