@@ -165,8 +165,8 @@ def test_model_command_with_a_wrong_option_is_noticed(tmp_path):
 
 
 def test_commands_are_read_from_blocks_and_sentences():
-    text = "Say `make x\nARGS=1` or `word`.\n```\n" \
-           "$ tox -e y && pip install z  # why\n+ output\n```\n```python\nmake = 1\n```\n"
+    text = "Say `make x\nARGS=1` or `word`.\n"
+    text += "```\n$ tox -e y && pip install z  # why\n+ output\n```\n```python\nmake = 1\n```\n"
     assert commands(text) == ["tox -e y", "pip install z", "make x ARGS=1"]
 
 
