@@ -245,7 +245,7 @@ def test_a_soak_does_not_go_on_on_another_machine(run, interrupted, monkeypatch)
     monkeypatch.setattr(module, "this_machine", lambda: {"host": "a", "processor": "Xeon"})
     interrupted()
     monkeypatch.setattr(module, "this_machine", lambda: {"host": "a", "processor": "EPYC"})
-    with pytest.raises(JournalError, match=r"was begun with machine .*Xeon.* and cannot go on with .*EPYC"):
+    with pytest.raises(JournalError, match=r"was started with machine .*Xeon.* and cannot go on with .*EPYC"):
         run(resume=True)
 
 
