@@ -24,8 +24,8 @@ from model.architecture import (
     Upsample,
     Yolo,
 )
-from model.darknet import write_weights
-from model.profile import profile_for
+from model.decoding import profile_for
+from model.formats.darknet import write_weights
 
 PICTURE = 640, 480  # pixels, as most of COCO's
 EXPORT_SECONDS = 600
@@ -61,8 +61,8 @@ class Case:
     def detector(self, cast: str):
         """What ships: built, compiled for CPU and loaded."""
         from model.backends import cpu
-        from model.build import build
         from model.detector import Detector
+        from model.graph.build import build
 
         saved_model, compiled = self.folder / "saved_model", self.folder / f"compiled_{cast}"
         if not saved_model.exists():
@@ -159,7 +159,7 @@ def our_maps(architecture: Architecture, weights: list, image) -> list[np.ndarra
     """The head maps of the Keras network before any export."""
     import tensorflow as tf
 
-    from model.network import assign, network
+    from model.graph.network import assign, network
 
     ours = network(architecture)
     assign(ours, architecture, weights)

@@ -14,8 +14,8 @@ from statistics import median
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from harness.load import Shape, drive
-from harness.machine import facts
+from harness.load.generator import Shape, drive
+from harness.machine.facts import facts
 
 CALLERS = (1, 2, 4, 8)
 REQUESTS, SECONDS, ROUNDS = 100_000, 0.5, 5

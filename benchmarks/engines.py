@@ -40,7 +40,7 @@ def our_network(cast, case):
 
 
 def boundary(graph):
-    """(the network's input, its head maps in order) of the graph that `model.build` makes."""
+    """(the network's input, its head maps in order) of the graph that `model.graph.build` makes."""
     images, maps = _crossing(graph, "preprocess", "network"), _crossing(graph, "network", "postprocess")
     if len(images) != 1 or not maps:
         raise EngineError(f"the graph has {len(images)} network inputs and {len(maps)} head maps")

@@ -16,11 +16,11 @@ import tensorflow as tf
 from PIL import Image
 
 from fixtures.embedded import scenes
-from harness.machine import facts
+from harness.machine.facts import facts
 from model.architecture import yolov4
-from model.postprocess import candidates, suppress
-from model.preprocess import preprocess
-from model.profile import profile_for
+from model.decoding import profile_for
+from model.graph.postprocess import candidates, suppress
+from model.graph.preprocess import preprocess
 
 ARCHITECTURE = yolov4()
 PROFILE = profile_for(ARCHITECTURE)

@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from benchmarks.case import Case, EngineError, with_few_objects
 from benchmarks.engine_process import EngineProcess
 from benchmarks.engines import BF16_PRODUCT, PRODUCT_FLOPS, choices, chosen
-from harness.machine import facts, matrix_product_rate
+from harness.machine.facts import facts, matrix_product_rate
 
 # Largest difference of a head map from ours, in parts of the map's range. BF16 is reported, but must be numbers.
 TOLERANCE = {"fp32": 1e-3, "bf16": math.inf}
@@ -82,7 +82,7 @@ def _positive(text: str) -> int:
 
 
 def _case(options, folder) -> Case:
-    from model.load import RANDOM, load_architecture, load_weights
+    from model.formats.detector_files import RANDOM, load_architecture, load_weights
 
     architecture = load_architecture(options.cfg, options.size)
     case = Case(architecture, load_weights(options.weights, architecture), folder, options.cfg)
@@ -203,7 +203,7 @@ def _figures(seconds, ours, flops, rates) -> dict:
 
 def _conditions(case, rounds, images) -> dict:
     """To be noted before the run: afterwards the load average is the run's own."""
-    from model.build import architecture_digest
+    from model.graph.build import architecture_digest
 
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": facts(),

@@ -14,10 +14,8 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from harness.machine import facts
-from harness.shapes import Pace
-from harness.shares import BLOCKS, Blocks
-from harness.statistics import (
+from harness.machine.facts import facts
+from harness.stats.percentiles import (
     CONFIDENCE,
     INTERVAL_CONFIDENCE,
     PROVEN,
@@ -27,6 +25,8 @@ from harness.statistics import (
     error_rate,
     mean_interval,
 )
+from harness.stats.shares import BLOCKS, Blocks
+from harness.verdict.loads import Pace
 
 PACE = Pace(5, 40)
 INF1_LATENCY = Pace(300, 600)

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.bootstrap import ap_drop, ap_interval, match
-from harness.dataset import Dataset
-from harness.evaluation import evaluate
-from harness.machine import facts
-from harness.statistics import percentile_bound
+from harness.accuracy.bootstrap import ap_drop, ap_interval, match
+from harness.accuracy.dataset import Dataset
+from harness.accuracy.evaluation import evaluate
+from harness.machine.facts import facts
+from harness.stats.percentiles import percentile_bound
 
 CLASSES, WIDTH, HEIGHT = 80, 640, 480
 OBJECTS, DETECTIONS = 7, 100  # an image; COCO val2017 has 36,781 objects in 5,000

@@ -14,10 +14,10 @@ from typing import Callable
 
 import numpy as np
 
-from harness.explanation import explain
-from harness.noise import Conditions
-from harness.spread import spread
-from harness.trend import relative_loss
+from harness.machine.explanation import explain
+from harness.machine.noise import Conditions
+from harness.stats.spread import spread
+from harness.stats.trend import relative_loss
 
 BOUND = 0.03
 RATE, BATCH, WINDOW = 118.0, 4, 30.0  # the published run

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from model.architecture import Architecture, Convolutional, Dropout, MaxPool, Route, Shortcut, Upsample, Yolo
-from model.weights import ConvolutionWeights
+from model.formats.weights import ConvolutionWeights
 
 # In place where PyTorch can, as nothing else reads what a convolution or a sum gives.
 ACTIVATIONS = {

@@ -17,10 +17,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import tensorflow as tf
 
-from harness.machine import facts
-from model.backends.freeze import write_saved_model
+from harness.machine.facts import facts
 from model.detector import Detector
-from model.remote import RemoteDetector
+from model.graph.freeze import write_saved_model
+from model.worker.pool import RemoteDetector
 
 # Name → bytes of the one picture of a request, and how many requests each median is of.
 REQUESTS = {"nothing": (1, 3000), "100 KB": (100_000, 2000), "1 MB": (1_000_000, 500), "5 MB": (5_000_000, 200)}

@@ -21,9 +21,9 @@ from typing import Any, Callable
 from matplotlib.figure import Figure
 
 from harness.files import write
-from harness.soak import summarise
-from harness.steadiness import Soak
-from harness.sweep import Point, Sweep
+from harness.load.sweep import Point, Sweep
+from harness.soak.result import Soak
+from harness.soak.run import summarise
 from harness.text import label, printable, shown
 
 JOURNAL, SWEEP, CURVES = "soak.journal", "sweep.json", "precision_recall.json"

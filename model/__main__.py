@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from model.backends import CASTS
+from model.decoding import DEFAULT, PROFILES, RESIZE, profile_for
 from model.logs import without_log_lines
-from model.profile import DEFAULT, PROFILES, RESIZE, profile_for
 
 
 def main(arguments=None) -> int:
@@ -79,8 +79,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build(options) -> int:
-    from model.build import build
-    from model.load import load_architecture, load_weights
+    from model.formats.detector_files import load_architecture, load_weights
+    from model.graph.build import build
     from model.names import checked_names, default_names
 
     architecture = load_architecture(options.cfg, options.size)
@@ -98,7 +98,7 @@ def _build(options) -> int:
 
 
 def _convert(options) -> int:
-    from model.load import load_architecture, load_weights, save_weights
+    from model.formats.detector_files import load_architecture, load_weights, save_weights
 
     if Path(options.output).exists():
         raise ValueError(f"{options.output}: exists already")
@@ -141,8 +141,8 @@ def _detect_one(detector, path: Path, options, names) -> dict:
 
 
 def _doctor(options) -> int:
-    from model.neuron.device import facts
-    from model.neuron.doctor import diagnose
+    from model.neuron.machine.device import facts
+    from model.neuron.machine.doctor import diagnose
 
     found = diagnose(python=options.detector_python)
     report = {"ready": found.ready, "summary": found.summary(), "checks": [check._asdict() for check in found.checks]}
@@ -163,9 +163,9 @@ def _table(results) -> str:
 
 
 def _plan(options) -> int:
-    from model.neuron.frozen import read_graph
-    from model.neuron.partition import plan
-    from model.neuron.partition_report import as_dict, expanded, text
+    from model.neuron.partition.frozen import read_graph
+    from model.neuron.partition.plan import plan
+    from model.neuron.partition.report import as_dict, expanded, text
 
     graph_def, inputs, outputs = read_graph(options.path)
     planned = plan(graph_def, options.input or inputs, options.output or outputs, options.route,

@@ -1,6 +1,6 @@
 """The detector's architecture as a list of layer records, in the vocabulary of darknet's cfg files.
 
-Records come from the built-in YOLOv4 table below or from a `.cfg` file (`model.darknet.read_cfg`); both say
+Records come from the built-in YOLOv4 table below or from a `.cfg` file (`model.formats.darknet.read_cfg`); both say
 exactly what the network computes, so two equal architectures are the same network.
 Source: Bochkovskiy, Wang, Liao, "YOLOv4: Optimal Speed and Accuracy of Object Detection", 2020, and yolov4.cfg.
 """

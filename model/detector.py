@@ -10,10 +10,10 @@ import tensorflow as tf
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from model.detections import Detections
-from model.images import MAX_PIXELS, fault
+from model.graph.saved_model import NETWORK, SavedModelError, read_metadata
+from model.image_headers import MAX_PIXELS, fault
 from model.neuron.placement import because, placement
 from model.neuron.runtime import DeviceError, explained
-from model.saved import NETWORK, SavedModelError, read_metadata
 
 # The number of a layer of the architecture in the names of its operators, and those of them that compute nothing.
 LAYER = re.compile(NETWORK + r"/.*?[a-z]+_(\d{3})\D")

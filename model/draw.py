@@ -6,7 +6,7 @@ import io
 
 from PIL import Image, ImageDraw, ImageFont
 
-from model.images import orientation
+from model.image_headers import orientation
 
 # EXIF orientation → what shows the image upright.
 TURNS = {

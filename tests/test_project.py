@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import shapes, targets
+from harness.verdict import loads as shapes
+from harness.verdict import targets
 from tests.fixtures import misbehaving
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,8 +10,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from model.backends import CASTS, has_bf16
-from model.backends.freeze import frozen_graph, write_compiled
-from model.backends.narrow import CONVOLUTIONS, round_inputs
+from model.graph.freeze import frozen_graph, write_compiled
+from model.graph.rounding import CONVOLUTIONS, round_inputs
 
 
 def compile(saved_model, output, cast="fp32") -> Path:

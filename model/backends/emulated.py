@@ -11,9 +11,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from model.backends import CASTS
-from model.backends.freeze import frozen_graph, write_compiled
-from model.backends.narrow import CONVOLUTIONS, plain, round_inputs, round_tensors
-from model.neuron.partition import plan
+from model.graph.freeze import frozen_graph, write_compiled
+from model.graph.rounding import CONVOLUTIONS, plain, round_inputs, round_tensors
+from model.neuron.partition.plan import plan
 from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
 
 PRODUCTS = (*CONVOLUTIONS, "MatMul", "BatchMatMul", "BatchMatMulV2")

@@ -9,12 +9,12 @@ import tempfile
 from pathlib import Path
 
 from model.backends import CASTS
-from model.backends.freeze import frozen_graph, network_part, write_saved_model
-from model.neuron import software
-from model.neuron.host import HERE
+from model.graph.freeze import frozen_graph, network_part, write_saved_model
+from model.graph.saved_model import published, read_metadata, write_metadata
+from model.neuron.machine import software
+from model.neuron.machine.host import HERE
 from model.neuron.placement import operators
-from model.process import Worker
-from model.saved import published, read_metadata, write_metadata
+from model.worker.client import Worker
 
 
 def compile(saved_model, output, cast, python=sys.executable) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from model.backends.freeze import call_instead_of_network, frozen_graph, network_part, write_compiled
+from model.graph.freeze import call_instead_of_network, frozen_graph, network_part, write_compiled
 
 
 def compile(saved_model, output, cast="fp32") -> Path:

@@ -66,7 +66,7 @@ def _tf2(tfn, frozen, output, cast, workdir) -> dict:
     """Only the network is traced; what is before and after it stays TensorFlow's around one call of the result."""
     import tensorflow as tf
 
-    from model.backends.freeze import call_instead_of_network, network_part, write_saved_model
+    from model.graph.freeze import call_instead_of_network, network_part, write_saved_model
 
     meta_graph = _meta_graph(frozen)
     graph_def, signature = meta_graph.graph_def, meta_graph.signature_def["serving_default"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from model.saved import NETWORK
+from model.graph.saved_model import NETWORK
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput")
 # What moves numbers about or is one, and computes nothing.

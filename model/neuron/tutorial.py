@@ -4,7 +4,7 @@ Source: aws-neuron-sdk, src/examples/tensorflow/yolo_v4_demo.
 """
 from __future__ import annotations
 
-from model.saved import NETWORK
+from model.graph.saved_model import NETWORK
 
 MINIMUM_SEGMENT_SIZE = 100
 

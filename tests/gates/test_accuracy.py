@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.bootstrap import LEAST_IMAGES, ap_interval
-from harness.confusion import confusion
+from harness.accuracy.bootstrap import LEAST_IMAGES, ap_interval
+from harness.accuracy.confusion import confusion
 
 
 @pytest.mark.accuracy

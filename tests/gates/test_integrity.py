@@ -5,9 +5,9 @@ from time import perf_counter
 
 import pytest
 
-from harness.evaluation import require_scorable
-from harness.integrity import LEAST_TURNS, MOST_TURNS, Freshness, changed, identical, require_answered
-from harness.load import drive
+from harness.accuracy.compliance import LEAST_TURNS, MOST_TURNS, Freshness, changed, identical, require_answered
+from harness.accuracy.evaluation import require_scorable
+from harness.load.generator import drive
 
 MOST_SECONDS = 120  # after which no more turns are taken, decided or not
 # Backends that give the same bytes for the same image and batch size, whatever else is under way: 300 of 300 images.

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.mlperf import VALID
+from harness.load.mlperf import VALID
 
 
 @pytest.mark.mlperf

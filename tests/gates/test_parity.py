@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.bootstrap import drop_estimate
-from harness.evaluation import evaluate, matched
+from harness.accuracy.bootstrap import drop_estimate
+from harness.accuracy.evaluation import evaluate, matched
 
 
 @pytest.mark.parity

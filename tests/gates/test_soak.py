@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.soak_estimates import (
+from harness.soak.estimates import (
     drift_estimate,
     gap_estimate,
     memory_estimate,
@@ -12,7 +12,7 @@ from harness.soak_estimates import (
     spread_estimate,
     taken_out,
 )
-from harness.statistics import requests_needed
+from harness.stats.percentiles import requests_needed
 
 NAMED = 2  # windows that deviate, in the evidence; the report has all of them
 

@@ -10,12 +10,12 @@ from itertools import starmap
 
 import pytest
 
-from fixtures.records import LOAD_TIME
-from harness import machine
-from harness.estimates import efficiency_estimate, latency_estimates, throughput_estimate
-from harness.evaluation import InvalidRun
-from harness.load import images_per_second
-from harness.statistics import STABLE_SPREAD, STABLE_WINDOWS, is_stable
+from fixtures.benchmark_info import LOAD_TIME
+from harness.accuracy.evaluation import InvalidRun
+from harness.load.generator import images_per_second
+from harness.machine import facts as machine
+from harness.stats.percentiles import STABLE_SPREAD, STABLE_WINDOWS, is_stable
+from harness.verdict.intervals import efficiency_estimate, latency_estimates, throughput_estimate
 
 MOST_EFFICIENCY = 1.5  # matrix products may be measured too low on a machine that is busy at that moment
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness import load
-from harness.dataset import Dataset
+from harness.accuracy.dataset import Dataset
+from harness.load import generator as load
 from tests.harness import synthetic
 from tests.harness.clock import Clock
 
@@ -26,7 +26,7 @@ def answers(dataset) -> dict:
 
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
-    """The time of `harness.load`."""
+    """The time of `harness.load.generator`."""
     made_up = Clock()
     monkeypatch.setattr(load, "perf_counter", made_up)
     return made_up

@@ -1,11 +1,11 @@
-"""A load on a detector that is made up, as are its times: what a run of `harness.load.drive` would have recorded."""
+"""A load on a detector that is made up, as are its times: what a run of `harness.load.generator.drive` would have recorded."""
 from __future__ import annotations
 
 import heapq
 
 import numpy as np
 
-from harness.load import Load, Request
+from harness.load.generator import Load, Request
 
 
 def closed_loop(

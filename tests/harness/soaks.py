@@ -3,10 +3,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.journal import VERSION, Entry, encode
-from harness.load import Shape
-from harness.soak import Plan, summarise
-from harness.steadiness import Soak
+from harness.load.generator import Shape
+from harness.soak.journal import VERSION, Entry, encode
+from harness.soak.result import Soak
+from harness.soak.run import Plan, summarise
 
 CALLERS, LATENCY, PAUSE = 2, 0.01, 0.05
 CONDITIONS = {"reference": 0.001, "others": 0.05, "steal": 0.0, "waited": 0.02}

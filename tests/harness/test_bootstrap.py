@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import bootstrap
-from harness.bootstrap import LEAST_IMAGES, ap_drop, ap_interval, average_precision, drop_estimate, match
-from harness.dataset import Dataset
-from harness.evaluation import InvalidRun, _pycocotools, evaluate
-from harness.statistics import PROVEN, REFUTED, decide
-from harness.verdict import TOO_FEW
+from harness.accuracy import bootstrap
+from harness.accuracy.bootstrap import LEAST_IMAGES, ap_drop, ap_interval, average_precision, drop_estimate, match
+from harness.accuracy.dataset import Dataset
+from harness.accuracy.evaluation import InvalidRun, _pycocotools, evaluate
+from harness.stats.percentiles import PROVEN, REFUTED, decide
+from harness.verdict.verdict import TOO_FEW
 from tests.harness import synthetic
 from tests.harness.synthetic import NOTHING, SIDE, answer, changed, rows
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.confusion import Confusion, confusion
+from harness.accuracy.confusion import Confusion, confusion
 from tests.harness.synthetic import NOTHING, changed
 
 

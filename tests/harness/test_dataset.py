@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness.dataset import Dataset, DatasetError, class_indexes
-from harness.evaluation import evaluate
-from harness.layouts import coco_folder
+from harness.accuracy.dataset import Dataset, DatasetError, class_indexes
+from harness.accuracy.evaluation import evaluate
+from harness.accuracy.layouts import coco_folder
 from tests.harness import synthetic
 
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.estimates import efficiency_estimate, excused, latency_estimates, narrowing, throughput_estimate
-from harness.load import Load, Request, images_per_second
-from harness.shares import BLOCKS
-from harness.statistics import PROVEN, REFUTED, UNDECIDED, Interval, decide, percentile
-from harness.targets import Target
-from harness.verdict import NOISY, TOO_FEW, Estimate, judge
+from harness.load.generator import Load, Request, images_per_second
+from harness.stats.percentiles import PROVEN, REFUTED, UNDECIDED, Interval, decide, percentile
+from harness.stats.shares import BLOCKS
+from harness.verdict.intervals import efficiency_estimate, excused, latency_estimates, narrowing, throughput_estimate
+from harness.verdict.targets import Target
+from harness.verdict.verdict import NOISY, TOO_FEW, Estimate, judge
 from tests.harness.simulated import closed_loop
 
 
@@ -55,7 +55,7 @@ def test_who_looks_often_gets_wider_bounds():
 @pytest.mark.parametrize("runs", [1, 3, 5, 20])
 def test_there_are_windows_enough_over_all_runs(runs, monkeypatch):
     counted = []
-    monkeypatch.setattr("harness.estimates.mean_interval", lambda rates, confidence: counted.append(len(rates)) or
+    monkeypatch.setattr("harness.verdict.intervals.mean_interval", lambda rates, confidence: counted.append(len(rates)) or
                         Interval(1.0, 2.0, 3.0))
     throughput_estimate([load(noisy(60, seed=n)) for n in range(runs)])
     assert counted[0] >= max(BLOCKS, runs)

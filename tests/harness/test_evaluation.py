@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import evaluation
-from harness.dataset import Dataset, DatasetError
-from harness.evaluation import FIGURES, InvalidRun, box_iou, evaluate, matched
+from harness.accuracy import evaluation
+from harness.accuracy.dataset import Dataset, DatasetError
+from harness.accuracy.evaluation import FIGURES, InvalidRun, box_iou, evaluate, matched
 from tests.harness import synthetic
 from tests.harness.synthetic import NOTHING, answer, changed, rows
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.explanation import SENSIBLE, explain
-from harness.noise import Conditions
-from harness.trend import relative_loss
+from harness.machine.explanation import SENSIBLE, explain
+from harness.machine.noise import Conditions
+from harness.stats.trend import relative_loss
 
 
 class Machine:

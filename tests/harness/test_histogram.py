@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.histogram import GROWTH, SHORTEST, Histogram
-from harness.statistics import percentile, percentile_bound
+from harness.soak.histogram import GROWTH, SHORTEST, Histogram
+from harness.stats.percentiles import percentile, percentile_bound
 
 latencies = st.lists(st.floats(1e-6, 100), min_size=1, max_size=200)
 

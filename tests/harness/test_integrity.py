@@ -11,20 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.evaluation import InvalidRun
-from harness.integrity import (
-    LEAST_TURNS,
-    LOOKS,
-    MOST_TURNS,
-    Freshness,
-    _ratio,
-    changed,
-    identical,
-    variant,
-)
-from harness.load import Shape, drive
-from harness.statistics import PROVEN, REFUTED, UNDECIDED, Interval, decide
-from harness.verdict import NOISY, TOO_FEW
+from harness.accuracy.compliance import LEAST_TURNS, LOOKS, MOST_TURNS, Freshness, _ratio, changed, identical, variant
+from harness.accuracy.evaluation import InvalidRun
+from harness.load.generator import Shape, drive
+from harness.stats.percentiles import PROVEN, REFUTED, UNDECIDED, Interval, decide
+from harness.verdict.verdict import NOISY, TOO_FEW
 from tests.harness.synthetic import NOTHING, answer, rows
 
 GOOD = answer([[0, 0, 50, 40], [10, 10, 100, 80]], [0.9, 0.5], [0, 1])

@@ -20,10 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import journal as module
-from harness.journal import Entry, Journal, JournalError, encode, read
-from harness.load import Request
-from harness.soak import summarise
+from harness.load.generator import Request
+from harness.soak import journal as module
+from harness.soak.journal import Entry, Journal, JournalError, encode, read
+from harness.soak.run import summarise
 from tests.harness.soaks import begin, finished, window
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -503,7 +503,7 @@ def test_an_endless_error_is_cut(journal, path):
 
 
 def test_a_journal_belongs_to_one_process_at_a_time(journal, path):
-    code = "import sys; from harness.journal import Journal; Journal(sys.argv[1])"
+    code = "import sys; from harness.soak.journal import Journal; Journal(sys.argv[1])"
     other = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True)
     assert other.returncode == 1
     assert other.stderr.splitlines()[-1].endswith("soak.journal: another process is writing it; wait for its end or "

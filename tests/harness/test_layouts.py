@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from harness.dataset import Dataset, DatasetError
-from harness.layouts import coco_folder
+from harness.accuracy.dataset import Dataset, DatasetError
+from harness.accuracy.layouts import coco_folder
 from tests.harness import synthetic
 
 

@@ -19,8 +19,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import load as module
-from harness.load import Load, Request, Shape, drive, images_per_second, latencies_in_turn, rates, window_rates
+from harness.load import generator as module
+from harness.load.generator import (
+    Load,
+    Request,
+    Shape,
+    drive,
+    images_per_second,
+    latencies_in_turn,
+    rates,
+    window_rates,
+)
 from tests.harness.clock import Clock
 from tests.harness.simulated import closed_loop
 
@@ -290,7 +299,7 @@ def test_what_comes_back_at_its_deadline_counts_once(later):
 
 HUNG = """
 from threading import Event
-from harness.load import Shape, drive
+from harness.load.generator import Shape, drive
 load = drive(lambda images: Event().wait(), [(1, b"")], Shape(2, 1), deadline=0.2)
 print(load.failed[0].error)
 """

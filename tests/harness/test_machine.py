@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from harness import machine, products
+from harness.machine import facts as machine
+from harness.machine import products
 
 
 def test_facts_are_plain_json():

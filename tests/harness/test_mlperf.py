@@ -11,9 +11,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import mlperf
-from harness.load import Shape
-from harness.mlperf import INVALID, LOG, PACKAGE, SCENARIOS, VALID, LoadGenMissing, LogError, read_log, run_scenario
+from harness.load import mlperf
+from harness.load.generator import Shape
+from harness.load.mlperf import (
+    INVALID,
+    LOG,
+    PACKAGE,
+    SCENARIOS,
+    VALID,
+    LoadGenMissing,
+    LogError,
+    read_log,
+    run_scenario,
+)
 
 needs_loadgen = pytest.mark.skipif(
     not find_spec("mlperf_loadgen"), reason=f"MLPerf's LoadGen is not installed: pip install '{PACKAGE}'"

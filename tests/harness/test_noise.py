@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from harness import noise as module
-from harness.noise import Conditions, Counters, NoiseMonitor, ProcessTree, slowdown, timed, usable_cores_seconds
+from harness.machine import noise as module
+from harness.machine.noise import Conditions, Counters, NoiseMonitor, ProcessTree, slowdown, timed, usable_cores_seconds
 
 BURN = "import time\nwhile time.process_time() < 0.5: pass"
 

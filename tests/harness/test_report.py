@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from harness import report
-from harness.load import Shape
-from harness.soak import Plan, run_soak
-from harness.sweep import Point, Sweep
+from harness.load.generator import Shape
+from harness.load.sweep import Point, Sweep
+from harness.soak.run import Plan, run_soak
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ("throughput.svg", "latency.svg", "sweep.svg", "precision_recall.svg")

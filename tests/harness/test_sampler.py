@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from harness.noise import ProcessTree
-from harness.sampler import Sampler, _differences
+from harness.machine.noise import ProcessTree
+from harness.machine.sampler import Sampler, _differences
 
 FIELDS = {"kind", "at", "seconds", "steal", "iowait", "others", "load", "mhz", "celsius", "available", "rss", "extra"}
 BEFORE = {"at": 10.0, "cpu": {"total": 100.0, "busy": 50.0, "steal": 1.0, "iowait": 2.0}, "own": 35.0}
@@ -76,7 +76,7 @@ def test_a_journal_that_cannot_be_written_ends_the_samples_and_nothing_else():
 
 
 def test_one_who_never_answers_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr("harness.sampler.LONGEST_LAST_SAMPLE", 0.1)
+    monkeypatch.setattr("harness.machine.sampler.LONGEST_LAST_SAMPLE", 0.1)
     never = threading.Event()
     with Sampler(lambda sample: None, lambda: 0.0, extra=never.wait, period=0.001):
         pass
@@ -106,7 +106,7 @@ def test_what_cannot_be_told_is_none(case):
 
 
 def test_time_that_a_guest_took_is_not_counted_twice(monkeypatch):
-    from harness.sampler import _cpu_seconds
+    from harness.machine.sampler import _cpu_seconds
 
     monkeypatch.setattr(psutil, "cpu_times", lambda: Times(5.0, 1.0, 10.0, 2.0, 1.0, 4.0))
     assert _cpu_seconds() == {"total": 19.0, "busy": 6.0, "steal": 1.0, "iowait": 2.0}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from harness.sanity import content, faults, stale
+from harness.accuracy.sanity import content, faults, stale
 from tests.harness.synthetic import NOTHING, Answer, answer
 
 GOOD = answer([[0, 0, 50, 40], [10, 10, 100, 80]], [0.9, 0.5], [0, 1])

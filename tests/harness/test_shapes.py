@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from harness.load import Shape
-from harness.shapes import SHAPES, Pace, markdown_table, pace_for, shape_for
-from harness.targets import ANY, TARGETS, family
+from harness.load.generator import Shape
+from harness.verdict.loads import SHAPES, Pace, markdown_table, pace_for, shape_for
+from harness.verdict.targets import ANY, TARGETS, family
 
 
 @pytest.mark.parametrize(

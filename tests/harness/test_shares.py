@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.shares import BLOCKS, Blocks
-from harness.statistics import percentile, percentile_bound
+from harness.stats.percentiles import percentile, percentile_bound
+from harness.stats.shares import BLOCKS, Blocks
 
 
 def blocks(values) -> Blocks:

@@ -15,11 +15,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import noise
-from harness import soak as module
-from harness.journal import Entry, Journal, JournalError, read
-from harness.load import Shape
-from harness.soak import Plan, run_soak, summarise, window_seconds_for
+from harness.load.generator import Shape
+from harness.machine import noise
+from harness.soak import run as module
+from harness.soak.journal import Entry, Journal, JournalError, read
+from harness.soak.run import Plan, run_soak, summarise, window_seconds_for
 from tests.harness.soaks import begin, journal, window
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -363,8 +363,8 @@ def test_a_soak_that_goes_on_can_be_summarised(path):
 SLEEPING_SOAK = """
 import os, sys, time
 from types import SimpleNamespace
-from harness.load import Shape
-from harness.soak import Plan, run_soak
+from harness.load.generator import Shape
+from harness.soak.run import Plan, run_soak
 path, calls = sys.argv[1:3]
 log = os.open(calls, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 def detect(images):

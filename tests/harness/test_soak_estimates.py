@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness import soak_estimates as module
-from harness.soak_estimates import (
+from harness.soak import estimates as module
+from harness.soak.estimates import (
     drift_estimate,
     gap_estimate,
     memory_estimate,
@@ -13,8 +13,8 @@ from harness.soak_estimates import (
     spread_estimate,
     taken_out,
 )
-from harness.statistics import PROVEN, REFUTED, UNDECIDED, Interval, decide
-from harness.verdict import NOISY, TOO_FEW
+from harness.stats.percentiles import PROVEN, REFUTED, UNDECIDED, Interval, decide
+from harness.verdict.verdict import NOISY, TOO_FEW
 from tests.harness.soaks import LATENCY, soak_of
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.spread import CHOSEN, spread
+from harness.stats.spread import CHOSEN, spread
 
 INF1 = 0.03
 TEN_NORMAL = 3.0775  # standard deviations: the expected range of ten normal values (Tippett 1925)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from harness import statistics
-from harness.statistics import (
+from harness.stats import percentiles as statistics
+from harness.stats.percentiles import (
     PROVEN,
     REFUTED,
     UNDECIDED,

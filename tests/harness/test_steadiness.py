@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.causes import NOTHING, UNSEEN, deviations
-from harness.histogram import Histogram
-from harness.journal import Entry, JournalError
-from harness.load import Request, rates
-from harness.noise import Conditions
-from harness.soak import summarise
-from harness.spread import spread
-from harness.steadiness import Fold, Session, Soak, Window
+from harness.load.generator import Request, rates
+from harness.machine.noise import Conditions
+from harness.soak.anomalies import NOTHING, UNSEEN, deviations
+from harness.soak.histogram import Histogram
+from harness.soak.journal import Entry, JournalError
+from harness.soak.result import Fold, Session, Soak, Window
+from harness.soak.run import summarise
+from harness.stats.spread import spread
 from tests.harness.soaks import CONDITIONS, LATENCY, PAUSE, begin, finished, journal, requests, soak_of, window
 
 

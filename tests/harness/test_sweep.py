@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import sweep as module
-from harness.load import Load, Request, Shape, drive
-from harness.sweep import DRIFT, GRID, KNEE_SHARE, MOST_PASSES, Point, Sweep, find_knee, sweep, undecided
+from harness.load import sweep as module
+from harness.load.generator import Load, Request, Shape, drive
+from harness.load.sweep import DRIFT, GRID, KNEE_SHARE, MOST_PASSES, Point, Sweep, find_knee, sweep, undecided
 
 ANSWER = SimpleNamespace(error="")
 SMALL = (Shape(1, 1), Shape(2, 1), Shape(1, 2), Shape(2, 2))
@@ -95,7 +95,7 @@ class Queue:
     runs: int = 0
 
     def drive(self, samples, shape, *, seconds, deadline):
-        """As harness.load.drive, in the queue's own time."""
+        """As harness.load.generator.drive, in the queue's own time."""
         service = (self.fixed + self.each * shape.batch_size) * self.slower**self.runs
         self.runs += 1
         free, callers, requests = [0.0] * self.slots, [(0.0, number) for number in range(shape.callers)], []

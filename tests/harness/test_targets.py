@@ -7,8 +7,8 @@ from datetime import date
 
 import pytest
 
-from harness import targets
-from harness.targets import TARGETS, concerns, family, markdown_table, rows
+from harness.verdict import targets
+from harness.verdict.targets import TARGETS, concerns, family, markdown_table, rows
 
 
 def test_rows_are_unique():

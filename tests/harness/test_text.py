@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.report import precision_recall
-from harness.targets import Target
 from harness.text import COMMAND, LINE_COMMAND, is_plain, label, printable, shown
-from harness.verdict import BROKEN, invalid, table
+from harness.verdict.targets import Target
+from harness.verdict.verdict import BROKEN, invalid, table
 
 CASES = {
     "a newline": ("no\n::error file=x::pwned", r"no\n::error file=x::pwned"),

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import trend
-from harness.trend import relative_loss, slope
+from harness.stats import trend
+from harness.stats.trend import relative_loss, slope
 
 
 def series(n, correlation=0.0, seed=0, change=0.0):

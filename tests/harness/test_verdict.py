@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.targets import Target
-from harness.verdict import (
+from harness.verdict.targets import Target
+from harness.verdict.verdict import (
     BROKEN,
     ERROR,
     NOISY,

@@ -18,7 +18,7 @@ def tiny():
 
 @pytest.fixture(scope="session")
 def tiny_weights(tiny):
-    from model.weights import random_weights
+    from model.formats.weights import random_weights
 
     return random_weights(tiny, 1)
 
@@ -26,7 +26,7 @@ def tiny_weights(tiny):
 @pytest.fixture(scope="session")
 def tiny_model(tiny, tiny_weights, tmp_path_factory):
     """The SavedModel of the tiny detector."""
-    from model.build import build
+    from model.graph.build import build
 
     return build(tiny, tiny_weights, tmp_path_factory.mktemp("tiny") / "saved", samples.PROFILE, samples.NAMES)
 

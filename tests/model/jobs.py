@@ -1,4 +1,4 @@
-"""What the tests let a process of `model.process` do, good and bad. Runs on Python 3.7 without any library."""
+"""What the tests let a process of `model.worker.client` do, good and bad. Runs on Python 3.7 without any library."""
 from __future__ import annotations
 
 import os

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from model.darknet import read_cfg, write_weights
-from model.network import assign, network
-from model.postprocess import candidates
-from model.weights import random_weights
+from model.formats.darknet import read_cfg, write_weights
+from model.formats.weights import random_weights
+from model.graph.network import assign, network
+from model.graph.postprocess import candidates
 
 ACTIVATION = re.compile(r"(leaky|mish|logistic|relu|swish|silu|tanh)_(\d+)$")
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from model.architecture import Architecture, Convolutional, Yolo, yolov4
-from model.profile import Profile
+from model.decoding import Profile
 
 NAMES = ("cup", "can", "bottle")
 PROFILE = Profile(score_threshold=0.01)

@@ -26,7 +26,7 @@ from model.architecture import (
     Yolo,
     yolov4,
 )
-from model.darknet import read_cfg
+from model.formats.darknet import read_cfg
 from tests.model.samples import one_head, tiny
 
 CONV = Convolutional(8, 3, 1, 1)

@@ -10,11 +10,11 @@ import tensorflow as tf
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from model import postprocess
 from model.architecture import Architecture, Convolutional, Route, Yolo
-from model.postprocess import candidates, detections, in_picture, suppress, to_pixels
-from model.preprocess import preprocess
-from model.profile import Profile, profile_for
+from model.decoding import Profile, profile_for
+from model.graph import postprocess
+from model.graph.postprocess import candidates, detections, in_picture, suppress, to_pixels
+from model.graph.preprocess import preprocess
 from tests.model.samples import encode, pixels
 
 CLASSES = 3

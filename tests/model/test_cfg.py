@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from model.architecture import Architecture, Convolutional, MaxPool, Route, Shortcut, Yolo
-from model.darknet import CfgError, read_cfg
+from model.formats.darknet import CfgError, read_cfg
 from tests.model.samples import cfg_text
 
 CONV = "[convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\nstride=1\npad=1\nactivation=mish"

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from model.__main__ import main
-from model.darknet import write_weights
 from model.draw import _free_plate, class_name, draw
+from model.formats.darknet import write_weights
+from model.formats.weights import random_weights
+from model.graph.saved_model import read_metadata
 from model.logs import LEVEL, LOG_LINE
-from model.saved import read_metadata
-from model.weights import random_weights
 from tests.model.samples import cfg_text, encode, one_head, pixels
 
 CFG = cfg_text(width=64, height=64)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from model.backends import cpu, emulated
-from model.backends.freeze import frozen_graph, write_compiled
-from model.compare import distance, first_difference
 from model.detector import Detector
+from model.graph.freeze import frozen_graph, write_compiled
+from model.layer_diff import distance, first_difference
 from tests.model.samples import pictures
 
 IMAGE = pictures(1)[0]

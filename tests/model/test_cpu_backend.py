@@ -9,7 +9,7 @@ import pytest
 
 from model.backends import CASTS, cpu
 from model.detector import Detector
-from model.saved import read_metadata, write_metadata
+from model.graph.saved_model import read_metadata, write_metadata
 from tests.model.samples import pictures
 
 IMAGE = pictures(1)[0]

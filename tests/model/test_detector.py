@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model.backends import cpu
-from model.backends.freeze import frozen_graph, write_compiled, write_saved_model
-from model.build import build
 from model.detector import Detector
-from model.saved import METADATA, SavedModelError
+from model.graph.build import build
+from model.graph.freeze import frozen_graph, write_compiled, write_saved_model
+from model.graph.saved_model import METADATA, SavedModelError
 from tests.model import samples
 from tests.model.samples import encode, pictures, pixels
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.backends import CASTS, emulated
-from model.backends.freeze import frozen_graph
-from model.backends.narrow import round_inputs, round_tensors
 from model.detector import Detector
-from model.saved import NETWORK
+from model.graph.freeze import frozen_graph
+from model.graph.rounding import round_inputs, round_tensors
+from model.graph.saved_model import NETWORK
 from tests.model.samples import pictures
 
 IMAGE = pictures(1)[0]

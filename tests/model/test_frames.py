@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import frames
-from model.frames import MAGIC, PREFIX, FrameError, frame, receive, send
+from model.worker import protocol as frames
+from model.worker.protocol import MAGIC, PREFIX, FrameError, frame, receive, send
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from fixtures import embedded
 from fixtures.embedded import scenes
 from model.backends import cpu
-from model.build import build
-from model.darknet import read_weights
 from model.detector import Detector
+from model.formats.darknet import read_weights
+from model.graph.build import build
 
 STORED = Path(__file__).with_name("stored_detections")
 SCENES = 3

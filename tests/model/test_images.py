@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from model.images import MAX_PIXELS, fault, read_header
+from model.image_headers import MAX_PIXELS, fault, read_header
 from tests.model.samples import encode, pixels
 
 GOOD = {

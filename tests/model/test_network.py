@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from model.architecture import Activation, Convolutional, LocalAvgPool, MultiShortcut, Reorg
-from model.darknet import ACTIVATIONS as CFG_ACTIVATIONS
-from model.darknet import read_cfg
-from model.network import ACTIVATIONS, _layer, assign, network, trained_weights
-from model.weights import digest, random_weights
+from model.formats.darknet import ACTIVATIONS as CFG_ACTIVATIONS
+from model.formats.darknet import read_cfg
+from model.formats.weights import digest, random_weights
+from model.graph.network import ACTIVATIONS, _layer, assign, network, trained_weights
 from tests.model import families
 from tests.model.reference import Comparison, resized
 from tests.model.samples import cfg_text, one_head

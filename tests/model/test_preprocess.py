@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.images import orientation
-from model.preprocess import _letterbox_size, preprocess
+from model.graph.preprocess import _letterbox_size, preprocess
+from model.image_headers import orientation
 from tests.model.samples import encode, pixels
 
 SIDE = 64

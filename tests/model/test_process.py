@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from model import process, responses
-from model.frames import MAGIC, PREFIX, FrameError, frame
-from model.process import ROOT, RemoteError, Worker, WorkerError
+from model.worker import client as process
+from model.worker import responses
+from model.worker.client import ROOT, RemoteError, Worker, WorkerError
+from model.worker.protocol import MAGIC, PREFIX, FrameError, frame
 from tests.model.interpreters import pythons
 
 JOBS = "tests.model.jobs"
@@ -395,7 +396,7 @@ def test_a_closed_process_that_is_stopped_is_killed(worker, monkeypatch):
 
 ORPHANS = """
 import os, signal, sys, threading, time
-from model.process import Worker
+from model.worker.client import Worker
 worker = Worker(sys.executable)
 print(worker.call("os:getpid"), flush=True)
 threading.Thread(target=worker.call, args=({job!r},), kwargs={arguments!r}, daemon=True).start()

@@ -18,13 +18,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save, save_file
 
-from model import pytorch
 from model.__main__ import main
 from model.architecture import Convolutional, yolov4
-from model.darknet import write_weights
-from model.load import load_weights, save_weights
-from model.pytorch import checkpoint_arrays, module_names, read_checkpoint, weights_from_arrays, write_checkpoint
-from model.weights import ConvolutionWeights, WeightsError, digest, random_weights
+from model.formats import pytorch
+from model.formats.darknet import write_weights
+from model.formats.detector_files import load_weights, save_weights
+from model.formats.pytorch import (
+    checkpoint_arrays,
+    module_names,
+    read_checkpoint,
+    weights_from_arrays,
+    write_checkpoint,
+)
+from model.formats.weights import ConvolutionWeights, WeightsError, digest, random_weights
 from tests.model.samples import cfg_text, one_head, tiny
 
 TINY = tiny()
@@ -262,8 +268,8 @@ def test_blocks_that_list_convolutions_in_another_order_are_refused():
 
 def test_the_epsilon_of_an_unknown_project_is_asked_for_and_then_exact(real, tmp_path, capsys):
     torch()
-    from model.darknet import read_cfg, read_weights
-    from model.network import assign, network
+    from model.formats.darknet import read_cfg, read_weights
+    from model.graph.network import assign, network
 
     case, output = real / "cases/checkpoint-bn-eps", tmp_path / "w.weights"
     command = ["convert", str(case / "case.pth"), str(output), "--cfg", str(case / "case.cfg")]
@@ -634,7 +640,7 @@ def test_a_few_bytes_that_stand_for_billions_of_numbers_are_refused_by_their_sha
 
 def test_a_scalar_expanded_in_bfloat16_is_refused_by_its_shape(real):
     torch()
-    from model.darknet import read_cfg
+    from model.formats.darknet import read_cfg
 
     case = real / "cases/hostile/checkpoint-bf16-expand"
     error = refused_file(case / "bf16expand.pth", read_cfg(case / "m.cfg"))
@@ -682,7 +688,7 @@ def test_a_whole_pickled_module_is_refused_with_what_to_save(tmp_path):
 def test_our_network_computes_what_the_torch_module_computes(tmp_path):
     import tensorflow as tf
 
-    from model.network import assign, network
+    from model.graph.network import assign, network
 
     torch().manual_seed(0)
     nn = torch().nn

@@ -13,13 +13,15 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import frames, remote, responses
-from model.backends.freeze import write_saved_model
 from model.detections import Detections
-from model.frames import FrameError
-from model.process import RemoteError, WorkerError
-from model.remote import CORES, RemoteDetector, WorkerPool
-from model.saved import write_metadata
+from model.graph.freeze import write_saved_model
+from model.graph.saved_model import write_metadata
+from model.worker import pool as remote
+from model.worker import protocol as frames
+from model.worker import responses
+from model.worker.client import RemoteError, WorkerError
+from model.worker.pool import CORES, RemoteDetector, WorkerPool
+from model.worker.protocol import FrameError
 from tests.model.samples import pictures
 
 GOOD = pictures(4)

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.architecture import Convolutional
-from model.darknet import WeightsError, read_weights, write_weights
-from model.load import load_weights
-from model.weights import ConvolutionWeights, digest, random_weights
+from model.formats.darknet import WeightsError, read_weights, write_weights
+from model.formats.detector_files import load_weights
+from model.formats.weights import ConvolutionWeights, digest, random_weights
 from tests.model.samples import encode, one_head, pixels
 
 # 8 · 3 · 9 + 4 · 8 numbers, then 6 · 8 + 6.
@@ -62,7 +62,7 @@ def test_written_and_read_again_is_the_same(tmp_path, weights, content):
 
 @pytest.mark.parametrize("path", ["retail/yolov4-tiny", "coco/yolo-fastest-1.1-xl"])
 def test_a_real_file_read_and_written_keeps_every_number(real, tmp_path, path):
-    from model.darknet import read_cfg
+    from model.formats.darknet import read_cfg
 
     source = real / f"{path}.weights"
     write_weights(tmp_path / "copy.weights", read_weights(source, read_cfg(real / f"{path}.cfg")))
@@ -136,8 +136,8 @@ def test_a_variance_is_read_as_long_as_darknets_epsilon_makes_it_positive(tmp_pa
 
 
 def test_dead_channels_of_a_trained_network_are_computed_as_darknet_does(real):
-    from model.darknet import read_cfg
-    from model.network import assign, network
+    from model.formats.darknet import read_cfg
+    from model.graph.network import assign, network
 
     case = real / "cases/weights-variance-tiny-negative"
     architecture = read_cfg(case / "case.cfg")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from model.detections import Detections
-from model.frames import PREFIX
-from model.process import ROOT, RemoteError, Worker
-from model.worker import Service
+from model.worker.client import ROOT, RemoteError, Worker
+from model.worker.protocol import PREFIX
+from model.worker.server import Service
 from tests.model.interpreters import TENSORFLOW_1, pythons
 from tests.model.samples import pictures
 
@@ -43,14 +43,14 @@ def reached(start: str) -> dict:
 
 
 def test_all_that_the_process_imports_parses_on_python_3_7():
-    assert set(reached("model.worker")) >= {
-        "model", "model.worker", "model.detector", "model.detections", "model.frames", "model.saved",
+    assert set(reached("model.worker.server")) >= {
+        "model", "model.worker.server", "model.detector", "model.detections", "model.worker.protocol", "model.graph.saved_model",
     }
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="only Python 3.10 and newer lists its own modules")
 def test_the_process_needs_tensorflow_and_numpy_alone():
-    names = {name.split(".")[0] for names in reached("model.worker").values() for name in names}
+    names = {name.split(".")[0] for names in reached("model.worker.server").values() for name in names}
     assert names - set(sys.stdlib_module_names) == ALLOWED | {"model"}
 
 
@@ -114,7 +114,7 @@ def test_the_process_runs_on_python_3_7():
 @pytest.mark.skipif(not os.environ.get(TENSORFLOW_1),
                     reason=f"set {TENSORFLOW_1} to the python of an environment with TensorFlow 1.15")
 def test_the_process_runs_on_tensorflow_1_15(compiled, detector):
-    from model.remote import RemoteDetector
+    from model.worker.pool import RemoteDetector
 
     with RemoteDetector(os.environ[TENSORFLOW_1], compiled) as remote:
         assert remote.versions["tensorflow"].startswith("1.15")
@@ -130,7 +130,7 @@ def test_the_process_runs_on_tensorflow_1_15(compiled, detector):
                     reason=f"set {TENSORFLOW_1} to the python of an environment with TensorFlow 1.15")
 def test_a_cast_that_tensorflow_1_15_does_not_have_is_refused(tiny_model, tmp_path):
     from model.backends import cpu
-    from model.remote import RemoteDetector
+    from model.worker.pool import RemoteDetector
 
     if cpu.cast_engine("bf16") != "onednn":
         pytest.skip("BF16 is emulated on this processor, which any TensorFlow can")

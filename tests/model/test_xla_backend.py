@@ -6,7 +6,7 @@ import pytest
 
 from model.backends import xla
 from model.detector import Detector
-from model.saved import NETWORK, SavedModelError
+from model.graph.saved_model import NETWORK, SavedModelError
 from tests.model.samples import pictures
 
 PICTURES = pictures(3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from model.neuron.partition import plan
+from model.neuron.partition.plan import plan
 
 v1 = tf.compat.v1
 

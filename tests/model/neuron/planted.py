@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from model.neuron.device import SYSFS
-from model.neuron.host import Host
+from model.neuron.machine.device import SYSFS
+from model.neuron.machine.host import Host
 
 TOOLS = "opt/aws/neuron/bin"
 STATUS = ("success", "failure", "timeout", "hw_error", "execute_completed_with_num_error")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from model.backends import neuron
+from model.graph.saved_model import read_metadata
 from model.neuron.compiler import flags
 from model.neuron.placement import placement_of
-from model.process import RemoteError, WorkerError
-from model.remote import RemoteDetector
-from model.saved import read_metadata
+from model.worker.client import RemoteError, WorkerError
+from model.worker.pool import RemoteDetector
 from tests.model.neuron.double.interpreter import double_python
 from tests.model.samples import pictures
 

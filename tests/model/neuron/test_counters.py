@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from model.neuron import counters
-from model.neuron.counters import SYSFS, Watch, difference, ecc_events, totals
-from model.neuron.monitor import Monitor
+from model.neuron.machine import counters
+from model.neuron.machine.counters import SYSFS, Watch, difference, ecc_events, totals
+from model.neuron.machine.monitor import Monitor
 from tests.model.neuron.planted import TOOLS, Planted, ended, monitor, report
 
 
@@ -102,8 +102,8 @@ def test_the_monitor_ends_with_the_block(machine):
 
 def test_the_monitor_ends_when_the_process_that_watches_is_killed(machine):
     monitor(machine, report((0, 0)))
-    code = ("import sys, time; from pathlib import Path; from model.neuron.host import Host; "
-            "from model.neuron.monitor import Monitor; m = Monitor(Host(Path(sys.argv[1]), {})).__enter__(); "
+    code = ("import sys, time; from pathlib import Path; from model.neuron.machine.host import Host; "
+            "from model.neuron.machine.monitor import Monitor; m = Monitor(Host(Path(sys.argv[1]), {})).__enter__(); "
             "print(bool(m.wait_for_next(5)), flush=True); time.sleep(60)")
     watcher = subprocess.Popen([sys.executable, "-c", code, str(machine.root)], stdout=subprocess.PIPE, text=True,
                                cwd=Path(__file__).parents[3])

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from model.backends.freeze import network_part
-from model.neuron.partition import plan
+from model.graph.freeze import network_part
+from model.neuron.partition.plan import plan
 from model.neuron.placement import operators
 from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
 from tests.model.neuron.detectors import DETECTORS

@@ -11,9 +11,9 @@ from threading import Thread
 
 import pytest
 
-from model.neuron import device, software
-from model.neuron.device import Device, Process
-from model.neuron.host import LONGEST, Host
+from model.neuron.machine import device, software
+from model.neuron.machine.device import Device, Process
+from model.neuron.machine.host import LONGEST, Host
 from tests.model.neuron.planted import TOOLS, WHEELS, Planted, ended, inf1, row
 
 

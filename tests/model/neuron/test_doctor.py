@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from model.__main__ import main
-from model.neuron import environment
-from model.neuron.check import MISSING, OK, UNKNOWN, WRONG, Check, Diagnosis
-from model.neuron.device import SYSFS
-from model.neuron.doctor import diagnose
+from model.neuron.machine import environment
+from model.neuron.machine.device import SYSFS
+from model.neuron.machine.doctor import diagnose
+from model.neuron.machine.preflight import MISSING, OK, UNKNOWN, WRONG, Check, Diagnosis
 from tests.model.neuron.planted import WHEELS, Planted, inf1, row
 
 ROOT = Path(__file__).parents[3]

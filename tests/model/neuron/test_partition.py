@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
-from model.neuron import operators
-from model.neuron.frozen import read_graph
-from model.neuron.partition import PlanError, plan
-from model.neuron.rules import Cause, Reason
+from model.neuron.partition import operators
+from model.neuron.partition.frozen import read_graph
+from model.neuron.partition.plan import PlanError, plan
+from model.neuron.partition.rules import Cause, Reason
 from tests.model.neuron.graphs import (
     conv,
     enlarged,

@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from model.__main__ import main
-from model.neuron.frozen import read_graph
-from model.neuron.partition import plan
-from model.neuron.partition_report import as_dict, text
-from model.saved import SavedModelError
+from model.graph.saved_model import SavedModelError
+from model.neuron.partition.frozen import read_graph
+from model.neuron.partition.plan import plan
+from model.neuron.partition.report import as_dict, text
 from tests.model.neuron.graphs import conv, graph_def, placeholder, unsupported
 
 

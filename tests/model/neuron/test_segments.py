@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.framework import graph_pb2
 
-from model.neuron.graph import Graph, Node, Tensor
-from model.neuron.partition import plan
-from model.neuron.rules import Reason
-from model.neuron.segments import contracted, driven_out
+from model.neuron.partition.graph import Graph, Node, Tensor
+from model.neuron.partition.plan import plan
+from model.neuron.partition.rules import Reason
+from model.neuron.partition.segments import contracted, driven_out
 
 FLOAT = tf.float32.as_datatype_enum
 

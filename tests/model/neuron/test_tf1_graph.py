@@ -12,12 +12,12 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from model.architecture import Convolutional, MaxPool
 from model.backends import cpu
-from model.build import build
 from model.detector import Detector
-from model.neuron.frozen import read_graph
-from model.process import ROOT
-from model.remote import RemoteDetector
-from model.weights import random_weights
+from model.formats.weights import random_weights
+from model.graph.build import build
+from model.neuron.partition.frozen import read_graph
+from model.worker.client import ROOT
+from model.worker.pool import RemoteDetector
 from tests.model.interpreters import TENSORFLOW_1
 from tests.model.neuron.detectors import DETECTORS, exported
 from tests.model.samples import one_head, pictures

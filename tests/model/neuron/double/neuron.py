@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from model.neuron.partition import plan
+from model.neuron.partition.plan import plan
 from tests.model.neuron.double.neuron_operator import Runtime
 
 __version__ = "0.0.double"

@@ -13,7 +13,7 @@ from threading import Lock
 import numpy as np
 import tensorflow as tf
 
-from model.neuron.counters import SYSFS
+from model.neuron.machine.counters import SYSFS
 
 FLOAT = 1
 CORES = 4

@@ -1,0 +1,63 @@
+"""Do the boxes fit and the classes not? Then the detector's classes come in another order than the dataset's."""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harness.accuracy.dataset import Dataset
+from harness.accuracy.evaluation import box_iou
+
+FITS = 0.5  # IoU
+SEEN = 3  # objects of a class that must have been found before it is called confused
+
+
+class Confusion(NamedTuple):
+    """Of `objects` (crowds are left out) `found` have a box that fits, `right` of these with the right class.
+
+    `mostly` maps a class to the other one that more than half of its found objects have.
+    """
+
+    objects: int
+    found: int
+    right: int
+    mostly: dict[str, str]
+
+    def hint(self) -> str:
+        """Why accuracy is low and what to do, if it is the classes; else ''."""
+        if 2 * self.found < self.objects or (2 * self.right >= self.found and len(self.mostly) < 2):
+            return ""
+        example = next((f", such as {one} as {other}" for one, other in self.mostly.items()), "")
+        return (f"the boxes fit and the classes do not: {self.found} of {self.objects} objects have a box of IoU "
+                f"{FITS:g}, and {self.right} of these its class; the classes are confused{example}: give the "
+                "detector's class names in order by --names FILE")
+
+
+def confusion(dataset: Dataset, detections: Mapping[int, Any]) -> Confusion:
+    """What class the best-scored box that fits each object has; `detections` maps image id → sane detections."""
+    pairs = Counter(pair for image_id in dataset.image_ids for pair in _pairs(dataset, image_id, detections[image_id]))
+    objects = sum(not row["iscrowd"] for row in dataset.ground_truth["annotations"])
+    right = sum(count for (true, seen), count in pairs.items() if true == seen)
+    return Confusion(objects, sum(pairs.values()), right, _mostly(pairs, dataset.category_names))
+
+
+def _pairs(dataset: Dataset, image_id: int, found: Any) -> list[tuple[int, int]]:
+    """(class of the object, class of the best-scored box that fits it) for each object that has one."""
+    rows = [row for row in dataset.annotations_of(image_id) if not row["iscrowd"]]
+    if not rows or not len(found.scores):
+        return []
+    corner, extent = np.hsplit(np.array([row["bbox"] for row in rows], np.float64), 2)
+    fits = box_iou(np.hstack([corner, corner + extent]), found.boxes) >= FITS
+    best = found.classes[fits.argmax(1)].tolist()  # scores fall, so the first is the best
+    true = [dataset.category_ids.index(row["category_id"]) for row in rows]
+    return [pair for pair, is_found in zip(zip(true, best), fits.any(1)) if is_found]
+
+
+def _mostly(pairs: Counter, names: list[str]) -> dict[str, str]:
+    total = Counter()
+    for (true, _), count in pairs.items():
+        total[true] += count
+    return {names[true]: names[seen] for (true, seen), count in sorted(pairs.items())
+            if true != seen and total[true] >= SEEN and 2 * count > total[true]}

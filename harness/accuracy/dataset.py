@@ -1,0 +1,409 @@
+"""A detection dataset in COCO's format: checked as a whole, then handed out image by image."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from harness.accuracy.image_files import ImageSize, image_size
+from harness.text import shown
+
+BORDER_TOLERANCE = 1.0  # pixels: a few official COCO boxes end just outside their image
+FIELDS = {
+    "images": ("id", "file_name", "width", "height"),
+    "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
+    "categories": ("id", "name"),
+}
+
+
+class DatasetError(ValueError):
+    """The dataset cannot be used; the message names the file, what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A checked COCO dataset; iterating gives (image id, bytes of the encoded image) by rising id.
+
+    `category_ids` rise and `category_names` follow them: a detector's class index points into both.
+    `ground_truth` is a COCO dictionary of the chosen images alone, with only the fields that scoring reads;
+    `sha256` is the digest of it, so equal digests mean the same question was asked. `turned` are the ids of the images
+    that their EXIF orientation turns; boxes and sizes are those of the image upright. `root` names the category that
+    only groups all the others and has no annotation, as Roboflow exports one; '' if there is none.
+    """
+
+    name: str
+    annotations: Path
+    images: Path
+    image_ids: list[int]
+    category_ids: list[int]
+    category_names: list[str]
+    ground_truth: dict[str, list[dict[str, Any]]]
+    sha256: str
+    turned: frozenset[int] = frozenset()
+    root: str = ""
+
+    @classmethod
+    def load(cls, annotations: str | Path, images: str | Path, limit: int | None = None) -> Dataset:
+        """Read and check an annotation file and its image folder; `limit` keeps the N lowest image ids.
+
+        Raises DatasetError. Format: https://cocodataset.org/#format-data (object detection).
+        """
+        annotations, images = Path(annotations), Path(images)
+        if limit is not None and limit < 1:
+            raise DatasetError(f"--limit {limit}: must be at least 1; leave it out to take every image")
+        content = _read(annotations)
+        _check(annotations, content)
+        chosen = _restrict(content, limit)
+        if not chosen["annotations"]:
+            raise DatasetError(f"--limit {limit}: {annotations} annotates none of these images; raise it")
+        _check_crowds(annotations, chosen["annotations"])
+        place = _image_place(annotations, images, chosen["images"])
+        return cls(
+            name=images.name if images.name != "images" else images.resolve().parent.name,
+            annotations=annotations,
+            images=place,
+            image_ids=_ids(chosen["images"]),
+            category_ids=_ids(chosen["categories"]),
+            category_names=[category["name"] for category in chosen["categories"]],
+            ground_truth=chosen,
+            sha256=_digest(chosen),
+            turned=_turned(annotations, place, chosen["images"]),
+            root=_root(content),
+        )
+
+    def unknown_to(self, names: Sequence[str]) -> list[str]:
+        """The annotated categories that are none of these classes, by name."""
+        index = class_indexes(names, self.category_names)
+        used = {row["category_id"] for row in self.ground_truth["annotations"]}
+        named = zip(self.category_ids, self.category_names)
+        return [name for number, name in named if number in used and name not in index]
+
+    def with_classes(self, names: Sequence[str]) -> Dataset:
+        """The same dataset with its categories in the order of a detector's classes, all of which it then has.
+
+        Categories that are none of the classes are left out, so they must not be annotated (`unknown_to`); names match
+        as `class_indexes` says. Where the order is the same already, nothing changes.
+        """
+        index = class_indexes(names, self.category_names)
+        if [index.get(name) for name in self.category_names] == list(range(len(names))):
+            return self
+        number = {i: index[name] for i, name in zip(self.category_ids, self.category_names) if name in index}
+        rows = [{**row, "category_id": number[row["category_id"]]} for row in self.ground_truth["annotations"]]
+        categories = [{"id": place, "name": name} for place, name in enumerate(names)]
+        truth = {**self.ground_truth, "annotations": rows, "categories": categories}
+        return replace(self, ground_truth=truth, sha256=_digest(truth), category_names=list(names),
+                       category_ids=list(range(len(names))))
+
+    def without_root(self) -> Dataset:
+        """The same dataset without the category that `root` names."""
+        return self.with_classes([name for name in self.category_names if name != self.root])
+
+    def only(self, image_ids: Iterable[int]) -> Dataset:
+        """The same dataset with these of its images alone."""
+        kept = set(image_ids)
+        truth = {
+            "images": [row for row in self.ground_truth["images"] if row["id"] in kept],
+            "annotations": [row for row in self.ground_truth["annotations"] if row["image_id"] in kept],
+            "categories": self.ground_truth["categories"],
+        }
+        image_ids = [i for i in self.image_ids if i in kept]
+        return replace(self, image_ids=image_ids, ground_truth=truth, sha256=_digest(truth), turned=self.turned & kept)
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        return ((image_id, self.image_bytes(image_id)) for image_id in self.image_ids)
+
+    def image_bytes(self, image_id: int) -> bytes:
+        """The encoded image as it lies on disk; KeyError for an unknown id, DatasetError if unreadable."""
+        path = self.file(image_id)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the image") from error
+
+    def file(self, image_id: int) -> Path:
+        """The image's file; KeyError for an unknown id."""
+        return self.images / self._records[image_id]["file_name"]
+
+    def size(self, image_id: int) -> tuple[int, int]:
+        """Width and height in pixels, as annotated; KeyError for an unknown id."""
+        record = self._records[image_id]
+        return record["width"], record["height"]
+
+    def annotations_of(self, image_id: int) -> list[dict[str, Any]]:
+        """The image's rows of the ground truth."""
+        return self._annotations.get(image_id, [])
+
+    @cached_property
+    def _annotations(self) -> dict[int, list[dict[str, Any]]]:
+        rows: dict[int, list[dict[str, Any]]] = {}
+        for row in self.ground_truth["annotations"]:
+            rows.setdefault(row["image_id"], []).append(row)
+        return rows
+
+    @cached_property
+    def _records(self) -> dict[int, dict[str, Any]]:
+        return {record["id"]: record for record in self.ground_truth["images"]}
+
+
+def class_indexes(names: Sequence[str], known: Iterable[str]) -> dict[str, int]:
+    """Each known name → the place of the one of `names` that means the same; those that none or several mean are left
+    out.
+
+    Names that are not the very same may differ in upper and lower case, spaces, - and _, and as darknet's names for
+    COCO differ from COCO's own.
+    """
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(name, []).append(place)
+        if _folded(name) != name:
+            places.setdefault(_folded(name), []).append(place)
+    meant = {name: places.get(name) or places.get(_folded(name), []) for name in known}
+    found = {name: numbers[0] for name, numbers in meant.items() if len(numbers) == 1}
+    count = Counter(found.values())
+    return {name: place for name, place in found.items() if count[place] == 1}
+
+
+# VOC's words, which darknet's coco.names has for COCO's.
+SYNONYMS = {"aeroplane": "airplane", "motorbike": "motorcycle", "sofa": "couch", "tvmonitor": "tv"}
+
+
+def _folded(name: str) -> str:
+    plain = name.casefold().translate(str.maketrans("", "", " -_"))
+    return SYNONYMS.get(plain, plain)
+
+
+def _digest(ground_truth: dict) -> str:
+    return hashlib.sha256(json.dumps(ground_truth).encode()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); name an annotation file") from error
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: is not JSON, or cut short ({error}); restore the file") from error
+    sections = {section: _section(path, content, section) for section in FIELDS}
+    for section, fields in PLAIN.items():
+        for row in sections[section]:
+            row.update({field: _plain(row[field]) for field in fields if field in row})
+    for row in sections["images"]:
+        if isinstance(row.get("file_name"), str):
+            row["file_name"] = row["file_name"].replace("\\", "/")  # as Windows writes it
+    for row in sections["annotations"]:
+        _complete(row)
+    return sections
+
+
+# What some exporters write as text or with a decimal point: "7" or 7.0 for 7.
+PLAIN = {
+    "images": ("id", "width", "height"), "annotations": ("image_id", "category_id", "iscrowd"), "categories": ("id",),
+}
+
+
+def _plain(value: Any) -> Any:
+    """The whole number that the value stands for, else the value."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 17:
+        return int(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _complete(row: dict[str, Any]) -> None:
+    """Adds what the formats around COCO's leave out, as pycocotools takes it in `loadRes`."""
+    crowd, box = row.get("iscrowd"), row.get("bbox")
+    row["iscrowd"] = int(crowd or 0) if crowd is None or isinstance(crowd, bool) else crowd
+    if row.get("area") is None and _is_box(box):
+        row["area"] = box[2] * box[3]
+
+
+def _section(path: Path, content: Any, section: str) -> list[dict[str, Any]]:
+    rows = content.get(section) if isinstance(content, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DatasetError(f"{path}: has no list of objects '{section}'; use COCO's object detection format")
+    if not rows:
+        raise DatasetError(f"{path}: '{section}' is empty; nothing could be measured, add {section}")
+    return rows
+
+
+def _check(path: Path, content: dict[str, list[dict[str, Any]]]) -> None:
+    for section in ("images", "categories"):  # nothing refers to the ids of annotations
+        rows = content[section]
+        places = [place for place, row in enumerate(rows) if not _whole(row.get("id"), 0)]
+        _refuse(path, "ids must be whole numbers from 0", f"{section} at place", places)
+        _refuse(path, "ids must be unique", section, _repeated(_ids(rows)))
+    for section, field, must, good in RULES:
+        rows = content[section]
+        missing = f"{field} is missing{MISSING.get(field, '')}"
+        _refuse(path, missing, section, _labels(rows, lambda row, field=field: field not in row))
+        _refuse(path, f"{field} must be {must}", section,
+                _labels(rows, lambda row, field=field, good=good: not good(row[field])))
+    names = (category["name"] for category in content["categories"])
+    _refuse(path, "names must be unique", "categories", _repeated(names))
+    _check_references(path, **content)
+
+
+def _check_references(path: Path, images: list, annotations: list, categories: list) -> None:
+    sizes = {row["id"]: (row["width"], row["height"]) for row in images}
+    named = set(_ids(categories))
+    for must, is_wrong in (
+        ("image_id must be in images", lambda row: row["image_id"] not in sizes),
+        ("category_id must be in categories", lambda row: row["category_id"] not in named),
+        ("bbox must lie inside the image to 1 pixel", lambda row: not _fits(row["bbox"], *sizes[row["image_id"]])),
+    ):
+        _refuse(path, must, "annotations", _labels(annotations, is_wrong))
+
+
+def _labels(rows: list, is_wrong: Callable[[dict], bool]) -> list:
+    """The ids of the wrong rows, or where they stand."""
+    return [row.get("id", f"at place {place}") for place, row in enumerate(rows) if is_wrong(row)]
+
+
+def _check_crowds(path: Path, annotations: list[dict[str, Any]]) -> None:
+    if all(row["iscrowd"] for row in annotations):
+        count = len(annotations)
+        raise DatasetError(f"{path}: {count} of {count} annotations are crowds (iscrowd 1), which are not scored; "
+                           "annotate objects one by one, or set iscrowd 0 where they are")
+
+
+def _root(content: dict[str, Any]) -> str:
+    used = {row["category_id"] for row in content["annotations"]}
+    for row in content["categories"]:
+        others = [other for other in content["categories"] if other is not row]
+        is_unused = row["id"] not in used and row.get("supercategory") != row["name"]
+        if is_unused and others and all(other.get("supercategory") == row["name"] for other in others):
+            return row["name"]
+    return ""
+
+
+def _refuse(path: Path, must: str, what: str, offenders: Iterable[Any]) -> None:
+    offenders = list(offenders)
+    if offenders:
+        first = ", ".join(map(shown, offenders[:5])) + (", ..." if len(offenders) > 5 else "")
+        raise DatasetError(f"{path}: {must}; correct or remove {len(offenders)} ({what} {first})")
+
+
+def _restrict(content: dict[str, Any], limit: int | None) -> dict[str, list[dict[str, Any]]]:
+    # Only what scoring reads, in one order: formatting and segmentations then do not change the digest.
+    content = {**content, "annotations": _numbered(content["annotations"])}
+    rows = {section: _trimmed(content[section], fields) for section, fields in FIELDS.items()}
+    rows["images"] = rows["images"][:limit]
+    kept = set(_ids(rows["images"]))
+    rows["annotations"] = [row for row in rows["annotations"] if row["image_id"] in kept]
+    return rows
+
+
+def _trimmed(rows: list[dict[str, Any]], fields: tuple[str, ...]) -> list[dict[str, Any]]:
+    return sorted(({field: row[field] for field in fields} for row in rows), key=itemgetter("id"))
+
+
+def _numbered(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The annotations with their ids, or with others where these do not tell them apart."""
+    ids = [row.get("id") for row in annotations]
+    if all(_whole(number, 0) for number in ids) and len(set(ids)) == len(ids):
+        return annotations
+    by_content = sorted(annotations, key=lambda row: [row["image_id"], row["category_id"], row["bbox"], row["area"]])
+    return [{**row, "id": number} for number, row in enumerate(by_content, 1)]
+
+
+def _image_place(annotations: Path, folder: Path, images: list[dict[str, Any]]) -> Path:
+    """The folder that the files' names start from: the image folder, or the one around it where they name it too."""
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: is not a folder; name the image folder of {annotations}")
+    bad = _missing(folder, images)
+    if len(bad) == len(images) and not _missing(folder.parent, images):
+        return folder.parent
+    _refuse(folder, "images must be there, readable and not empty", "files", bad)
+    return folder
+
+
+def _missing(folder: Path, images: list[dict[str, Any]]) -> list[str]:
+    return [image["file_name"] for image in images if not _readable(folder / image["file_name"])]
+
+
+def _turned(annotations: Path, folder: Path, images: list[dict[str, Any]]) -> frozenset[int]:
+    """The ids of the images that EXIF turns. Raises DatasetError where a file is of another size than annotated."""
+    sizes = {row["id"]: image_size(folder / row["file_name"]) for row in images}
+    wrong = [row for row in images if sizes[row["id"]] and sizes[row["id"]].upright != (row["width"], row["height"])]
+    if wrong:
+        found, annotated = sizes[wrong[0]["id"]], (wrong[0]["width"], wrong[0]["height"])
+        others = f" (and so are {len(wrong) - 1} others)" if len(wrong) > 1 else ""
+        raise DatasetError(f"{folder / wrong[0]['file_name']}: {_contradiction(found, annotated, annotations)}{others}")
+    return frozenset(number for number, size in sizes.items() if size and size.orientation != 1)
+
+
+def _contradiction(found: ImageSize, annotated: tuple[int, int], annotations: Path) -> str:
+    says = f"{annotations.name} says {annotated[0]}x{annotated[1]}"
+    if found.orientation != 1:
+        return (f"its EXIF orientation {found.orientation} turns the {found.width}x{found.height} file to "
+                f"{found.upright[0]}x{found.upright[1]}, {says}; annotate it upright, or remove the EXIF orientation")
+    swapped = ", width and height swapped" if found.upright == annotated[::-1] else ""
+    return (f"{says}, the file is {found.width}x{found.height}{swapped}; use the images that were annotated, or scale "
+            "width, height and boxes")
+
+
+def _readable(path: Path) -> bool:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0 and os.access(path, os.R_OK)
+
+
+def _ids(rows: list[dict[str, Any]]) -> list[int]:
+    return [row["id"] for row in rows]
+
+
+def _repeated(values: Iterable[Any]) -> list[Any]:
+    return [value for value, count in Counter(values).items() if count > 1]
+
+
+def _whole(value: Any, least: int) -> bool:
+    return type(value) is int and least <= value < 2**53  # evaluators carry ids as doubles
+
+
+def _finite(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # False for NaN too
+
+
+def _inside(name: Any) -> bool:
+    return isinstance(name, str) and bool(name) and not os.path.isabs(name) and ".." not in Path(name).parts
+
+
+def _is_box(box: Any) -> bool:
+    return isinstance(box, list) and len(box) == 4 and all(map(_finite, box)) and min(box[2:]) > 0
+
+
+def _fits(box: list[float], width: int, height: int) -> bool:
+    x, y, w, h = map(float, box)
+    return max(-x, -y, x + w - width, y + h - height) <= BORDER_TOLERANCE
+
+
+# What to add where a field is missing.
+MISSING = {
+    "bbox": " (add the bounds x, y, width, height of each object; segmentations are not scored)",
+    "width": " (add the image's width in pixels)", "height": " (add the image's height in pixels)",
+}
+# Section, field, what it must be, whether it is; references between sections are checked after these.
+RULES = (
+    ("images", "width", "a whole number from 1", lambda width: _whole(width, 1)),
+    ("images", "height", "a whole number from 1", lambda height: _whole(height, 1)),
+    ("images", "file_name", "a path inside the image folder", _inside),
+    ("categories", "name", "a text", lambda name: isinstance(name, str) and name),
+    ("annotations", "image_id", "a whole number from 0", lambda image_id: _whole(image_id, 0)),
+    ("annotations", "category_id", "a whole number from 0", lambda category_id: _whole(category_id, 0)),
+    ("annotations", "bbox", "4 finite numbers x, y, width > 0, height > 0", _is_box),
+    ("annotations", "area", "finite and > 0", lambda area: _finite(area) and area > 0),
+    ("annotations", "iscrowd", "0 or 1", lambda crowd: type(crowd) is int and crowd in (0, 1)),
+)

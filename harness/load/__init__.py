@@ -1,0 +1,1 @@
+"""Load on a detector and what it gives: the load generator, the sweep, MLPerf's scenarios."""

@@ -1,0 +1,83 @@
+"""Latencies as counts in bins that grow by 0.1 % each: percentiles of any number of requests in constant memory."""
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+from harness.stats.percentiles import (
+    CONFIDENCE,
+    QUOTED,
+    PercentileBound,
+    error_rate,
+    most_by_chance,
+    rank,
+    requests_needed,
+    share_above,
+)
+
+GROWTH = 1.001
+BINS_PER_E = 1 / math.log(GROWTH)
+SHORTEST = 1e-7  # seconds; what is shorter counts as that
+
+
+class Histogram:
+    """Counts of latencies in seconds. A percentile is right to half a bin, 0.05 %."""
+
+    def __init__(self):
+        self._counts: Counter = Counter()
+
+    def add(self, seconds: float) -> None:
+        self._counts[math.floor(math.log(max(seconds, SHORTEST)) * BINS_PER_E)] += 1
+
+    def merge(self, other: Histogram) -> None:
+        """Adds the counts of another one."""
+        self._counts.update(other._counts)
+
+    def __len__(self) -> int:
+        return sum(self._counts.values())
+
+    def percentile(self, p: float) -> float | None:
+        """The middle of the bin that holds the percentile by nearest rank; None without latencies."""
+        return self._at(rank(p, len(self)), 0.5) if self._counts else None
+
+    def bound(self, p: float, confidence: float = CONFIDENCE) -> PercentileBound | None:
+        """As `harness.stats.percentiles.percentile_bound`, its bounds widened to the edges of their bins."""
+        n, above, alpha = len(self), share_above(p), error_rate(confidence)
+        if not n:
+            return None
+        over, under = most_by_chance(n, above, alpha), most_by_chance(n, 1 - above, alpha)
+        return PercentileBound(
+            low=None if under is None else self._at(under + 1, 0),
+            estimate=self.percentile(p),
+            high=None if over is None else self._at(n - over, 1),
+            count=n,
+            needed=max(requests_needed(p, 0, confidence), requests_needed(100 - p, 0, confidence)),
+        )
+
+    def percentiles(self) -> dict[str, PercentileBound]:
+        """P50, P90 and P99 with their bounds, by name; {} without latencies."""
+        return {f"P{p}": self.bound(p) for p in QUOTED} if self._counts else {}
+
+    def _at(self, rank: int, place: float) -> float:
+        """Where the rank-th smallest latency lies: the lower edge of its bin (place 0) to the upper one (place 1)."""
+        for number in sorted(self._counts):
+            rank -= self._counts[number]
+            if rank <= 0:
+                return GROWTH ** (number + place)
+        raise IndexError(f"rank {rank} is beyond the last latency")
+
+    def coarse(self, bins: int) -> tuple[list[float], list[int]]:
+        """(edges in seconds, counts) in at most so many bins of equal ratio, for a picture; ([], []) when empty."""
+        if not self._counts:
+            return [], []
+        first, last = min(self._counts), max(self._counts)
+        width = math.ceil((last - first + 1) / bins)
+        counts = [0] * math.ceil((last - first + 1) / width)
+        for number, count in self._counts.items():
+            counts[(number - first) // width] += count
+        return [GROWTH ** (first + width * place) for place in range(len(counts) + 1)], counts
+
+    def as_record(self) -> dict[str, Any]:
+        """For strict JSON: bin b counts what took from growth^b to growth^(b + 1) seconds."""
+        return {"growth": GROWTH, "counts": sorted(self._counts.items())}

@@ -1,0 +1,1 @@
+"""Percentiles, intervals and trends, each with the bounds that it promises."""

@@ -1,0 +1,134 @@
+"""What a million images cost: measured throughput and a table of dated prices, each with its source."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from datetime import date
+
+from harness.verdict.targets import Target
+
+PURCHASES = ON_DEMAND, RESERVED = "on-demand", "reserved"
+REGION = "us-east-1"
+FRESH_DAYS = 365
+
+
+class UnknownPrice(LookupError):
+    """The table has no such price; the message says what it has and what to do."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """Dollars an hour of one instance type, as `source` gave them on `date` (ISO)."""
+
+    instance: str
+    region: str
+    purchase: str
+    dollars_per_hour: float
+    date: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Dollars per million images, by which price, and the evidence in words; `stale` when the price is too old."""
+
+    dollars_per_million: float
+    price: Price
+    stale: bool
+    evidence: str
+
+
+# AWS printed $2.163 for the GPU. Its 486,000 images in two hours, 67.5 a second, at $0.526 an hour are $2.165: $2.163
+# would take 67.55 images/s.
+LAUNCH = "AWS's YOLOv4 run on Inferentia, the prices behind its $1.362 and $2.165 (printed: $2.163) per million images"
+LIST = "AWS price list as generated in aws/karpenter-provider-aws, zz_generated.pricing_aws.go"
+NEURON = "AWS Neuron SDK, benchmarks/inf1/instance_prices.csv, the basis of its cost columns"
+
+PRICES = (
+    Price("inf1.2xlarge", REGION, ON_DEMAND, 0.583, "2020-10-07", LAUNCH),
+    Price("g4dn.xlarge", REGION, ON_DEMAND, 0.526, "2020-10-07", LAUNCH),
+    Price("inf1.xlarge", REGION, ON_DEMAND, 0.228, "2026-01-19", LIST),
+    Price("inf1.2xlarge", REGION, ON_DEMAND, 0.362, "2026-01-19", LIST),
+    Price("inf1.6xlarge", REGION, ON_DEMAND, 1.180, "2026-01-19", LIST),
+    Price("inf1.24xlarge", REGION, ON_DEMAND, 4.721, "2026-01-19", LIST),
+    Price("g4dn.xlarge", REGION, ON_DEMAND, 0.526, "2026-01-19", LIST),
+    Price("p3.2xlarge", REGION, ON_DEMAND, 3.06, "2026-01-19", LIST),
+    Price("c5.xlarge", REGION, ON_DEMAND, 0.17, "2026-01-19", LIST),
+    Price("inf1.xlarge", REGION, RESERVED, 0.110, "2024-09-16", NEURON),
+    Price("inf1.2xlarge", REGION, RESERVED, 0.174, "2024-09-16", NEURON),
+    Price("inf1.6xlarge", REGION, RESERVED, 0.567, "2024-09-16", NEURON),
+    Price("inf1.24xlarge", REGION, RESERVED, 2.269, "2024-09-16", NEURON),
+)
+
+
+def cost_at(images_per_second: float, price: Price, on: str, fresh_days: int = FRESH_DAYS) -> Cost:
+    """What a million images cost at this price, on the ISO date `on` of the measurement.
+
+    A price more than `fresh_days` older than that is stale, and the evidence says so. Raises ValueError for a
+    throughput that is not above 0 or a date that is none.
+    """
+    dollars = dollars_per_million(images_per_second, price.dollars_per_hour)
+    stale = is_stale(price, on, fresh_days)
+    return Cost(dollars, price, stale, _evidence(images_per_second, dollars, price, _age(price, on), fresh_days))
+
+
+def dollars_per_million(images_per_second: float, dollars_per_hour: float) -> float:
+    """Dollars that an instance costs while it answers a million images; ValueError unless both are finite and > 0."""
+    for name, value in (("images_per_second", images_per_second), ("dollars_per_hour", dollars_per_hour)):
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} is {value}; it must be a number above 0, or there is no cost")
+    return 1e6 / images_per_second / 3600 * dollars_per_hour
+
+
+def at_price(target: Target, price: Price) -> Target:
+    """The target with the bound that its published throughput costs at this price, so that no price buys slowness.
+
+    A target without a published throughput stays as it is.
+    """
+    if target.images_per_second is None:
+        return target
+    return replace(target, bound=dollars_per_million(target.images_per_second, price.dollars_per_hour))
+
+
+def is_stale(price: Price, on: str, fresh_days: int = FRESH_DAYS) -> bool:
+    """Whether the price is more than `fresh_days` older than the ISO date `on`."""
+    return _age(price, on) > fresh_days
+
+
+def find_price(instance: str, on: str, purchase: str = ON_DEMAND, region: str = REGION) -> Price:
+    """The newest row of PRICES not dated after `on` (ISO); UnknownPrice says what the table has instead."""
+    day = _date(on)
+    rows = [row for row in PRICES if (row.instance, row.purchase, row.region) == (instance, purchase, region)]
+    known = [row for row in rows if _date(row.date) <= day]
+    if not known:
+        dated = f" from {on} or before" if rows else ""
+        raise UnknownPrice(
+            f"no {purchase} price of {instance} in {region}{dated} in PRICES of harness/verdict/cost.py, which has "
+            f"{'; '.join(_known_of(instance))}; add a row with its date and source"
+        )
+    return max(known, key=lambda row: row.date)
+
+
+def _known_of(instance: str) -> list[str]:
+    rows = [f"{row.purchase} in {row.region} of {row.date}" for row in PRICES if row.instance == instance]
+    return rows or sorted({row.instance for row in PRICES})
+
+
+def _evidence(images_per_second: float, dollars: float, price: Price, age: int, fresh_days: int) -> str:
+    text = (f"${dollars:.3f} per million images: {images_per_second:.1f} images/s on {price.instance} at "
+            f"${price.dollars_per_hour:g}/h ({price.purchase}, {price.region}, {price.date}, {price.source})")
+    if age <= fresh_days:
+        return text
+    return f"{text}; stale: the price is {age} days old, more than {fresh_days}, look up today's"
+
+
+def _age(price: Price, on: str) -> int:
+    """Days from the price's date to the ISO date `on`."""
+    return (_date(on) - _date(price.date)).days
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{text!r} is no date; write it as 2026-01-19") from error

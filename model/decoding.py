@@ -1,0 +1,84 @@
+"""Decoding profiles: how a detector looks at pictures and which boxes it reports, in one table."""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from model.architecture import Architecture
+from model.image_headers import MAX_PIXELS
+
+RESIZE = ("stretch", "letterbox")
+
+
+class ProfileError(ValueError):
+    """A value that makes no sense; the message names the option."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Part of what is measured, and so part of the exported model and of every result.
+
+    Suppression is greedy per class: a box goes when its IoU with a better one exceeds `iou_threshold`; with
+    `diou_beta` when IoU − (d / c)^beta does, d and c the squared distance of the centres and the squared diagonal
+    of both boxes (Zheng et al., "Distance-IoU Loss", 2020; the exponent is darknet's beta_nms). `centre_scale`
+    stands in for the weights' own scale_x_y where it is not None. An image that declares more than `max_pixels` is not
+    decoded.
+    """
+
+    name: str = "darknet"
+    resize: str = "stretch"
+    score_threshold: float = 0.001
+    iou_threshold: float = 0.45
+    diou_beta: float | None = None
+    centre_scale: float | None = None
+    max_detections: int = 100
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self):
+        if self.resize not in RESIZE:
+            raise ProfileError(f"--resize {self.resize} is not one of: {', '.join(RESIZE)}")
+        for option in ("score_threshold", "iou_threshold"):
+            if not 0 <= getattr(self, option) <= 1:
+                raise ProfileError(f"--{option.replace('_', '-')} {getattr(self, option)} is not between 0 and 1")
+        if self.max_pixels < 1:
+            raise ProfileError(f"--max-pixels {self.max_pixels}: must be at least 1")
+
+    def __str__(self):
+        centre = "" if self.centre_scale is None else f"centre scale {self.centre_scale:g}, "
+        nms = "greedy NMS" if self.diou_beta is None else f"DIoU-NMS (beta {self.diou_beta:g})"
+        return f"{self.name}: {self.resize}, {centre}{nms} {self.iou_threshold:g}, score {self.score_threshold:g}"
+
+
+# Name → what its results are known for, and its profile for an architecture.
+PROFILES = {
+    "darknet": (
+        "as the cfg says, the way the weights were trained",
+        lambda a: Profile("darknet", "letterbox" if a.letterbox else "stretch", diou_beta=a.diou_beta),
+    ),
+    "aws": (
+        "the AWS tutorial's 0.487 AP: stretched, centre scale 1",
+        lambda a: Profile("aws", centre_scale=1.0),
+    ),
+    "letterbox-diou": (
+        "Open Model Zoo's 0.5026 AP of the same weights: letterboxed, DIoU-NMS 0.5",
+        lambda a: Profile("letterbox-diou", "letterbox", iou_threshold=0.5, diou_beta=1.0),
+    ),
+}
+DEFAULT = "darknet"
+
+
+def checked(name: str, **changes) -> dict:
+    """The changes that are not None. Raises ProfileError for what no architecture could make right."""
+    if name not in PROFILES:
+        raise ProfileError(f"--profile {name} is not one of: {', '.join(PROFILES)}")
+    given = {key: value for key, value in changes.items() if value is not None}
+    Profile(**given)
+    return given
+
+
+def profile_for(architecture: Architecture, name: str = DEFAULT, **changes) -> Profile:
+    """The architecture's profile of that name, with those of the values that are not None. Raises ProfileError."""
+    given = checked(name, **changes)
+    if name == "aws" and architecture.heads[0].new_coords:
+        raise ProfileError("--profile aws: is for YOLOv4's own heads; this cfg's have new_coords")
+    _, profile = PROFILES[name]
+    return replace(profile(architecture), **given)

@@ -1,0 +1,1 @@
+"""Files that the user brings: cfg, weights and checkpoints, read into architecture and numbers."""

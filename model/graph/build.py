@@ -1,0 +1,88 @@
+"""Architecture and weights → the SavedModel that ships: from encoded images to boxes, scores and classes."""
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+
+import tensorflow as tf
+
+from model.architecture import Architecture, Convolutional
+from model.decoding import profile_for
+from model.formats.weights import ConvolutionWeights, digest
+from model.graph.network import assign, network
+from model.graph.postprocess import detections
+from model.graph.preprocess import preprocess
+from model.graph.saved_model import NETWORK, published, write_metadata
+
+
+class BuildError(ValueError):
+    """The SavedModel cannot be built as asked; the message names the option."""
+
+
+def build(architecture: Architecture, weights: list[ConvolutionWeights], output, profile=None, names=()) -> Path:
+    """Writes the SavedModel folder `output`, complete or not at all.
+
+    Signature `serving_default`: `image` string [batch] (encoded images) → `boxes` float32 [batch, max, 4] (x1, y1,
+    x2, y2 in pixels of the original), `scores` float32 [batch, max] falling, `classes` int32 [batch, max],
+    `count` int32 [batch] (rows from there on are padding).
+    Raises SavedModelError if `output` exists, BuildError if the names are not one per class or no convolution comes
+    first.
+    """
+    profile = profile or profile_for(architecture)
+    if names and len(names) != architecture.classes:
+        raise BuildError(f"{len(names)} class names for a detector of {architecture.classes} classes")
+    if not isinstance(architecture.layers[0], Convolutional):
+        raise BuildError("the first layer must be a convolution: it takes the scaling of the pixels into its kernel")
+    with published(output) as folder:
+        module = _Serving(architecture, weights, profile)
+        tf.saved_model.save(module, str(folder), signatures=module.serve.get_concrete_function())
+        write_metadata(folder, _metadata(architecture, weights, profile, names))
+    return Path(output)
+
+
+class _Serving(tf.Module):
+    """What TensorFlow saves: the network's variables and the function around it."""
+
+    def __init__(self, architecture, weights, profile):
+        super().__init__()
+        layers = network(architecture)
+        # Scaling pixels to [0, 1] costs nothing where it is part of the first kernel.
+        assign(layers, architecture, [weights[0].for_pixels(), *weights[1:]])
+        # Not the layers themselves, which Keras would save with thousands of objects that nobody loads.
+        self._network = lambda pictures: layers(pictures, training=False)
+        self._architecture, self._profile = architecture, profile
+        self.parameters = self.serve.get_concrete_function().variables
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image")], autograph=False)
+    def serve(self, image):
+        architecture, profile = self._architecture, self._profile
+        with tf.name_scope("preprocess"):
+            pictures, frames = preprocess(image, architecture.height, architecture.width, profile.resize)
+            # Compilers that fix the batch of the encoded images must know from it that of the pictures.
+            pictures = tf.reshape(pictures, [tf.shape(image)[0], architecture.height, architecture.width, 3])
+        with tf.name_scope(NETWORK):
+            maps = tf.nest.flatten(self._network(pictures))  # Keras gives a lone map without its list
+        with tf.name_scope("postprocess"):
+            boxes, scores, classes, count = detections(maps, frames, architecture, profile)
+        return {"boxes": boxes, "scores": scores, "classes": classes, "count": count}
+
+
+def _metadata(architecture, weights, profile, names) -> dict:
+    return {
+        "width": architecture.width,
+        "height": architecture.height,
+        "classes": architecture.classes,
+        "names": list(names),
+        "convolutions": len(weights),
+        "parameters": architecture.parameters(),
+        "flops": architecture.flops(),
+        "architecture_sha256": architecture_digest(architecture),
+        "weights_sha256": digest(weights),
+        "profile": asdict(profile),
+    }
+
+
+def architecture_digest(architecture: Architecture) -> str:
+    """SHA-256 of the records, alike for equal architectures wherever they came from."""
+    return hashlib.sha256(repr(architecture).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""What this machine has for Inferentia: devices, driver, packages, environment, and what is missing."""

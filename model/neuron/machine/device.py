@@ -1,0 +1,224 @@
+"""What Inferentia hardware and Neuron software this machine has, and which source said so.
+
+Sources: SDK docs, pages "Neuron LS User Guide", "Neuron Sysfs User Guide" and "AWS Inf1 Architecture"; the Neuron
+driver (neuron_sysfs_metrics.c); EC2 user guide, "Retrieve instance metadata" (IMDSv2).
+"""
+from __future__ import annotations
+
+import json
+import re
+import sys
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from threading import Thread
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from model.neuron.machine import software
+from model.neuron.machine.host import HERE, Host
+from model.neuron.machine.monitor import Monitor
+
+NEURON_LS_SECONDS = 10
+IMDS_SECONDS = 1.0  # in all: off EC2 nobody answers at that address
+MONITOR_SECONDS = 3.0
+SYSFS = "sys/devices/virtual/neuron_device"
+INFERENTIA_PCI = {"0x7064", "0x7065", "0x7066", "0x7067"}  # device ids of vendor 0x1d0f, Amazon
+# Chips and vCPUs → type, by the page "AWS Inf1 Architecture".
+INF1 = {(1, 4): "inf1.xlarge", (1, 8): "inf1.2xlarge", (4, 24): "inf1.6xlarge", (16, 96): "inf1.24xlarge"}
+
+
+class Process(NamedTuple):
+    """A process that holds cores of a device."""
+
+    pid: int
+    command: str
+
+
+class Device(NamedTuple):
+    """One chip. `cores` and `processes` are None where the source cannot tell."""
+
+    index: int
+    cores: int | None
+    processes: tuple[Process, ...] | None
+
+
+class Devices(NamedTuple):
+    """The chips, what listed them ('' when nothing did), and why neuron-ls did not."""
+
+    devices: tuple[Device, ...]
+    source: str
+    problem: str
+
+    @property
+    def cores(self) -> int | None:
+        """All cores together, or None where a device does not say how many it has."""
+        counts = [device.cores for device in self.devices]
+        return None if None in counts else sum(counts)
+
+
+class Known(NamedTuple):
+    """A fact and what it is known from, both None when nothing told it."""
+
+    value: Any
+    source: str | None
+
+
+def devices(host: Host = HERE) -> Devices:
+    """The chips by neuron-ls, or else by the driver's files under /sys, or else by the nodes /dev/neuron*."""
+    listed, problem = _neuron_ls(host)
+    for source, found in (("neuron-ls", listed), ("sysfs", _sysfs(host)), ("device nodes", _nodes(host))):
+        if found:
+            return Devices(found, source, problem)
+    return Devices((), "", problem)
+
+
+def _neuron_ls(host: Host) -> tuple[tuple[Device, ...], str]:
+    tool = host.tool("neuron-ls")
+    if not tool:
+        return (), "neuron-ls is not installed"
+    shown, problem = host.run([tool, "-j"], NEURON_LS_SECONDS)
+    if problem:
+        return (), problem
+    rows = _json_list(shown)
+    if rows is None:
+        return (), f"neuron-ls -j wrote no JSON list but {shown.strip()[:40]!r}"
+    found = tuple(_device(host, row, at) for at, row in enumerate(rows) if isinstance(row, dict))
+    return found, "" if found else "neuron-ls lists no device"
+
+
+def _json_list(text: str) -> list | None:
+    """The list in a tool's output; some versions print a notice before it."""
+    for start in re.finditer(r"^\s*\[", text, re.MULTILINE):
+        try:
+            return json.JSONDecoder().raw_decode(text, start.end() - 1)[0]
+        except (ValueError, RecursionError):
+            continue
+    return None
+
+
+def _device(host: Host, row: dict, at: int) -> Device:
+    """A row of neuron-ls, whose keys differ between versions of the tool."""
+    index = _whole(row.get("neuron_device"), at)
+    ids, listed = row.get("neuroncore_ids"), row.get("neuron_processes")
+    cores = len(ids) if isinstance(ids, list) else host.number(f"{SYSFS}/neuron{index}/core_count")
+    rows = [p for p in listed if isinstance(p, dict)] if isinstance(listed, list) else None
+    return Device(index, _whole(row.get("nc_count"), cores), None if rows is None else _processes(rows))
+
+
+def _processes(rows: list[dict]) -> tuple[Process, ...]:
+    found = (Process(_whole(row.get("pid"), 0), str(row.get("command") or "").strip() or "?") for row in rows)
+    return tuple(p for p in found if p.pid and not Path(p.command.split()[0]).name.startswith("neuron-"))
+
+
+def _whole(value, otherwise):
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else otherwise
+
+
+def _sysfs(host: Host) -> tuple[Device, ...]:
+    folders = host.numbered(f"{SYSFS}/neuron[0-9]*")
+    return tuple(Device(index, host.number(f"{SYSFS}/neuron{index}/core_count"), None) for index in folders)
+
+
+def _nodes(host: Host) -> tuple[Device, ...]:
+    return tuple(Device(index, None, None) for index in nodes(host))
+
+
+def nodes(host: Host = HERE) -> dict[int, Path]:
+    """The device nodes by device number; one a chip, not one a core."""
+    return host.numbered("dev/neuron[0-9]*")
+
+
+def chips_on_pci(host: Host = HERE) -> int:
+    """How many Inferentia chips are on the PCI bus, driver or not."""
+    folders = [path.relative_to(host.root) for path in host.root.glob("sys/bus/pci/devices/*")]
+    ids = [(host.text(f"{folder}/vendor"), host.text(f"{folder}/device")) for folder in folders]
+    return sum(vendor == "0x1d0f" and device in INFERENTIA_PCI for vendor, device in ids)
+
+
+def family(host: Host = HERE) -> str | None:
+    """The instance family that the driver knows: Inf1, Inf2, Trn1."""
+    found = (host.text(f"{SYSFS}/neuron{i}/info/architecture/instance_type") for i in host.numbered(f"{SYSFS}/neuron*"))
+    return next(filter(None, found), None)
+
+
+def instance_type(host: Host = HERE) -> Known:
+    """The EC2 instance type, such as inf1.2xlarge, by the first source that knows; bounded to a few seconds."""
+    sources = {
+        "DMI": lambda: host.text("sys/devices/virtual/dmi/id/product_name"),
+        "IMDS": lambda: _imds(host),
+        "neuron-monitor": lambda: _monitored_type(host),
+        "sysfs": lambda: _type_by_size(host),
+    }
+    for source, ask in sources.items():
+        name = ask() or ""
+        if re.fullmatch(r"[a-z][a-z0-9-]*\d[a-z0-9-]*\.[a-z0-9-]+", name):
+            return Known(name, source)
+    return Known(None, None)
+
+
+def _imds(host: Host) -> str | None:
+    """Asks in a thread: a socket's timeout bounds each packet, not the answer as a whole."""
+    vendor = host.text("sys/devices/virtual/dmi/id/sys_vendor") or "Amazon EC2"
+    if vendor != "Amazon EC2" or host.environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+        return None
+    base = host.environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or "http://169.254.169.254"
+    answers: list[str | None] = []
+    thread = Thread(target=lambda: answers.append(_ask_imds(base)), daemon=True)
+    thread.start()
+    thread.join(IMDS_SECONDS)
+    return answers[0] if answers else None
+
+
+def _ask_imds(base: str) -> str | None:
+    # Not urllib: it would send the token through a proxy that the environment names.
+    try:
+        url = urlsplit(base)
+        with closing(HTTPConnection(url.hostname or "", url.port or 80, timeout=IMDS_SECONDS)) as connection:
+            token = _answer(connection, "PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"})
+            return token and _answer(connection, "GET", "/latest/meta-data/instance-type",
+                                     {"X-aws-ec2-metadata-token": token})
+    except (OSError, ValueError, HTTPException):
+        return None
+
+
+def _answer(connection: HTTPConnection, method: str, path: str, headers: dict) -> str | None:
+    connection.request(method, path, headers=headers)
+    response = connection.getresponse()
+    body = response.read(1000)
+    return body.decode("ascii").strip() if response.status == 200 else None
+
+
+def _monitored_type(host: Host) -> str | None:
+    if not _sysfs(host) and not nodes(host):
+        return None
+    with Monitor(host) as monitor:
+        report = next(iter(monitor.wait_for_next(MONITOR_SECONDS)), {})
+    info = report.get("instance_info")
+    return str(info.get("instance_type")) if isinstance(info, dict) else None
+
+
+def _type_by_size(host: Host) -> str | None:
+    if family(host) != "Inf1":
+        return None
+    processors = re.findall(r"^processor\s*:", host.text("proc/cpuinfo") or "", re.MULTILINE)
+    return INF1.get((len(_sysfs(host)), len(processors)))
+
+
+def facts(host: Host = HERE, python: str = sys.executable) -> dict[str, Any]:
+    """What a report says of the Inferentia machine: flat, JSON-able, None for what is not known.
+
+    Each key has a second one that ends in `_source`. `python` is the interpreter that runs the detector.
+    Raises software.InterpreterError if it is none.
+    """
+    found, driver, wheels = devices(host), software.driver(host), software.interpreter(host, python)
+    known = {
+        "instance_type": instance_type(host),
+        "neuron_devices": Known(len(found.devices), found.source or None),
+        "neuron_cores": Known(found.cores, found.source or None),
+        "neuron_driver": Known(driver and driver.version, driver and driver.source),
+        **{name.replace("-", "_"): Known(wheels.versions.get(name), wheels.path)
+           for name in ("tensorflow-neuron", "neuron-cc")},
+    }
+    return {key: value for name, fact in known.items()
+            for key, value in ((name, fact.value), (f"{name}_source", fact.source if fact.value is not None else None))}

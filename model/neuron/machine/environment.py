@@ -1,0 +1,59 @@
+"""Environment variables that would hide NeuronCores from the detector, contradict each other or are obsolete.
+
+Sources: SDK docs, page "Neuron Runtime configuration"; aws-neuron-tensorflow, runtime/direct/env.cc and placer.cc.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from model.neuron.machine.preflight import OK, WRONG, Check
+
+VISIBLE, NUMBER = "NEURON_RT_VISIBLE_CORES", "NEURON_RT_NUM_CORES"
+OBSOLETE = {
+    "NEURONCORE_GROUP_SIZES": "is obsolete, and tensorflow-neuron still makes a number of cores of it",
+    "NEURON_INTERNAL_USE_GRPC_RUNTIME": "asks for neuron-rtd, the runtime before 2.0",
+}
+
+
+def checks(environment: Mapping[str, str], cores: int | None) -> list[Check]:
+    """A check for each setting that is wrong on a machine of so many cores (None: unknown), or one that all is well."""
+    found = [*_visible(environment.get(VISIBLE, ""), cores), *_number(environment, cores)]
+    found += [(name, why) for name, why in OBSOLETE.items() if environment.get(name)]
+    wrong = [Check("environment", WRONG, f"{name}={environment[name]} {why}", f"unset {name}") for name, why in found]
+    return wrong or [Check("environment", OK, "no variable hides cores or contradicts another")]
+
+
+def visible_cores(setting: str) -> set[int] | None:
+    """The cores that a value of NEURON_RT_VISIBLE_CORES names: 0-3, 1,3 or both; None if it is malformed."""
+    cores: set[int] = set()
+    for part in setting.split(","):
+        ends = re.fullmatch(r"\s*([0-9]{1,4})\s*(?:-\s*([0-9]{1,4})\s*)?", part)
+        if not ends or int(ends[2] or ends[1]) < int(ends[1]):
+            return None
+        cores.update(range(int(ends[1]), int(ends[2] or ends[1]) + 1))
+    return cores
+
+
+def _visible(setting: str, cores: int | None) -> Iterator[tuple[str, str]]:
+    chosen = visible_cores(setting)
+    if setting and chosen is None:
+        yield VISIBLE, "is no list of cores such as 0-3 or 1,3"
+    elif chosen and cores and max(chosen) >= cores:
+        yield VISIBLE, f"names core {max(chosen)}, and the last one here is core {cores - 1}"
+    elif chosen and cores and len(chosen) < cores:
+        yield VISIBLE, f"hides {cores - len(chosen)} of {cores} cores"
+
+
+def _number(environment: Mapping[str, str], cores: int | None) -> Iterator[tuple[str, str]]:
+    setting, chosen = environment.get(NUMBER, "").strip(), visible_cores(environment.get(VISIBLE, ""))
+    if setting and not re.fullmatch("[0-9]{1,9}", setting):
+        yield NUMBER, "is no number of cores"
+    elif not int(setting or 0):  # unset or 0: all cores
+        return
+    elif chosen and int(setting) != len(chosen):
+        yield NUMBER, f"contradicts {VISIBLE}={environment[VISIBLE]}, which wins"
+    elif cores and int(setting) > cores:
+        yield NUMBER, f"asks for more than the {cores} cores here"
+    elif cores and not chosen and int(setting) < cores:
+        yield NUMBER, f"hides {cores - int(setting)} of {cores} cores"

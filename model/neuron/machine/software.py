@@ -1,0 +1,82 @@
+"""The Neuron software of a machine: kernel driver, packages of the system, and what an interpreter has installed.
+
+Sources: SDK docs, pages "Neuron Driver release notes" and "Neuron Sysfs User Guide"; aws-neuron-tensorflow, setup.py.
+"""
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from model.neuron.machine.host import Host
+
+PROBE = Path(__file__).with_name("probe.py")
+DISTRIBUTIONS = ("tensorflow-neuron", "tensorflow-neuronx", "neuron-cc", "tensorflow", "protobuf", "numpy")
+
+
+class InterpreterError(ValueError):
+    """What was given as an interpreter is none; the message names the option."""
+
+
+class Driver(NamedTuple):
+    """The kernel module `neuron`. `version` is None where it cannot be told, `source` is what told it."""
+
+    version: str | None
+    loaded: bool
+    source: str
+
+
+class Interpreter(NamedTuple):
+    """A Python and its distributions by name; `neuron_cc` is the compiler's program as the framework would find it."""
+
+    path: str
+    python: str
+    system: str
+    versions: dict[str, str]
+    bundles_runtime: bool
+    neuron_cc: str | None
+
+
+def release(version: str) -> tuple[int, ...]:
+    """The numbers that a version begins with: 1.24.0.0+4c32dd9 → (1, 24, 0, 0)."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def driver(host: Host) -> Driver | None:
+    """The driver that is loaded, or else the one that could be, or None."""
+    version = host.text("sys/module/neuron/version")
+    if version:
+        return Driver(version, True, "/sys/module/neuron")
+    modules = host.text("proc/modules") or ""
+    loaded = any(line.startswith("neuron ") for line in modules.splitlines())
+    installed = _modinfo(host)
+    return Driver(installed, loaded, "modinfo") if installed or loaded else None
+
+
+def _modinfo(host: Host) -> str | None:
+    tool = host.tool("modinfo")
+    answer = host.run([tool, "-F", "version", "neuron"], 5) if tool else None
+    return answer.text.strip() or None if answer and not answer.problem else None
+
+
+def packages(host: Host, *names: str) -> dict[str, str] | None:
+    """The versions of those Debian packages that are installed; None where dpkg-query cannot tell."""
+    tool = host.tool("dpkg-query")
+    if not tool:
+        return None
+    shown = host.run([tool, "-W", "-f", "${db:Status-Status} ${Package} ${Version}\n", *names], 5).text
+    rows = [line.split() for line in shown.splitlines()]
+    return {row[1]: row[2] for row in rows if len(row) == 3 and row[0] == "installed"}
+
+
+def interpreter(host: Host, python: str = sys.executable) -> Interpreter:
+    """What a Python (3.7 or newer) has installed, without importing any of it. Raises InterpreterError."""
+    shown, problem = host.run([str(python), "-c", PROBE.read_text(encoding="utf-8"), *DISTRIBUTIONS], 30)
+    try:
+        return Interpreter(str(python), **json.loads(shown.strip().splitlines()[-1]))
+    except (IndexError, TypeError, ValueError):
+        why = problem or "it does not answer as Python does"
+        raise InterpreterError(f"--detector-python {python}: is not a Python 3.7 or newer that runs: {why}") from None

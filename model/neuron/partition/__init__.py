@@ -1,0 +1,1 @@
+"""A dry run of tensorflow-neuron's partitioner: which operators it would place on the device."""

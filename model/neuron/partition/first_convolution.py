@@ -1,0 +1,119 @@
+"""What tfn.trace does about the convolution that reads the picture: it is padded by an operator of its own, and where
+it jumps, all that prepares its input stays on the CPU.
+
+Source: aws-neuron-tensorflow, grappler/convert/split_conv2d.cc and convert_graph.cc.
+"""
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tensorflow.core.framework import node_def_pb2
+
+from model.neuron.partition.graph import Graph, Node, Tensor
+
+# A convolution of as many input channels reads features, not pixels.
+MANY_CHANNELS = 32
+# Padding is split off only in graphs that hold a constant of more bytes.
+LARGE_CONSTANT = 1024
+
+
+def with_padding_split_off(graph: Graph) -> Graph:
+    """The graph with the padding `SAME` of its first Conv2D as a Pad before it, its paddings a Const."""
+    index = _first(graph)
+    if index is None or _padding(graph.nodes[index]) != "SAME" or not _has_large_constant(graph):
+        return graph
+    shapes = [graph.tensor(edge) for edge in graph.nodes[index].inputs]
+    if not all(tensor.is_fixed for tensor in shapes):
+        return graph
+    return _inserted(graph, index, *shapes)
+
+
+def preparing_nodes(graph: Graph) -> set:
+    """The nodes before the first convolution, if it takes pixels in steps; none if that is most of the graph."""
+    index = _first(graph)
+    if index is None or not _takes_pixels_in_steps(graph, graph.nodes[index]):
+        return set()
+    source, _ = graph.nodes[index].inputs[0]
+    before = {i for i in graph.ancestors({source}) if graph.nodes[i].type != "Placeholder"}
+    return set() if len(before) > len(graph.nodes) // 2 else before
+
+
+def _first(graph) -> int | None:
+    return next((index for index, node in enumerate(graph.nodes) if node.type == "Conv2D"), None)
+
+
+def _padding(node: Node) -> str:
+    return node.definition.attr["padding"].s.decode()
+
+
+def _format(node: Node) -> str:
+    return node.definition.attr["data_format"].s.decode() or "NHWC"
+
+
+def _has_large_constant(graph) -> bool:
+    return any(node.type == "Const" and node.definition.ByteSize() > LARGE_CONSTANT for node in graph.nodes)
+
+
+def _window(node: Node, attribute: str) -> tuple[int, int]:
+    """Height and width of the strides or dilations, whose default is 1."""
+    numbers, axes = node.definition.attr[attribute].list.i or [1] * 4, _format(node)
+    return numbers[axes.index("H")], numbers[axes.index("W")]
+
+
+def _takes_pixels_in_steps(graph, node: Node) -> bool:
+    picture, kernel = (graph.tensor(edge) for edge in node.inputs)
+    if _padding(node) != "VALID" or not picture.is_fixed or not kernel.is_fixed:
+        return False
+    height, width, channels = (picture.shape[_format(node).index(axis)] for axis in "HWC")
+    stride, stride_across = _window(node, "strides")
+    return (stride > 1 and stride == stride_across and height % stride == 0 == width % stride
+            and channels < MANY_CHANNELS and channels == kernel.shape[2]
+            and max(kernel.shape[:2]) > 1 and max(_window(node, "dilations")) == 1)
+
+
+def _inserted(graph: Graph, index: int, picture: Tensor, kernel: Tensor) -> Graph:
+    """The graph with paddings and Pad at `index`, and the convolution behind them reading the Pad."""
+    def moved(i):
+        return i + 2 * (i >= index)
+
+    def at_its_new_place(node):
+        return node._replace(
+            inputs=tuple((moved(i), port) for i, port in node.inputs), controls=tuple(map(moved, node.controls))
+        )
+
+    nodes = [at_its_new_place(node) for node in graph.nodes]
+    convolution = nodes[index]
+    name = _new_name(graph, f"{convolution.name}/SamePad")
+    paddings = _node(f"{name}/paddings", "Const", (), Tensor(f"{name}/paddings:0", "int32", (4, 2)))
+    padded = Tensor(f"{name}:0", picture.dtype, _padded_shape(convolution, picture, kernel))
+    pad = _node(name, "Pad", (convolution.inputs[0], (index, 0)), padded)
+    nodes[index] = _unpadded(convolution, (index + 1, 0))
+    nodes[index:index] = [paddings, pad]
+    return replace(graph, nodes=tuple(nodes), inputs=frozenset(map(moved, graph.inputs)),
+                   outputs=frozenset(map(moved, graph.outputs)))
+
+
+def _node(name, kind, inputs, output) -> Node:
+    return Node(name, kind, node_def_pb2.NodeDef(name=name, op=kind), inputs, (), (output,))
+
+
+def _new_name(graph, name: str) -> str:
+    taken = {node.name for node in graph.nodes}
+    while name in taken:
+        name += "_1"
+    return name
+
+
+def _padded_shape(node: Node, picture: Tensor, kernel: Tensor) -> tuple:
+    shape = list(picture.shape)
+    for axis, stride, size in zip("HW", _window(node, "strides"), kernel.shape):
+        position = _format(node).index(axis)
+        shape[position] += max(size - (shape[position] % stride or stride), 0)
+    return tuple(shape)
+
+
+def _unpadded(node: Node, source) -> Node:
+    definition = node_def_pb2.NodeDef()
+    definition.CopyFrom(node.definition)
+    definition.attr["padding"].s = b"VALID"
+    return node._replace(definition=definition, inputs=(source, *node.inputs[1:]))

@@ -1,0 +1,253 @@
+"""A dry run of tensorflow-neuron's partitioner: which operators of a frozen graph it would place on the device, and why
+it would leave the others to the CPU.
+
+A prediction, made from the published source (aws-neuron-tensorflow); the packages that are shipped carry a closed one,
+and an operator that is offered to the compiler may still fail to compile. The compile log is the truth.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from model.neuron.partition.graph import Graph, PlanError, Tensor, reached, shaped_graph
+from model.neuron.partition.operators import CONVOLUTIONS, EXPENSIVE, NOT_OPERATORS, PASSED_THROUGH
+from model.neuron.partition.rules import Cause, Reason, Rules, tf1, tf2
+from model.neuron.partition.segments import contracted, driven_out, reachable
+
+ROUTES = ("tf1", "tf2")
+
+# Where several segments are left and the largest has more than this share of their nodes, it alone is kept.
+LARGEST_SHARE = 0.8
+# What must not cross the boundary of a segment.
+WIDE_TYPES = ("int64", "float64")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What becomes one operator on the device: names of its nodes, and the tensors that go in and come out."""
+
+    nodes: tuple
+    inputs: tuple
+    outputs: tuple
+
+
+@dataclass(frozen=True)
+class Split:
+    """A connected region that became several segments, because paths leave it and return.
+
+    `sizes` of the parts in nodes, and the names of the nodes that lie on those paths.
+    """
+
+    sizes: tuple
+    between: tuple
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where each node goes; `types` (name → operator type) has all that the outputs need, in TensorFlow's order.
+
+    A node is in one of `segments` or, with its cause, in `on_cpu`. `unused` are those that no output needs; they
+    count nowhere. `identities` is how many outputs of the graph lie in segments: each leaves an IdentityN behind.
+    """
+
+    route: str
+    is_manual: bool
+    types: Mapping
+    segments: tuple
+    on_cpu: Mapping
+    splits: tuple
+    unused: tuple
+    identities: int
+
+    @property
+    def on_neuron_ratio(self) -> float:
+        """What compilation reports as OnNeuronRatio: every node counts, constants and identities too.
+
+        Source: aws-neuron-tensorflow, python/graph_def_util.py, compiled_graph_op_counts.
+        """
+        return self._on_device(lambda kind: True) / max(len(self.types) + self.identities, 1)
+
+    @property
+    def operator_ratio(self) -> float:
+        """The same share of operators proper: Const, Identity, NoOp and Placeholder do not count."""
+        total = sum(_is_operator(kind) for kind in self.types.values())
+        return self._on_device(_is_operator) / max(total, 1)
+
+    @property
+    def convolutions(self) -> tuple[int, int]:
+        """How many convolutions are on the device, and how many there are."""
+        return self._on_device(CONVOLUTIONS.__contains__), sum(kind in CONVOLUTIONS for kind in self.types.values())
+
+    def _on_device(self, counts) -> int:
+        return sum(counts(self.types[name]) for segment in self.segments for name in segment.nodes)
+
+
+def _is_operator(kind: str) -> bool:
+    return kind not in NOT_OPERATORS
+
+
+def plan(graph_def, inputs, outputs, route, no_fuse=(), minimum_segment_size=None, batch_size=1, force=None) -> Plan:
+    """What tensorflow-neuron would make of a frozen GraphDef.
+
+    `inputs` and `outputs` are the names of the signature's tensors (or of their nodes); `batch_size` takes the place
+    of an unknown first size of the inputs. `force` says of a NodeDef whether it is to be placed on the device.
+
+    Route `tf1` is tfn.saved_model.compile of tensorflow-neuron 1.15: `no_fuse` has names of nodes,
+    `minimum_segment_size` is 2 unless given. Route `tf2` is tfn.trace, automatic unless `force` is given, its
+    subgraph_builder_function. It has no list of names to leave out: `no_fuse` plans the function that does that,
+    true for the supported types not named. A node `…/SamePad` in the plan is one that the route adds.
+    Raises PlanError.
+    """
+    no_fuse = frozenset(no_fuse)
+    _check(graph_def, route, no_fuse, minimum_segment_size, batch_size, force)
+    graph = shaped_graph(graph_def, list(inputs), list(outputs), batch_size)
+    if route == "tf1":
+        return _Planning(tf1(graph, no_fuse, minimum_segment_size, force)).plan(route)
+    return _Planning(tf2(graph, no_fuse, force)).plan(route)
+
+
+def _check(graph_def, route, no_fuse, minimum_segment_size, batch_size, force) -> None:
+    if route not in ROUTES:
+        raise PlanError(f"route {route} is not one of: {', '.join(ROUTES)}")
+    for option, number in (("minimum segment size", minimum_segment_size), ("batch size", batch_size)):
+        if number is not None and number < 1:
+            raise PlanError(f"{option} {number}: must be 1 or more")
+    if route == "tf2" and minimum_segment_size:
+        raise PlanError("the route tf2 has no minimum segment size: leave it out")
+    if route == "tf2" and no_fuse and force:
+        raise PlanError("the route tf2 takes no_fuse or force: let force be false for the nodes to leave out")
+    unknown = sorted(no_fuse - {node.name for node in graph_def.node})
+    if unknown:
+        raise PlanError(f"no_fuse: the graph has no node {unknown[0]}")
+    calls = [node.name for node in graph_def.node if node.op in ("PartitionedCall", "StatefulPartitionedCall")]
+    if route == "tf1" and calls:
+        raise PlanError(f"node {calls[0]} calls a function, which the route tf1 cannot compile: freeze the model first")
+
+
+class _Planning:
+    """Segments that are formed, cut back and given up, step by step; who falls out of one has a cause from then on."""
+
+    def __init__(self, rules: Rules):
+        self._rules, self._graph, self._causes = rules, rules.graph, dict(rules.causes)
+
+    def plan(self, route) -> Plan:
+        candidates = frozenset(range(len(self._graph.nodes))) - self._causes.keys()
+        parts = contracted(self._graph, candidates)
+        splits = _splits(self._graph, parts)
+        parts = [part for part in map(self._within_boundary, parts) if part]
+        parts = self._kept(parts, self._too_small)
+        if self._rules.prunes:
+            parts = self._kept(parts, _cheap(self._graph, parts))
+            parts = self._kept(parts, _beside_largest(parts))
+        segments = self._kept(parts, self._not_compilable)
+        return self._result(route, segments, splits)
+
+    def _kept(self, parts, judge) -> list:
+        """The parts without those for which `judge` has a cause; their nodes stay on the CPU for it."""
+        kept = []
+        for part in parts:
+            cause = judge(part)
+            if cause:
+                self._causes.update(dict.fromkeys(part, cause))
+            else:
+                kept.append(part)
+        return kept
+
+    def _within_boundary(self, part) -> frozenset:
+        if self._rules.is_manual:  # who chose the nodes is taken at their word
+            return part
+        out = driven_out(self._graph, part, self._may_enter, self._may_leave)
+        for index, edge in out.items():
+            is_wide = not self._may_enter(edge)
+            wide = Cause(Reason.WIDE_TYPE, str(self._graph.tensor(edge)))
+            self._causes[index] = wide if is_wide else Cause(Reason.SHARED_CONSTANT)
+        return frozenset(part - out.keys())
+
+    def _may_enter(self, edge) -> bool:
+        return self._graph.tensor(edge).dtype not in WIDE_TYPES
+
+    def _may_leave(self, edge) -> bool:
+        return self._may_enter(edge) and self._graph.nodes[edge[0]].type != "Const"
+
+    def _too_small(self, part) -> Cause | None:
+        size = sum(self._graph.nodes[index].type not in PASSED_THROUGH for index in part)
+        minimum = self._rules.minimum_segment_size
+        return Cause(Reason.TOO_SMALL, f"{size} of {minimum} operators") if size < minimum else None
+
+    def _not_compilable(self, part) -> Cause | None:
+        entering, leaving = self._crossing(part)
+        resources = [tensor for tensor in (*entering, *leaving) if tensor.dtype == "resource"]
+        unknown = [tensor for tensor in (*entering, *leaving) if not tensor.is_fixed]
+        if resources:
+            return Cause(Reason.RESOURCE, str(resources[0]))
+        if not entering or not leaving:
+            return Cause(Reason.NO_OUTPUTS if entering else Reason.NO_INPUTS)
+        return Cause(Reason.UNKNOWN_BOUNDARY, str(unknown[0])) if unknown else None
+
+    def _crossing(self, part) -> tuple[list[Tensor], list[Tensor]]:
+        """The tensors that go into a segment, and those that come out: for other nodes, or as outputs of the graph."""
+        graph = self._graph
+        entering = {edge for index in part for edge in graph.nodes[index].inputs if edge[0] not in part}
+        leaving = {(index, port) for index in part for consumer, port in graph.consumers[index] if consumer not in part}
+        leaving |= {(i, port) for i in part & graph.outputs for port in range(len(graph.nodes[i].outputs))}
+        return [graph.tensor(edge) for edge in sorted(entering)], [graph.tensor(edge) for edge in sorted(leaving)]
+
+    def _result(self, route, parts, splits) -> Plan:
+        nodes = self._graph.nodes
+        return Plan(
+            route,
+            self._rules.is_manual,
+            {node.name: node.type for node in nodes},
+            tuple(Segment(_names(nodes, part), *map(tuple, self._crossing(part))) for part in sorted(parts, key=min)),
+            {nodes[index].name: self._causes[index] for index in sorted(self._causes)},
+            splits,
+            self._graph.unused,
+            sum(len(part & self._graph.outputs) for part in parts),
+        )
+
+
+def _names(nodes, indexes) -> tuple:
+    return tuple(nodes[index].name for index in sorted(indexes))
+
+
+def _cheap(graph: Graph, parts):
+    """The judge that wants an expensive operator, if any part has one and there is a choice."""
+    costly = {part for part in parts if any(graph.nodes[index].type in EXPENSIVE for index in part)}
+    is_choice = len(parts) > 1 and costly
+    return lambda part: Cause(Reason.CHEAP_SEGMENT) if is_choice and part not in costly else None
+
+
+def _beside_largest(parts):
+    """The judge that keeps nothing beside a part that has most of the nodes."""
+    largest, total = max(parts, key=len, default=()), sum(map(len, parts))
+    cause = Cause(Reason.NOT_LARGEST, f"which has {len(largest)} of {total} nodes")
+    is_most = len(parts) > 1 and len(largest) > LARGEST_SHARE * total
+    return lambda part: cause if is_most and part != largest else None
+
+
+def _splits(graph: Graph, parts) -> tuple:
+    """The regions that are connected by data, be it through several parts. Constants connect nothing."""
+    part_of = {index: part for part in parts for index in part}
+    beside: dict = {part: set() for part in parts}
+    for index, part in part_of.items():
+        if graph.nodes[index].type != "Const":
+            for consumer, _ in graph.consumers[index]:
+                other = part_of.get(consumer, part)
+                beside[part].add(other)
+                beside[other].add(part)
+    regions = {frozenset(reached([part], beside.__getitem__)) for part in parts if len(beside[part] - {part})}
+    if not regions:
+        return ()
+    paths = reachable(graph)
+    found = [_split(graph, region, paths) for region in regions]
+    return tuple(sorted(found, key=lambda split: (-sum(split.sizes), split.between)))
+
+
+def _split(graph: Graph, region, paths) -> Split:
+    inside = frozenset().union(*region)
+    bits = sum(1 << index for index in inside)
+    after: int = 0
+    for index in inside:
+        after |= paths[index]
+    between = [i for i, leads in enumerate(paths) if i not in inside and after >> i & 1 and leads & bits]
+    return Split(tuple(sorted(map(len, region), reverse=True)), _names(graph.nodes, between))

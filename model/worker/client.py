@@ -1,0 +1,291 @@
+"""A process of another interpreter that answers requests: the side that asks. `model.worker.server` is the one that answers.
+
+Inf1's TensorFlow runs on Python 3.7 or 3.9 alone; whoever judges the detector need not. The process is also where
+faults end: one that hangs, dies or talks nonsense becomes a WorkerError with its last output, by the deadline at most.
+"""
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from queue import LifoQueue
+from threading import Lock, Thread
+from time import monotonic
+
+import psutil
+
+from model.worker.protocol import FrameError, frame, receive, send
+from model.worker.responses import check
+from model.worker.server import GRACE
+
+STARTUP = 300.0  # seconds: from a disk that was never read, as a new machine's is, TensorFlow takes minutes to import
+CALLERS = 8  # requests that run at once
+
+ROOT = Path(__file__).resolve().parent.parent
+OLDEST = (3, 7)
+# It parses on every Python, so that one that is too old can say so. The project is put on this process's path alone:
+# from PYTHONPATH, a compiler that the process starts would import the project's modules for its own.
+BOOTSTRAP = """\
+import sys
+if sys.version_info < {0}:
+    sys.exit("this is Python %d.%d, and the oldest that runs a detector is {0[0]}.{0[1]}" % sys.version_info[:2])
+sys.path[:] = [sys.argv[1]] + [folder for folder in sys.path if folder]
+from model.worker.server import main
+main(sys.argv[2:])
+"""
+
+
+# What TensorFlow, old and new, prints at every start, and what says nothing of an end.
+NOTICE = re.compile(r"I\d{4} |\d{4}-\d\d-\d\d [\d:.]+: I |WARNING: All log messages before absl")
+
+
+class WorkerError(RuntimeError):
+    """The detector's process cannot be started, has died, hangs or talks nonsense; the message names its Python."""
+
+
+class StartError(WorkerError):
+    """The detector's process cannot be started: the interpreter, not the detector, is at fault."""
+
+
+class RemoteError(WorkerError):
+    """What was asked for raised an exception in the detector's process, which lives on."""
+
+    def __init__(self, who, type, message, traceback):
+        super().__init__(f"{who}: {type}: {message}")
+        self.type, self.message, self.traceback = type, message, traceback
+
+
+class Worker:
+    """A process of the interpreter `python` that answers requests, of any number of threads at once.
+
+    Each of `callers` sockets carries one detection at a time; further callers wait for a free one. `environment` is
+    added to this process's, which is handed on without the PYTHON* variables: they are meant for this interpreter.
+    Raises WorkerError if no Python answers within `startup` seconds. Once dead, as after a missed deadline, it fails
+    every request with the reason; none is started again unasked.
+    """
+
+    def __init__(self, python, environment=(), callers=CALLERS, startup=STARTUP, name=""):
+        self._who, self._lock, self._failure, self._numbers = f"{name}{python}", Lock(), "", count()
+        self.python, begin = "", monotonic()
+        self._connections, far = zip(*(socket.socketpair() for _ in range(callers + 1)))
+        # Those who ask anything else than detections share the first one: there it is served by the main thread.
+        self._control, self._lines = _queue(self._connections[:1]), _queue(self._connections[1:])
+        try:
+            self._process = _start(self._who, python, {**_inherited(), **dict(environment)}, far)
+        except BaseException:
+            _close(self._connections)
+            raise
+        finally:
+            _close(far)
+        self._output = _Output(self._process.stdout)
+        with closed_on_error(self):
+            self.python = self.ask("hello", deadline=startup)[0]["python"]
+        self.startup_seconds = monotonic() - begin
+
+    def call(self, function: str, deadline=None, **arguments):
+        """What `module:function` returns there for these arguments; JSON must be able to say both.
+
+        Without a deadline it may take as long as it takes. Raises RemoteError for what the function raises.
+        """
+        return self.ask("call", deadline=deadline, function=function, arguments=arguments)[0]["result"]
+
+    def ask(self, kind: str, buffers=(), deadline=None, **fields) -> tuple:
+        """The answer's header and buffers. Raises WorkerError, as RemoteError for an exception over there."""
+        number = next(self._numbers)
+        views = frame({"id": number, "kind": kind, **fields}, buffers)
+        with _taken(self._lines if kind == "detect" else self._control) as connection:
+            header, found = self._exchange(connection, views, kind, number, deadline)
+        if "error" in header:
+            raise RemoteError(self._who, **header["error"])
+        return header, found
+
+    def _exchange(self, connection, views, kind, number, deadline):
+        end = None if deadline is None else monotonic() + deadline
+        try:
+            send(connection, views, end)
+            header, found = receive(connection, end)
+            check(kind, number, header, found)
+            return header, found
+        except socket.timeout:
+            raise self.failed(f"gave no answer within {deadline:g} s and was killed") from None
+        except FrameError as error:
+            raise self.nonsense(error) from None
+        except (EOFError, OSError):
+            raise self.failed("") from None
+        except BaseException as error:  # its answer, when it comes, must not be taken for the next request's
+            self.failed(f"was interrupted by a {type(error).__name__} and killed")
+            raise
+
+    def failed(self, what: str) -> WorkerError:
+        """Ends the process for this reason, or for '' finds out why it ended; → the first reason of all, to raise."""
+        with self._lock:
+            if not self._failure:
+                status = self._end(0 if what else GRACE)
+                what = what or _ending(status)
+                early = "" if self.python else " at its start (is it a Python 3.7 or newer?)"
+                self._failure = f"{self._who}: its process {what}{early}{self._output.shown()}"
+        return WorkerError(self._failure)
+
+    def nonsense(self, error: FrameError) -> WorkerError:
+        """As `failed`, for what the process has sent and must not have sent."""
+        return self.failed(f"sent what is not a response: {error}; it was killed")
+
+    def require_alive(self) -> None:
+        """Raises WorkerError if the process is known to be dead."""
+        if self._failure:
+            raise WorkerError(self._failure)
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    def output(self) -> list[str]:
+        """The last lines that the process printed."""
+        return self._output.lines()
+
+    def _end(self, patience: float):
+        """The exit status of the process; None if it did not end by itself within so many seconds and was killed."""
+        for connection in self._connections:
+            connection.shutdown(socket.SHUT_RDWR)  # whoever waits for an answer need not
+        children = _children(self._process.pid)
+        status = _status(self._process, patience)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # and what a job of it has started
+        for child in children:  # some of which may have left the group
+            with suppress(psutil.Error):
+                child.kill()
+        _status(self._process, GRACE)  # a driver that hangs keeps its process from being killed
+        self._output.finish()
+        return status
+
+    def close(self) -> None:
+        """Ends the process, within seconds even if it hangs. May be called again."""
+        with self._lock:
+            if not self._failure:
+                self._failure = f"{self._who}: its process was closed before this request"
+                self._end(GRACE + 2)
+        for lines, number in ((self._control, 1), (self._lines, len(self._connections) - 1)):
+            _close_unused(lines, number)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+def _start(who, python, environment, far):
+    """Starts the process with its ends of the sockets."""
+    numbers = [connection.fileno() for connection in far]
+    code = BOOTSTRAP.format(OLDEST)
+    try:
+        return subprocess.Popen(
+            [str(python), "-W", "ignore", "-u", "-c", code, str(ROOT), *map(str, numbers)], env=environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+            pass_fds=numbers, start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise StartError(f"{who}: cannot be started ({why}): name a Python 3.7 or newer that has TensorFlow") from None
+
+
+def _inherited() -> dict:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {"TF_CPP_MIN_LOG_LEVEL": "2", **kept}
+
+
+def _children(pid: int) -> list:
+    """The processes that a process has started, and those that these have started."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _status(process, patience):
+    """The exit status, or None if the process is still running after so many seconds."""
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(patience)
+
+
+def _ending(status) -> str:
+    if status is None:
+        return "closed the connection, went on and was killed"
+    if status >= 0:
+        return f"ended with exit status {status}"
+    hint = ", as the kernel does when memory runs out" if status == -signal.SIGKILL else ""
+    return f"was killed by signal {-status} ({signal.Signals(-status).name}){hint}"
+
+
+def _queue(items) -> LifoQueue:
+    lines = LifoQueue()
+    for item in items:
+        lines.put(item)
+    return lines
+
+
+@contextmanager
+def _taken(lines):
+    connection = lines.get()
+    try:
+        yield connection
+    finally:
+        lines.put(connection)
+
+
+def _close(connections) -> None:
+    for connection in connections:
+        connection.close()
+
+
+def _close_unused(lines, number) -> None:
+    # Taken first: a number that is closed while a thread still waits on it may be another file's a moment later.
+    for connection in [lines.get() for _ in range(number)]:
+        connection.close()
+        lines.put(connection)
+
+
+@contextmanager
+def closed_on_error(resource):
+    """Closes the resource if the block raises."""
+    try:
+        yield
+    except BaseException:
+        resource.close()
+        raise
+
+
+class _Output:
+    """The last that a process prints, read as it comes so that the process never waits for a reader."""
+
+    LINES, SHOWN, LONGEST_LINE, TAIL = 50, 10, 400, 1 << 14  # the last two in characters and bytes
+
+    def __init__(self, pipe):
+        self._pipe, self._tail = pipe, b""
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        with self._pipe as pipe:
+            for part in iter(lambda: pipe.read(1 << 16), b""):
+                self._tail = (self._tail + part)[-self.TAIL:]
+
+    def finish(self):
+        """Waits for the last words of a process that has ended, unless a child of it holds the line."""
+        self._reader.join(1)
+
+    def lines(self) -> list[str]:
+        text = self._tail.decode(errors="replace")
+        lines = ("".join(c if c.isprintable() else " " for c in line).rstrip() for line in text.splitlines())
+        return [line[:self.LONGEST_LINE] for line in lines if line][-self.LINES:]
+
+    def shown(self) -> str:
+        """The end of a message."""
+        lines = [line for line in self.lines() if not NOTICE.match(line)][-self.SHOWN:]
+        return "; its last output:\n" + "\n".join(f"  {line}" for line in lines) if lines else "; it printed nothing"

@@ -1,0 +1,149 @@
+"""The detector in a process of its own, or in several: it answers as `model.detector.Detector` does, from there."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Lock
+
+import numpy as np
+
+from model.detections import Detections
+from model.worker import responses
+from model.worker.client import STARTUP, Worker, WorkerError, closed_on_error
+from model.worker.protocol import FrameError
+
+DEADLINE = 60.0  # seconds a request
+CALLERS = 128  # two for each core of the largest Inf1 instance
+CORES = "NEURON_RT_VISIBLE_CORES"
+
+
+class RemoteDetector(Worker):
+    """A compiled SavedModel in a process of the interpreter `python`; it answers as `model.detector.Detector` does.
+
+    `deadline` is in seconds a request; the rest is as of `Worker`. `versions` says which Python, TensorFlow and NumPy
+    it runs on; `startup_seconds` is the time until TensorFlow was imported, `load_seconds` the model's own.
+    """
+
+    def __init__(self, python, compiled, deadline=DEADLINE, startup=STARTUP, **settings):
+        super().__init__(python, startup=startup, **settings)
+        self._deadline, self._first_deadline = deadline, max(startup, deadline)
+        with closed_on_error(self):
+            facts, _ = self.ask("load", deadline=startup, compiled=os.path.abspath(compiled))
+        self.metadata, self.versions = facts["metadata"], {"python": self.python, **facts["versions"]}
+        self.load_seconds = facts["load_seconds"]
+        self.startup_seconds += facts["import_seconds"]
+
+    def detect(self, images: Sequence[bytes]) -> list[Detections]:
+        """As `Detector.detect`. Raises WorkerError."""
+        if not len(images):
+            return []
+        header, buffers = self.ask("detect", images, self._deadline)
+        with self._believable():
+            return responses.detections(header, buffers, len(images))
+
+    def fallback(self, image: bytes) -> str:
+        """As `Detector.fallback`. May take as long as the start: a first inference loads the model onto the device."""
+        return self.ask("fallback", [image], self._first_deadline)[0]["fallback"]
+
+    def layers(self) -> list[str]:
+        """As `Detector.layers`."""
+        return self.ask("layers", deadline=self._deadline)[0]["layers"]
+
+    def outputs(self, image: bytes, layers: list[str]) -> list[np.ndarray]:
+        """As `Detector.outputs`, with float32 for numbers in BF16."""
+        header, buffers = self.ask("outputs", [image], self._first_deadline, layers=layers)
+        with self._believable():
+            found = responses.arrays(header, buffers)
+            if len(found) != len(layers):
+                raise FrameError(f"it has {len(found)} arrays for {len(layers)} layers")
+            return found
+
+    @contextmanager
+    def _believable(self):
+        """Ends the process for arrays that are not those of a response."""
+        try:
+            yield
+        except FrameError as error:
+            raise self.nonsense(error) from None
+
+
+class WorkerPool:
+    """Processes of the same detector, each with a NeuronCore of its own, or a single one with all of them.
+
+    A request goes to the process that has the fewest to answer, in turn where several have. If one is dead every
+    request fails with its name and reason: what is measured is all that was asked for. `callers` requests run at the
+    same time, in all; `settings` are those of `RemoteDetector`. Raises WorkerError.
+    """
+
+    def __init__(self, python, compiled, workers=1, environment=(), callers=CALLERS, **settings):
+        environment = dict(environment)
+        if workers > 1 and CORES in {**os.environ, **environment}:
+            raise WorkerError(f"{CORES} is set, and {workers} workers are to have a NeuronCore each: unset it, or use "
+                              "one worker with the cores that it names")
+
+        def start(number):
+            core = {CORES: str(number)} if workers > 1 else {}
+            name = f"worker {number + 1} of {workers} ({CORES}={number}), " if workers > 1 else ""
+            return RemoteDetector(python, compiled, environment={**environment, **core}, name=name,
+                                  callers=-(-callers // workers), **settings)
+
+        with ThreadPoolExecutor(workers) as pool:
+            starts = [pool.submit(start, number) for number in range(workers)]
+        self.detectors = [one.result() for one in starts if not one.exception()]
+        self._lock, self._busy, self._sent = Lock(), [0] * workers, [0] * workers
+        with closed_on_error(self):
+            for one in starts:
+                one.result()
+        self.metadata, self.versions = self.detectors[0].metadata, self.detectors[0].versions
+        self.startup_seconds = max(one.startup_seconds for one in self.detectors)
+        self.load_seconds = max(one.load_seconds for one in self.detectors)
+
+    def detect(self, images: Sequence[bytes], among: int | None = None) -> list[Detections]:
+        """As `Detector.detect`, by one of the first `among` processes, by default of all. Raises WorkerError."""
+        with self._turn(among or len(self.detectors)) as detector:
+            return detector.detect(images)
+
+    @contextmanager
+    def _turn(self, among: int):
+        """The detector whose turn it is."""
+        with self._lock:
+            for one in self.detectors:
+                one.require_alive()
+            chosen = min(range(among), key=lambda i: (self._busy[i], self._sent[i]))
+            self._busy[chosen] += 1
+            self._sent[chosen] += 1
+        try:
+            yield self.detectors[chosen]
+        finally:
+            with self._lock:
+                self._busy[chosen] -= 1
+
+    def fallback(self, image: bytes) -> str:
+        """As `Detector.fallback`, of the first process that does not keep the promise."""
+        return next(filter(None, (one.fallback(image) for one in self.detectors)), "")
+
+    @property
+    def pid(self) -> int:
+        """The number of the first process."""
+        return self.detectors[0].pid
+
+    def layers(self) -> list[str]:
+        """As `Detector.layers`."""
+        return self.detectors[0].layers()
+
+    def outputs(self, image: bytes, layers: list[str]) -> list[np.ndarray]:
+        """As `Detector.outputs`."""
+        return self.detectors[0].outputs(image, layers)
+
+    def close(self) -> None:
+        """Ends the processes. May be called again."""
+        with ThreadPoolExecutor(len(self.detectors) or 1) as pool:
+            list(pool.map(lambda one: one.close(), self.detectors))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()

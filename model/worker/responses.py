@@ -1,0 +1,127 @@
+"""What the detector's process may respond: the fields of each kind of response, and what each of them may hold.
+
+A process that responds anything else is not to be believed any more, whatever it is that runs there.
+"""
+from __future__ import annotations
+
+import math
+import re
+import reprlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from model.detections import Detections
+from model.worker.protocol import FrameError
+
+# NumPy's names of plain numbers; others could hold objects or be of no size.
+DTYPE = re.compile(r"[<>|=](b1|[iu][1248]|f[248])")
+MOST_DIMENSIONS = 8
+DETECTIONS = (("boxes", "float32", (4,)), ("scores", "float32", ()), ("classes", "int32", ()))
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str
+
+
+def _is_texts(value: Any) -> bool:
+    return type(value) is list and all(map(_is_text, value))
+
+
+def _is_object(value: Any) -> bool:
+    return type(value) is dict
+
+
+def _is_versions(value: Any) -> bool:
+    return _is_object(value) and all(map(_is_text, value.values()))
+
+
+def _is_seconds(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
+
+
+def _is_array(value: Any) -> bool:
+    """Whether it is [NumPy's name of a plain number, a list of lengths]."""
+    if not (type(value) is list and len(value) == 2 and type(value[1]) is list and len(value[1]) <= MOST_DIMENSIONS):
+        return False
+    dtype, shape = value
+    return _is_text(dtype) and DTYPE.fullmatch(dtype) is not None and all(type(n) is int and n >= 0 for n in shape)
+
+
+def _is_arrays(value: Any) -> bool:
+    return type(value) is list and all(map(_is_array, value))
+
+
+FIELDS = {
+    "hello": {"python": _is_text},
+    "call": {"result": lambda value: True},
+    "load": {"metadata": _is_object, "versions": _is_versions, "import_seconds": _is_seconds,
+             "load_seconds": _is_seconds},
+    "detect": {"errors": _is_texts, "arrays": _is_arrays},
+    "fallback": {"fallback": _is_text},
+    "layers": {"layers": _is_texts},
+    "outputs": {"arrays": _is_arrays},
+}
+ERROR = {"type": _is_text, "message": _is_text, "traceback": _is_text}
+
+
+def check(kind: str, number: int, header: dict, buffers: Sequence[bytes]) -> None:
+    """Raises FrameError unless the header is that of a response of this kind to the request of this number."""
+    if type(header.get("id")) is not int or header["id"] != number:
+        raise FrameError(f"it belongs to request {shown(header.get('id'))}, not to {number}")
+    fields = {name: value for name, value in header.items() if name != "id"}
+    if "error" in fields:
+        _check_fields("response", fields, {"error": _is_object})
+        _check_fields("error", fields["error"], ERROR)
+    else:
+        _check_fields(f"response to {kind}", fields, FIELDS.get(kind, {}))
+    expected = len(fields.get("arrays", ()))
+    if len(buffers) != expected:
+        raise FrameError(f"it has {len(buffers)} buffers, and its header describes {expected}")
+
+
+def _check_fields(what: str, fields: dict, wanted: dict) -> None:
+    for name in [*wanted, *fields]:
+        if name not in fields:
+            raise FrameError(f"its {what} lacks {name}")
+        if name not in wanted:
+            raise FrameError(f"its {what} has the unknown field {shown(name)}")
+        if not wanted[name](fields[name]):
+            raise FrameError(f"its {what} has {name} {shown(fields[name])}")
+
+
+def arrays(header: dict, buffers: Sequence[bytes]) -> list[np.ndarray]:
+    """The arrays of a response that was checked; they may be written to. Raises FrameError for other sizes."""
+    return [_array(np.dtype(dtype), shape, buffer) for (dtype, shape), buffer in zip(header["arrays"], buffers)]
+
+
+def _array(dtype: np.dtype, shape: list[int], buffer: bytes) -> np.ndarray:
+    size = math.prod(shape) * dtype.itemsize
+    if size != len(buffer):
+        raise FrameError(f"an array of {dtype} {shown(shape)} has {len(buffer):,} bytes, should have {size:,}")
+    return np.frombuffer(bytearray(buffer), dtype).reshape(shape)  # a copy, as NumPy lets nobody write into bytes
+
+
+def detections(header: dict, buffers: Sequence[bytes], images: int) -> list[Detections]:
+    """The detections of so many images. Raises FrameError unless they are as `Detections` says, one for each."""
+    found, errors = arrays(header, buffers), header["errors"]
+    if (len(errors), len(found)) != (images, len(DETECTIONS) * images):
+        raise FrameError(f"it has {len(errors)} responses and {len(found)} arrays for {images} images")
+    triples = list(zip(found[0::3], found[1::3], found[2::3]))
+    for number, triple in enumerate(triples, 1):
+        _check_detections(number, triple)
+    return [Detections(*triple, error=error) for triple, error in zip(triples, errors)]
+
+
+def _check_detections(number: int, triple: tuple[np.ndarray, ...]) -> None:
+    count = triple[0].shape[:1]
+    for array, (name, dtype, rest) in zip(triple, DETECTIONS):
+        if array.dtype != dtype or array.shape != (*count, *rest) or not count:
+            raise FrameError(f"the {name} of image {number} are {array.dtype} {shown(list(array.shape))}, must be "
+                             f"{dtype} {shown([*(count or ['n']), *rest])}")
+
+
+def shown(value: Any) -> str:
+    """A value that the process has sent, in a few characters that any terminal can print."""
+    return reprlib.repr(value).encode("ascii", "backslashreplace").decode()[:80]
