@@ -22,7 +22,7 @@ from harness.soak.journal import Entry, Journal, JournalError, read
 from harness.soak.run import Plan, run_soak, summarise, window_seconds_for
 from tests.harness.soaks import begin, journal, window
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ANSWER = SimpleNamespace(error="")
 SAMPLES = [(i, b"picture %d" % i) for i in range(10)]
 PLAN, LONG = Plan(0.5, 0.1, Shape(2, 3)), Plan(100, 0.1, Shape(2, 3))

@@ -16,7 +16,7 @@ from model.neuron.machine.doctor import diagnose
 from model.neuron.machine.preflight import MISSING, OK, UNKNOWN, WRONG, Check, Diagnosis
 from tests.model.neuron.planted import WHEELS, Planted, inf1, row
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 TF1_WHEELS = {**WHEELS, "tensorflow-neuron": "1.15.5.2.9.3.0", "neuron-cc": "1.17.0.0+1", "tensorflow": "1.15.5",
               "numpy": "1.18.5"}
 

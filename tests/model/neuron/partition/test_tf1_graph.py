@@ -22,7 +22,7 @@ from tests.model.interpreters import TENSORFLOW_1
 from tests.model.neuron.detectors import DETECTORS, exported
 from tests.model.samples import one_head, pictures
 
-LIST = Path(__file__).with_name("tensorflow_1_15_operators.txt")
+LIST = Path(__file__).parents[1].joinpath("tensorflow_1_15_operators.txt")
 GRAPH_DEF_VERSION = 134  # of TensorFlow 1.15; a graph whose `min_consumer` is higher is refused there
 WITH_TENSORFLOW_1 = pytest.mark.skipif(
     not os.environ.get(TENSORFLOW_1), reason=f"set {TENSORFLOW_1} to the python of an environment with TensorFlow 1.15"

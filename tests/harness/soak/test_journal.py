@@ -26,7 +26,7 @@ from harness.soak.journal import Entry, Journal, JournalError, encode, read
 from harness.soak.run import summarise
 from tests.harness.soaks import begin, finished, window
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SESSION = begin(windows=3)
 OPENING, WINDOW = window(1)[0], window(1)[-1]
 SAMPLE = window(1)[-2]

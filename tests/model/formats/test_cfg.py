@@ -284,7 +284,7 @@ PIECES = [b"\x1b[2J", b"\n::error::", b"\0", b"\xff\xfe", b"9" * 5000, b"[", b"=
 
 
 def test_any_mutant_of_a_cfg_is_an_architecture_or_a_cfg_error(real):
-    """A sample of the 3,000 that `python -m tests.model.test_cfg` tries on every cfg at hand."""
+    """A sample of the 3,000 that `python -m tests.model.formats.test_cfg` tries on every cfg at hand."""
     mutants(real / "darknet/yolov4-tiny.cfg", 300, seed=1)
 
 
@@ -324,6 +324,6 @@ def test_any_lines_of_darknets_words_are_an_architecture_or_a_cfg_error(lines):
 
 
 if __name__ == "__main__":
-    for number, path in enumerate(sorted(Path(__file__).parents[2].glob("../shared/data/**/*.cfg"))):
+    for number, path in enumerate(sorted(Path(__file__).parents[3].glob("../shared/data/**/*.cfg"))):
         mutants(path, 3000, number)
         print(path.name, "3,000 mutants: an architecture or one sentence each")

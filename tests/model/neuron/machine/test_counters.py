@@ -106,7 +106,7 @@ def test_the_monitor_ends_when_the_process_that_watches_is_killed(machine):
             "from model.neuron.machine.monitor import Monitor; m = Monitor(Host(Path(sys.argv[1]), {})).__enter__(); "
             "print(bool(m.wait_for_next(5)), flush=True); time.sleep(60)")
     watcher = subprocess.Popen([sys.executable, "-c", code, str(machine.root)], stdout=subprocess.PIPE, text=True,
-                               cwd=Path(__file__).parents[3])
+                               cwd=Path(__file__).parents[4])
     with watcher:
         watched = watcher.stdout.readline()
         watcher.send_signal(signal.SIGKILL)
