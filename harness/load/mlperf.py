@@ -134,7 +134,7 @@ def run_scenario(
 ) -> ScenarioResult:
     """One run of a row of SCENARIOS for at least `seconds`, after a short one that warms up and says what to expect.
 
-    Samples and `deadline` as in `harness.load.generator.drive`. `shape.callers` threads answer what was issued, in batches of up
+    Samples and `deadline` as in `drive`. `shape.callers` threads answer what was issued, in batches of up
     to `shape.batch_size`. Server, and it alone, needs `shape.rate`, images a second, and `latency_bound`, seconds that
     99 % must keep. A call that misses the deadline ends the run, and so does a backlog of more images than are due
     within the deadline twice. LoadGen's logs are kept in `folder` if there is one. Raises LoadGenMissing, LogError,

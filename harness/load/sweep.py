@@ -162,7 +162,7 @@ def sweep(
     Each point is measured in two passes over all of them, so that a machine that slows down meanwhile does not look
     like a load that it cannot take; the points on which the knee hangs in up to eight passes more. `detect_for(n)`
     opens a detector of n workers (`contextlib.nullcontext(detect)` where there is but one), once for all shapes of a
-    pass. Samples and `deadline` as in `harness.load.generator.drive`, but every batch is full and all shapes send the same
+    pass. Samples and `deadline` as in `drive`, but every batch is full and all shapes send the same
     images. After a call that missed the deadline no more is measured with that number of workers. `observe` gets the
     place of each measurement as it ends. Raises ValueError for a bad argument, and what `detect_for` or reading a
     sample raises.

@@ -1,7 +1,7 @@
 """Matrix products, timed one by one, in a process of its own: `python products.py SECONDS` prints FLOP/s as JSON.
 
-It is started by `harness.machine.facts` with the threads that it is to use, which NumPy's BLAS reads only once, and needs
-nothing else of the project.
+It is started by `harness.machine.facts` with the threads that it is to use, which NumPy's BLAS reads only once, and
+needs nothing else of the project.
 """
 import json
 import sys

@@ -7,7 +7,7 @@ started, to the microsecond. Every process that carries the soak on adds a sessi
     {"kind": "session", "number": 1, "version": 2, "utc": "2026-11-24T10:00:00Z", "identity": {…}, "plan": {…}, …}
     {"kind": "opening", "at": …}                                      before each window
     [caller, start, end, images, answered, error, late]               a request, sent `late` seconds after it was due
-    {"kind": "sample", "at": …, "seconds": …, …}                      what `harness.machine.sampler` saw in the `seconds` before
+    {"kind": "sample", "at": …, "seconds": …, …}                      what the sampler saw in the `seconds` before
     {"kind": "window", "number": 1, "start": …, "end": …, …}          the requests since the opening were this window,
                                                                       which is complete; what the machine was like
     {"kind": "finish", "outcome": "complete", "why": ""}              or "failed" and why, if no request failed: the

@@ -59,14 +59,14 @@ def run_soak(
 ) -> None:
     """Runs window after window and journals everything; `summarise` says what came of it.
 
-    Beside the load `harness.machine.noise` watches the machine; the images go on where the window before has ended. A request
+    Beside the load `NoiseMonitor` watches the machine; the images go on where the window before has ended. A request
     that raises, breaks the contract of the call or misses the deadline is journaled and ends the soak as failed. So do
     answers of a window, the first of each image by its id, of which `wrong` says why they are none ('' if they are).
     `identity` (for strict JSON) says what is measured; this machine is made part of it. With `resume` a soak that was
     cut short goes on at its first window that is not complete: JournalError if it was of another identity, machine or
     plan, or is over, of which `is_over` says more. Without, an older journal is kept as `….previous`. `extra` gives
     further numbers, to be sampled each second; `progress` gets the number of windows that have become complete.
-    KeyboardInterrupt leaves a journal that can be resumed. Raises ValueError as `harness.load.generator.drive`, and JournalError
+    KeyboardInterrupt leaves a journal that can be resumed. Raises ValueError as `drive`, and JournalError
     if the journal cannot be written.
     """
     identity, fold = _here(identity), Fold()

@@ -11,7 +11,7 @@ class Target:
     """One bound, in the metric's unit, that holds on `platform` (an instance type, a family of them, 'cpu' or 'any').
 
     `sense` is '>=' or '<='; `source` says where the bound comes from and `date` (ISO) when it was published. The bound
-    of a cost is what `images_per_second` cost at the price of that date: `harness.verdict.cost.at_price` gives it at another.
+    of a cost is what `images_per_second` cost at the price of that date: `cost.at_price` gives it at another.
     """
 
     check: str

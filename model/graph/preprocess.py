@@ -14,7 +14,7 @@ def preprocess(images, height: int, width: int, resize="stretch"):
 
     A frame says where the picture lies in the network's input and how large it was: left, top, width, height
     as fractions of the input, then width and height in pixels of the original. JPEG (grey and CMYK too), PNG, BMP
-    and GIF of one frame are decoded (`model.image_headers` knows which), and shown upright as their EXIF orientation says.
+    and GIF of one frame are decoded (see `model.image_headers`), and shown upright as their EXIF orientation says.
     Raises InvalidArgumentError in the graph for what is not an image.
     """
     fit = {"stretch": _stretch, "letterbox": _letterbox}[resize]

@@ -1,4 +1,4 @@
-"""A process of another interpreter that answers requests: the side that asks. `model.worker.server` is the one that answers.
+"""The side that asks a process of another interpreter; `model.worker.server` is the side that answers.
 
 Inf1's TensorFlow runs on Python 3.7 or 3.9 alone; whoever judges the detector need not. The process is also where
 faults end: one that hangs, dies or talks nonsense becomes a WorkerError with its last output, by the deadline at most.

@@ -1,4 +1,4 @@
-"""A load on a detector that is made up, as are its times: what a run of `harness.load.generator.drive` would have recorded."""
+"""A load on a detector that is made up, as are its times: what `drive` would have recorded of it."""
 from __future__ import annotations
 
 import heapq

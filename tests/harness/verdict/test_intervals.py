@@ -55,8 +55,8 @@ def test_who_looks_often_gets_wider_bounds():
 @pytest.mark.parametrize("runs", [1, 3, 5, 20])
 def test_there_are_windows_enough_over_all_runs(runs, monkeypatch):
     counted = []
-    monkeypatch.setattr("harness.verdict.intervals.mean_interval", lambda rates, confidence: counted.append(len(rates)) or
-                        Interval(1.0, 2.0, 3.0))
+    monkeypatch.setattr("harness.verdict.intervals.mean_interval",
+                        lambda rates, confidence: counted.append(len(rates)) or Interval(1.0, 2.0, 3.0))
     throughput_estimate([load(noisy(60, seed=n)) for n in range(runs)])
     assert counted[0] >= max(BLOCKS, runs)
 

@@ -44,7 +44,8 @@ def reached(start: str) -> dict:
 
 def test_all_that_the_process_imports_parses_on_python_3_7():
     assert set(reached("model.worker.server")) >= {
-        "model", "model.worker.server", "model.detector", "model.detections", "model.worker.protocol", "model.graph.saved_model",
+        "model", "model.worker.server", "model.detector", "model.detections", "model.worker.protocol",
+        "model.graph.saved_model",
     }
 
 
