@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any, Callable, NamedTuple
+from typing import Any
 
-from harness.stats.percentiles import PROVEN, UNDECIDED, Interval, decide
+from harness.stats.estimate import NOISY, PROVEN, REFUTED, TOO_FEW, UNDECIDED, Estimate, decide
 from harness.text import as_line, printable, shown
 from harness.verdict.targets import Target
 
@@ -16,27 +16,12 @@ PASS, FAIL, INVALID = "PASS", "FAIL", "INVALID"
 
 # Why a row is INVALID, for programs; the evidence says it in words. The first two are worth repeating, and a detector
 # that gave broken responses is not.
-TOO_FEW, NOISY = "too few samples", "noisy machine"
 BROKEN, OTHER_PLATFORM, NOT_JUDGED, ERROR = "broken responses", "other platform", "not judged", "error"
 REASONS = (TOO_FEW, NOISY, BROKEN, OTHER_PLATFORM, NOT_JUDGED, ERROR)
 COLUMNS = ("verdict", "check", "metric", "value", "bound", "count", "evidence")
 NARROWEST_EVIDENCE = 24  # characters
 LONGEST_EVIDENCE = 2_000
 DITTO = "the same"
-
-
-class Estimate(NamedTuple):
-    """A measured value and what bounds the true one (None: nothing yet).
-
-    `more` says in words what would decide for a bound that lies between, given that bound and its sense; `reason` is
-    the reason of the row that is then INVALID.
-    """
-
-    low: float | None
-    estimate: float
-    high: float | None
-    more: Callable[[float, str], str] = lambda bound, sense: "measure more"
-    reason: str = TOO_FEW
 
 
 @dataclass(frozen=True)
@@ -88,25 +73,33 @@ def judge(
     details = dict(platform=platform, backend=backend, command=command)
     if count <= 0:
         return invalid(target, f"no samples; {evidence}", BROKEN, **details)
-    low, value, high, more, reason = value if isinstance(value, Estimate) else Estimate(value, value, value)
-    if value is None or not all(number is None or math.isfinite(number) for number in (low, value, high)):
-        bounds = "" if low is value is high else f", its interval {(low, high)}"
-        why = f"the value is {value}{bounds}; {evidence}"
-        return invalid(target, why, reason if value is None else BROKEN, **details)
-    outcome = decide(Interval(low, value, high), target.bound, target.sense)
+    estimate = value if isinstance(value, Estimate) else Estimate.exactly(value)
+    interval = None if estimate.is_exact else (estimate.low, estimate.high)
+    if not _is_finite(estimate):
+        why = f"the value is {estimate.value}{'' if interval is None else f', its interval {interval}'}; {evidence}"
+        return invalid(target, why, estimate.reason if estimate.value is None else BROKEN, **details)
+    outcome = decide(estimate, target.bound, target.sense)
     if outcome == UNDECIDED:
-        between = "" if low is high is None else f"it may be {_between(low, high)}; "
-        evidence = f"not decided: {between}{more(target.bound, target.sense)}; {evidence}"
+        evidence = f"not decided: {_between(*interval)}{estimate.more(target.bound, target.sense)}; {evidence}"
     return Verdict(
-        target.check, target.metric, float(value), target.bound, target.sense,
-        {PROVEN: PASS, UNDECIDED: INVALID}.get(outcome, FAIL), int(count), evidence=evidence,
-        interval=None if low is value is high else (low, high),
-        reason=reason if outcome == UNDECIDED else "", **details,
+        target.check, target.metric, float(estimate.value), target.bound, target.sense, VERDICTS[outcome], int(count),
+        evidence=evidence, interval=interval, reason=estimate.reason if outcome == UNDECIDED else "", **details,
     )
 
 
+VERDICTS = {PROVEN: PASS, REFUTED: FAIL, UNDECIDED: INVALID}
+
+
+def _is_finite(estimate: Estimate) -> bool:
+    bounds = (one for one in (estimate.low, estimate.high) if one is not None)
+    return estimate.value is not None and all(map(math.isfinite, (estimate.value, *bounds)))
+
+
 def _between(low: float | None, high: float | None) -> str:
-    return f"from {'anything' if low is None else f'{low:.5g}'} to {'anything' if high is None else f'{high:.5g}'}"
+    if low is None and high is None:
+        return ""
+    lowest, highest = ("anything" if bound is None else f"{bound:.5g}" for bound in (low, high))
+    return f"it may be from {lowest} to {highest}; "
 
 
 def invalid(target: Target, why: str, reason: str, *, platform: str, backend: str, command: str) -> Verdict:

@@ -23,19 +23,19 @@ def test_responses_are_those_of_a_sequential_run(
     sent = [(image_id, image) for image_id, image in speed_samples if image_id in quiet_answers]
     load = drive(detect, sent, shape, deadline=options.patience)
     require_answered(load)
-    require_scorable(dataset.only(load.answers), load.answers)
+    require_scorable(dataset.only(load.detections), load.detections)
     exact = shape.batch_size == 1 and options.backend in REPEATABLE
-    differing, pairs = changed(quiet_answers, load.answers, exact), identical(load.answers, dict(sent))
+    differing, pairs = changed(quiet_answers, load.detections, exact), identical(load.detections, dict(sent))
     fresh = measured(Freshness(detect, speed_samples, shape, options.patience), judge)
     judge(
         "integrity",
         {"changed_responses": len(differing), "identical_responses": len(pairs) + len(fresh.overlooked),
          **figures(fresh)},
-        len(load.answers),
-        f"{len(differing)} of {len(load.answers)} responses under {shape} are not those of a sequential run"
+        len(load.detections),
+        f"{len(differing)} of {len(load.detections)} responses under {shape} are not those of a sequential run"
         f"{', to the byte' if exact else ''}{_first(differing)}; {len(pairs)} pairs of images with the same bytes"
         f"{_first(f'{a} and {b}' for a, b in pairs)}; {len(fresh.overlooked)} images whose changed copy got the same "
-        f"bytes{_first(fresh.overlooked)}; changed copies took {fresh.fresh_slowdown.estimate:.2f} times as long as "
+        f"bytes{_first(fresh.overlooked)}; changed copies took {fresh.fresh_slowdown.value:.2f} times as long as "
         f"the images themselves, in {len(fresh.turns)} turns",
     )
 

@@ -26,7 +26,7 @@ def test_jitter(soak, if_published, judge):
         if_published({
             "fps_spread": spread_estimate(soak), "worst_P99_over_P50": ratio_estimate(soak),
             "longest_gap_seconds": gap_estimate(soak),
-        }) | {f"{name}_seconds": bound.estimate for name, bound in soak.percentiles.items()},
+        }) | {f"{name}_seconds": bound.value for name, bound in soak.percentiles.items()},
         soak.requests,
         f"{_windows(soak)}{taken_out(soak)}; P99 at worst {worst.P99 * 1e3:.1f} ms, in window {worst.number}"
         f"{_few(worst)}; {gap:.2f} s without any response at longest{_deviations(soak)}",
@@ -47,7 +47,7 @@ def test_soak(soak, if_published, judge):
             }),
         },
         soak.requests,
-        f"{_windows(soak)}, {soak.images:,} images, {speed.estimate:.4g} images/s{_trend(soak)}; memory "
+        f"{_windows(soak)}, {soak.images:,} images, {speed.value:.4g} images/s{_trend(soak)}; memory "
         f"{_memory(soak)}; {len(soak.sessions)} session{'s' if soak.interruptions else ''}",
     )
 
@@ -55,8 +55,8 @@ def test_soak(soak, if_published, judge):
 def _trend(soak) -> str:
     if soak.drift is None:
         return ""
-    left = drift_estimate(soak).estimate
-    return f"; {_change(soak.drift.estimate)}{_over(soak)}, {_change(left)} without what the machine explains"
+    left = drift_estimate(soak).value
+    return f"; {_change(soak.drift.value)}{_over(soak)}, {_change(left)} without what the machine explains"
 
 
 def _change(loss) -> str:
@@ -69,7 +69,7 @@ def _over(soak) -> str:
 
 def _memory(soak) -> str:
     growth = memory_estimate(soak)
-    return "unknown" if growth is None else f"{growth.estimate:+.0f} MB{_over(soak)}"
+    return "unknown" if growth is None else f"{growth.value:+.0f} MB{_over(soak)}"
 
 
 def _windows(soak) -> str:
@@ -85,7 +85,7 @@ def _few(window) -> str:
 
 def _deviations(soak) -> str:
     """Those that are farthest from the mean speed."""
-    speed = soak.images_per_second.estimate
+    speed = soak.images_per_second.value
     by_distance = sorted(soak.deviations, key=lambda one: -abs(soak.rates[one.window - 1] - speed))
     found = [f"window {one.window}: {one.what}, {one.cause}" for one in by_distance[:NAMED]]
     return "; " + "; ".join(found) if found else ""

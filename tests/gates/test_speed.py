@@ -12,10 +12,10 @@ import pytest
 
 from fixtures.benchmark_info import LOAD_TIME
 from harness.accuracy.evaluation import InvalidRun
+from harness.load.estimates import efficiency_estimate, latency_estimates, throughput_estimate
 from harness.load.generator import images_per_second
 from harness.machine import facts as machine
-from harness.stats.percentiles import STABLE_SPREAD, STABLE_WINDOWS, is_stable
-from harness.verdict.intervals import efficiency_estimate, latency_estimates, throughput_estimate
+from harness.stats.intervals import STABLE_SPREAD, STABLE_WINDOWS, is_stable
 
 MOST_EFFICIENCY = 1.5  # matrix products may be measured too low on a machine that is busy at that moment
 
@@ -36,11 +36,11 @@ def test_throughput(timed_load, throughput_load, detector, benchmark, judge, pri
     benchmark.extra_info.update(_estimates(figures["throughput"]), matrix_product_rate=peak, **detector.metadata)
     judge(
         "throughput", {**figures["throughput"], "matrix_product_rate": peak, "driver_share": driver}, load.images,
-        f"{speed.estimate:.4g} images/s, {load}, {_stability(load)}; {noise.evidence(load)}; load generator overhead "
+        f"{speed.value:.4g} images/s, {load}, {_stability(load)}; {noise.evidence(load)}; load generator overhead "
         f"{driver:.1%}; matrix products here: {peak / 1e9:.0f} GFLOP/s, from {min(products) / 1e9:.0f} to "
         f"{max(products) / 1e9:.0f}{reason}",
     )
-    judge("cost", figures["cost"], load.images, price.evidence(speed.estimate))
+    judge("cost", figures["cost"], load.images, price.evidence(speed.value))
 
 
 @pytest.mark.latency
@@ -52,14 +52,14 @@ def test_latency(timed_load, detector, benchmark, judge, options, noise):
     figures = found["latency"]
     LOAD_TIME.store(benchmark, [seconds for one in load.loads for seconds in one.latencies])
     benchmark.extra_info.update(_estimates(figures), **detector.metadata)
-    percentiles = (f"{name[:3]} {one.estimate * 1e3:.1f} ms" for name, one in figures.items() if "_seconds" in name)
+    percentiles = (f"{name[:3]} {one.value * 1e3:.1f} ms" for name, one in figures.items() if "_seconds" in name)
     judge("latency", figures, load.requests, f"{', '.join(percentiles)} a request, {load}; {noise.evidence(load)}")
 
 
 def require_computed(efficiency, options) -> None:
     """Raises InvalidRun where a processor would have done more arithmetic than it can."""
     if (options.backend, options.cast) == ("cpu", "fp32") and (efficiency.low or 0) > MOST_EFFICIENCY:
-        raise InvalidRun(f"that speed would be {efficiency.estimate:.1f} times the arithmetic this machine can do: the "
+        raise InvalidRun(f"that speed would be {efficiency.value:.1f} times the arithmetic this machine can do: the "
                          "network was not computed for every image")
 
 
@@ -83,4 +83,4 @@ def _stability(load) -> str:
 
 
 def _estimates(figures) -> dict:
-    return {name: one.estimate for name, one in figures.items()}
+    return {name: one.value for name, one in figures.items()}

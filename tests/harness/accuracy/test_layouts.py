@@ -68,7 +68,7 @@ def export(folder, annotations, images, start=""):
     (folder / annotations).parent.mkdir(parents=True, exist_ok=True)
     (folder / images).mkdir(parents=True, exist_ok=True)
     for image in coco["images"]:
-        (folder / images / image["file_name"]).write_bytes(b"picture")
+        (folder / images / image["file_name"]).write_bytes(b"image")
         image["file_name"] = start + image["file_name"]
     (folder / annotations).write_text(json.dumps(coco))
     return folder

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from harness.accuracy.sanity import content, faults, stale
-from tests.harness.synthetic import NOTHING, Answer, answer
+from tests.harness.synthetic import NOTHING, Detections, detected
 
-GOOD = answer([[0, 0, 50, 40], [10, 10, 100, 80]], [0.9, 0.5], [0, 1])
+GOOD = detected([[0, 0, 50, 40], [10, 10, 100, 80]], [0.9, 0.5], [0, 1])
 
 
 def found(detections) -> list[str]:
@@ -22,9 +22,9 @@ def found(detections) -> list[str]:
 FIT = {
     "two": GOOD,
     "none": NOTHING,
-    "a pixel outside": answer([[-1, -1, 101, 81]], [1], [0]),
-    "no area": answer([[5, 5, 5, 5]], [0], [1]),
-    "as many as allowed": answer([[0, 0, 1, 1]] * 100, [0.5] * 100, [0] * 100),
+    "a pixel outside": detected([[-1, -1, 101, 81]], [1], [0]),
+    "no area": detected([[5, 5, 5, 5]], [0], [1]),
+    "as many as allowed": detected([[0, 0, 1, 1]] * 100, [0.5] * 100, [0] * 100),
 }
 
 
@@ -73,7 +73,7 @@ def test_an_unfit_answer_names_image_row_and_value(fields, message):
 
 
 def test_more_detections_than_the_limit_is_a_fault():
-    many = answer([[0, 0, 1, 1]] * 101, [0.5] * 101, [0] * 101)
+    many = detected([[0, 0, 1, 1]] * 101, [0.5] * 101, [0] * 101)
     assert found(many) == ["image 7: has 101 detections, should have at most 100"]
 
 
@@ -96,7 +96,7 @@ def test_no_fault_means_the_plain_definition_holds(rows, values, labels):
         and 1 >= values[0] >= values[1] >= values[2] >= 0
         and all(label in (0, 1) for label in labels)
     )
-    assert (not found(Answer(rows, values, labels))) == plain
+    assert (not found(Detections(rows, values, labels))) == plain
 
 
 def test_the_same_detections_for_different_images_are_stale():
@@ -104,13 +104,13 @@ def test_the_same_detections_for_different_images_are_stale():
     assert str(fault) == "image 3: has the very same detections as every other image that has any"
 
 
-@pytest.mark.parametrize("answers", [{}, {1: GOOD}, {1: NOTHING, 2: NOTHING}, {1: GOOD, 2: FIT["no area"]}])
-def test_different_or_empty_answers_are_not_stale(answers):
-    assert stale(answers) == []
+@pytest.mark.parametrize("detections", [{}, {1: GOOD}, {1: NOTHING, 2: NOTHING}, {1: GOOD, 2: FIT["no area"]}])
+def test_different_or_empty_answers_are_not_stale(detections):
+    assert stale(detections) == []
 
 
 def test_equal_answers_have_equal_content():
-    copied = Answer(GOOD.boxes.copy(), GOOD.scores.copy(), GOOD.classes.copy(), error="not part of it")
+    copied = Detections(GOOD.boxes.copy(), GOOD.scores.copy(), GOOD.classes.copy(), error="not part of it")
     assert content(GOOD) == content(copied)
 
 

@@ -24,10 +24,10 @@ from harness.load.generator import Request
 from harness.soak import journal as module
 from harness.soak.journal import Entry, Journal, JournalError, encode, read
 from harness.soak.run import summarise
-from tests.harness.soaks import begin, finished, window
+from tests.harness.soaks import finished, started, window
 
 ROOT = Path(__file__).resolve().parents[3]
-SESSION = begin(windows=3)
+SESSION = started(windows=3)
 OPENING, WINDOW = window(1)[0], window(1)[-1]
 SAMPLE = window(1)[-2]
 LATER = time.perf_counter() + 1e6  # after every journal of these tests has started
