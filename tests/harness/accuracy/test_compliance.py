@@ -114,7 +114,7 @@ def test_an_image_that_the_sequential_run_lacks_is_an_error(detections, exact):
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_an_image_that_was_not_answered_under_load_is_an_error(detections, exact):
-    with pytest.raises(InvalidRun, match=r"1 of 8 images are unanswered; first 4 \(too busy\)"):
+    with pytest.raises(InvalidRun, match=r"1 of 8 images have no detections; first 4 \(too busy\)"):
         changed(detections, {**detections, 4: replace(NOTHING, error="too busy")}, exact)
 
 

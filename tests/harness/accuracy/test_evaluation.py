@@ -116,7 +116,7 @@ def test_half_the_images_unanswered_is_invalid(dataset, detections):
 
 
 def test_an_image_answered_with_an_error_counts_as_unanswered(dataset, detections):
-    with pytest.raises(InvalidRun, match=r"1 of 8 images are unanswered; first 4 \(truncated JPEG\)"):
+    with pytest.raises(InvalidRun, match=r"1 of 8 images have no detections; first 4 \(truncated JPEG\)"):
         evaluate(dataset, {**detections, 4: replace(NOTHING, error="truncated JPEG")})
 
 
@@ -284,7 +284,7 @@ def test_a_candidate_that_answered_other_images_is_invalid(candidate):
 
 
 def test_a_reference_that_did_not_answer_is_invalid():
-    with pytest.raises(InvalidRun, match=r"1 of 1 images are unanswered; first 1 \(lost\)"):
+    with pytest.raises(InvalidRun, match=r"1 of 1 images have no detections; first 1 \(lost\)"):
         matched({1: replace(NOTHING, error="lost")}, PAIR)
 
 

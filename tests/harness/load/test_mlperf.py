@@ -11,19 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.load import mlperf
+from harness.load import mlperf, mlperf_plan
 from harness.load.generator import LoadPattern
-from harness.load.mlperf import (
-    INVALID,
-    LOG,
-    PACKAGE,
-    SCENARIOS,
-    VALID,
-    LoadGenMissing,
-    LogError,
-    read_log,
-    run_scenario,
-)
+from harness.load.mlperf import INVALID, PACKAGE, SCENARIOS, VALID, LoadGenMissing, LogError, run_scenario
+from harness.load.mlperf_log import LOG, read_log
 
 needs_loadgen = pytest.mark.skipif(
     not find_spec("mlperf_loadgen"), reason=f"MLPerf's LoadGen is not installed: pip install '{PACKAGE}'"
@@ -110,7 +101,7 @@ def test_the_same_seeds_give_the_same_order_and_others_another(monkeypatch):
         return seen[-result.requests:][:64]  # what came before was the warm-up
 
     first, second = order(), order()
-    monkeypatch.setattr(mlperf, "SEEDS", {name: seed + 1 for name, seed in mlperf.SEEDS.items()})
+    monkeypatch.setattr(mlperf_plan, "SEEDS", {name: seed + 1 for name, seed in mlperf_plan.SEEDS.items()})
     assert first == second != order()
 
 
@@ -124,7 +115,7 @@ def test_a_data_set_is_read_before_the_clock_starts(dataset):
 def test_the_logs_stay_in_the_folder_that_was_named(tmp_path):
     run(slow, folder=tmp_path / "new" / "logs")
     log = read_log(tmp_path / "new" / "logs")
-    assert log.values["effective_qsl_rng_seed"] == mlperf.SEEDS["qsl_rng_seed"] and log.errors == []
+    assert log.values["effective_qsl_rng_seed"] == mlperf_plan.SEEDS["qsl_rng_seed"] and log.errors == []
 
 
 @needs_loadgen

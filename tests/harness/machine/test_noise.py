@@ -100,7 +100,7 @@ def test_the_machine_is_watched_from_start_to_end():
     with NoiseMonitor(period=0.01) as monitor:
         time.sleep(0.3)
     seen = monitor.between(start, time.perf_counter())
-    assert 0 < seen.reference < 1 and monitor.quiet <= seen.reference
+    assert 0 < seen.reference < 1 and monitor.undisturbed <= seen.reference
     assert 0 <= seen.others <= 1 and 0 <= seen.steal <= 1
     assert not monitor._thread.is_alive()
 

@@ -100,7 +100,7 @@ def test_a_leak_grows_with_the_hours(soak):
     assert found.memory_growth.value == pytest.approx(33e6, rel=0.02)
 
 
-def test_memory_that_is_taken_at_the_begin_is_no_growth(soak):
+def test_memory_that_is_taken_at_the_start_is_not_growth(soak):
     assert soak(lambda number: {"rss": 1e8 + 1e8 * min(number, 4)}).memory_growth.high == 0
 
 
@@ -252,7 +252,7 @@ def test_a_session_that_was_cut_short_leaves_its_complete_windows(summary):
     assert (found.discarded_requests, found.finished, found.incomplete_windows) == (29, "", 36)
 
 
-def test_only_a_begin_is_a_soak_without_windows(summary):
+def test_only_a_start_is_a_soak_without_windows(summary):
     found = summary([started()])
     assert (found.windows, found.incomplete_windows, found.sessions[0].windows) == ([], 40, 0)
     assert (found.drift, found.longest_gap, found.fps_spread, found.memory_growth) == (None,) * 4

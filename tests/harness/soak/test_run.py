@@ -246,7 +246,7 @@ def test_a_soak_does_not_go_on_on_another_machine(run, interrupted, monkeypatch)
     monkeypatch.setattr(module, "this_machine", lambda: {"host": "a", "processor": "Xeon"})
     interrupted()
     monkeypatch.setattr(module, "this_machine", lambda: {"host": "a", "processor": "EPYC"})
-    with pytest.raises(JournalError, match=r"was started with machine .*Xeon.* and cannot go on with .*EPYC"):
+    with pytest.raises(JournalError, match=r"machine was .*Xeon.* when this soak started and is .*EPYC.* now"):
         run(resume=True)
 
 
@@ -258,7 +258,7 @@ def test_a_new_soak_keeps_the_journal_of_the_one_before(run, path, interrupted):
 
 def test_a_soak_that_is_over_is_not_resumed(run, path):
     run()
-    with pytest.raises(JournalError, match=r"soak\.journal: this soak is over \(complete, 5 of 5 windows\): start"):
+    with pytest.raises(JournalError, match=r"soak\.journal: cannot resume, because this soak is over \(complete, 5 of 5 windows\); start"):
         run(resume=True)
     run(failing(2))
     with pytest.raises(JournalError, match=r"is over \(failed, 0 of 5 windows\)"):
@@ -270,7 +270,7 @@ def test_a_soak_that_is_over_can_be_judged_again_even_elsewhere(run, path, inter
     content = path.read_bytes()
     assert module.is_over(path, PLAN, IDENTITY) and path.read_bytes() == content
     for identity, plan, words in (({**IDENTITY, "detector": "def"}, PLAN, "detector"), (IDENTITY, LONG, "seconds")):
-        with pytest.raises(JournalError, match=f"this soak was started with {words}"):
+        with pytest.raises(JournalError, match=f"cannot resume, because {words} was"):
             module.is_over(path, plan, identity)
     run(failing(2))
     assert module.is_over(path, PLAN, IDENTITY)
@@ -287,7 +287,7 @@ def test_a_soak_of_which_a_request_failed_before_it_was_cut_short_is_over(run, p
         run(resume=True)
 
 
-def test_answers_that_are_none_end_the_soak_with_the_reason(run):
+def test_wrong_detections_end_the_soak_with_the_reason(run):
     seen = []
     soak = run(wrong=lambda detections: seen.append(detections) or ("no boxes" if len(seen) == 3 else ""))
     assert all(set(detections) <= set(dict(SAMPLES)) for detections in seen)
@@ -299,14 +299,14 @@ def test_answers_that_are_none_end_the_soak_with_the_reason(run):
 
 
 OTHER = {
-    "detector": (dict(identity={**IDENTITY, "detector": "def"}), "detector 'abc' and cannot go on with 'def'"),
+    "detector": (dict(identity={**IDENTITY, "detector": "def"}), "detector was 'abc' when this soak started and is 'def' now"),
     "classes": (dict(identity={**IDENTITY, "classes": ["cup"]}), "classes"),
     "lacking": (dict(identity={"detector": "abc"}), "classes"),
-    "more": (dict(identity={**IDENTITY, "data": "x"}), "data None and cannot go on with 'x'"),
-    "callers": (dict(plan=Plan(0.5, 0.1, LoadPattern(4, 3))), "callers 2 and cannot go on with 4"),
-    "window": (dict(plan=Plan(0.5, 0.25, PLAN.pattern)), "window_seconds 0.1"),
-    "length": (dict(plan=Plan(0.8, 0.1, PLAN.pattern)), "seconds 0.5"),
-    "rate": (dict(plan=Plan(0.5, 0.1, LoadPattern(2, 3, 10.0))), "rate None and cannot go on with 10.0"),
+    "more": (dict(identity={**IDENTITY, "data": "x"}), "data was None when this soak started and is 'x' now"),
+    "callers": (dict(plan=Plan(0.5, 0.1, LoadPattern(4, 3))), "callers was 2 when this soak started and is 4 now"),
+    "window": (dict(plan=Plan(0.5, 0.25, PLAN.pattern)), "window_seconds was 0.1"),
+    "length": (dict(plan=Plan(0.8, 0.1, PLAN.pattern)), "seconds was 0.5"),
+    "rate": (dict(plan=Plan(0.5, 0.1, LoadPattern(2, 3, 10.0))), "rate was None when this soak started and is 10.0 now"),
 }
 
 
@@ -315,20 +315,20 @@ def test_a_soak_of_something_else_is_not_resumed(run, path, interrupted, case):
     options, words = OTHER[case]
     interrupted()
     content = path.read_bytes()
-    with pytest.raises(JournalError, match=rf"soak\.journal: this soak was started with {words}"):
+    with pytest.raises(JournalError, match=rf"soak\.journal: cannot resume, because {words}"):
         run(resume=True, **options)
     assert path.read_bytes() == content
 
 
-def test_what_was_never_begun_is_not_resumed(run, path):
+def test_a_soak_that_never_started_is_not_resumed(run, path):
     with pytest.raises(JournalError, match=r"soak\.journal: cannot be read .* is a soak journaled there"):
         run(resume=True)
     path.write_text("")
-    with pytest.raises(JournalError, match=r"soak\.journal: is empty, no soak had started; start one"):
+    with pytest.raises(JournalError, match=r"soak\.journal: is empty, because no soak had started; start one"):
         run(resume=True)
 
 
-def test_a_journal_that_only_has_a_begin_goes_on(run, path):
+def test_a_journal_with_only_a_start_goes_on(run, path):
     journal(path, [{**started(), "plan": PLAN.as_record(), "identity": {"machine": {}, **IDENTITY}}])
     assert run(resume=True).finished == "complete"
 

@@ -67,7 +67,7 @@ def test_as_many_more_as_are_asked_for_decide():
 
 @pytest.mark.parametrize("parts", [[], [[]], [[1.0], [math.nan]]])
 def test_no_values_and_nan_are_an_error(parts):
-    with pytest.raises(ValueError, match="a percentile of no values, or of NaN, is undefined; measure at least one"):
+    with pytest.raises(ValueError, match="no percentile of no values, or of NaN; measure at least one"):
         Blocks(parts)
 
 

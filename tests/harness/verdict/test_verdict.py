@@ -138,12 +138,12 @@ def test_the_message_is_value_bound_and_evidence():
 
 
 def test_the_message_of_an_invalid_run_says_why():
-    message = invalid(FLOOR, "3 of 8 images are unanswered", BROKEN, **DETAILS).message()
-    assert message == "INVALID: AP = nothing, should be >= 0.48 [3 of 8 images are unanswered]"
+    message = invalid(FLOOR, "3 of 8 images have no detections", BROKEN, **DETAILS).message()
+    assert message == "INVALID: AP = nothing, should be >= 0.48 [3 of 8 images have no detections]"
 
 
 def test_the_table_keeps_to_100_columns_and_wraps_the_evidence():
-    why = "3 of 5000 images are unanswered; first 139 (no answer), 285 (no answer), 632 (truncated JPEG)"
+    why = "3 of 5000 images have no detections; first 139 (no answer), 285 (no answer), 632 (truncated JPEG)"
     lines = table([verdict(FLOOR, 0.4713), verdict(CEILING, 0.04), invalid(FLOOR, why, BROKEN, **DETAILS)])
     assert max(map(len, lines)) <= 100 and " ".join(" ".join(lines[3:])[50:].split()) == why
 
