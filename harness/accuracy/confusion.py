@@ -32,7 +32,7 @@ class Confusion(NamedTuple):
         example = next((f", such as {one} as {other}" for one, other in self.mostly.items()), "")
         return (f"the boxes fit and the classes do not: {self.found} of {self.objects} objects have a box of IoU "
                 f"{FITS:g}, and {self.right} of these boxes the right class; the classes are confused{example}: give "
-                "the detector's class names in the order of its outputs")
+                "the detector's class names in order")
 
 
 def confusion(dataset: Dataset, detections: Mapping[int, Any]) -> Confusion:

@@ -66,7 +66,7 @@ def test_what_is_missing_is_named_and_the_others_are_drawn(folder, name):
     (folder / name).unlink()
     lines = list(report.draw(folder))
     assert [line for line in lines if not line.startswith("written")] == [
-        f"{name} is not there: no {', '.join(report.READERS[name])}"
+        f"{name} is missing: {', '.join(report.READERS[name])} not drawn"
     ]
 
 
@@ -108,4 +108,4 @@ def test_whatever_is_stored_a_image_is_drawn_or_it_is_said_why_not(folder, case)
 def test_a_folder_that_is_none_is_an_error():
     command = [sys.executable, "-m", "harness.report", "nowhere"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr) == (2, "error: nowhere is no folder; name one that --report has written\n")
+    assert (ended.returncode, ended.stderr) == (2, "error: nowhere is not a folder; name the report folder of a run\n")

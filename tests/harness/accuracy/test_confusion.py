@@ -14,8 +14,8 @@ def test_right_classes_give_no_hint(dataset, detections):
 def test_swapped_classes_are_hinted_at_with_an_example(dataset, detections):
     found = confusion(dataset, changed(detections, lambda a: {"classes": 1 - a.classes}))
     assert found == Confusion(16, 16, 0, {"cup": "can", "can": "cup"})
-    assert "16 of 16 objects have a box of IoU 0.5, and 0 of these its class" in found.hint()
-    assert "such as cup as can: give the detector's class names in order by --names FILE" in found.hint()
+    assert "16 of 16 objects have a box of IoU 0.5, and 0 of these boxes the right class" in found.hint()
+    assert "such as cup as can: give the detector's class names in order" in found.hint()
 
 
 def test_boxes_elsewhere_are_not_called_confused(dataset, detections):

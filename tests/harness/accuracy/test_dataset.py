@@ -227,14 +227,14 @@ def test_an_image_that_vanishes_later_is_named(dataset):
         list(dataset)
 
 
-def test_a_limit_below_one_names_the_option(tmp_path):
-    with pytest.raises(DatasetError, match="--limit 0: must be at least 1"):
+def test_a_limit_below_one_names_the_limit(tmp_path):
+    with pytest.raises(DatasetError, match="limit 0: must be at least 1"):
         Dataset.load(tmp_path / "a.json", tmp_path, limit=0)
 
 
-def test_a_limit_that_leaves_no_annotation_names_the_option(tmp_path, coco):
+def test_a_limit_that_leaves_no_annotation_names_the_limit(tmp_path, coco):
     coco["annotations"] = coco["annotations"][-2:]
-    with pytest.raises(DatasetError, match=r"--limit 3: .*annotates none"):
+    with pytest.raises(DatasetError, match=r"limit 3: .*annotates none"):
         Dataset.load(*synthetic.write(tmp_path, coco), limit=3)
 
 

@@ -339,7 +339,7 @@ def test_after_a_hung_call_no_more_is_measured_with_that_detector(real):
     finally:
         release.set()
     [hung] = [place for place, p in enumerate(found.points) if p.invalid.endswith("no response within 1 s")]
-    assert all("not measured, as a call hung before" in p.invalid for p in found.points[hung + 1:])
+    assert all("not measured, because a call hung before" in p.invalid for p in found.points[hung + 1:])
     assert not any(p.invalid for p in found.points[:hung])
 
 
@@ -395,11 +395,11 @@ def test_a_detector_is_opened_once_a_pass_for_all_its_patterns_and_closed(once):
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"grid": []}, "grid must have at least one value"), ({"grid": [LoadPattern(1, 1)] * 2}, "none twice"),
-     ({"grid": [LoadPattern(1, 1, rate=5)]}, "closed loops alone"), ({"workers": ()}, "workers must have at least one"),
-     ({"workers": (0,)}, "workers must be at least 1"), ({"seconds": 0}, "seconds must be a number above 0"),
-     ({"seconds": float("nan")}, "seconds must be a number above 0, not nan"), ({"seconds": float("inf")}, "not inf"),
-     ({"samples": []}, "at least 2 images.*not 0"), ({"samples": SAMPLES[:1]}, "at least 2 images.*not 1"),
+    [({"grid": []}, r"grid \[\]: must have at least one value"), ({"grid": [LoadPattern(1, 1)] * 2}, "none twice"),
+     ({"grid": [LoadPattern(1, 1, rate=5)]}, "closed loops alone"), ({"workers": ()}, r"workers \[\]: must have at least one"),
+     ({"workers": (0,)}, "workers 0: must be at least 1"), ({"seconds": 0}, "seconds 0: must be a finite number above 0"),
+     ({"seconds": float("nan")}, "seconds nan: must be a finite"), ({"seconds": float("inf")}, "seconds inf: must"),
+     ({"samples": []}, "0 samples: .*at least 2 images"), ({"samples": SAMPLES[:1]}, "1 samples: .*at least 2 images"),
      ({"samples": iter(SAMPLES)}, "a list or a Dataset")],
 )
 def test_a_bad_argument_is_a_clear_error(real, options, words):
@@ -442,6 +442,6 @@ def changed(**changes):
      changed(failed=1), changed(requests=0), changed(invalid="failed"), changed(invalid=None), changed(more=1)],
 )
 def test_a_record_that_no_sweep_wrote_is_refused(damaged):
-    words = r"record of a sweep|of a point|a point with|seconds must|drift must|a sweep must"
+    words = r"record of a sweep|of a point|a point with|seconds \S+: must|drift \S+: must|a sweep must"
     with pytest.raises(ValueError, match=words):
         Sweep.from_record(damaged)

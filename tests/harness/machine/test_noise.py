@@ -55,7 +55,7 @@ def test_nothing_that_was_seen_is_none(watched):
 
 @pytest.mark.parametrize(("start", "end"), [(1, 1), (2, 1), (float("nan"), 1)])
 def test_a_stretch_without_length_is_an_error(watched, start, end):
-    with pytest.raises(ValueError, match="give a later end"):
+    with pytest.raises(ValueError, match="must be after the start"):
         watched().between(start, end)
 
 
