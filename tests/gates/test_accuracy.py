@@ -16,8 +16,8 @@ def test_coco_map(evaluation, dataset, answers, options, judge, keep_accuracy):
     hint = confusion(dataset, answers).hint() if judge.would_miss("accuracy", evaluation.figures) else ""
     judge(
         "accuracy", {**evaluation.figures, **by_class, **bounds}, evaluation.images,
-        f"{hint and hint + ' by --names FILE; '}{evaluation.images} images{only}, {evaluation.detections:,} detections, "
-        f"{evaluation.evaluator}{_unscored(evaluation)}; {others}",
+        f"{hint and f'{hint} by --names FILE; '}{evaluation.images} images{only}, {evaluation.detections:,} "
+        f"detections, {evaluation.evaluator}{_unscored(evaluation)}; {others}",
     )
     keep_accuracy(answers, evaluation)
 
