@@ -139,7 +139,7 @@ def test_each_level_rounds_what_it_says_and_only_in_the_network(cast):
 
 def test_the_prediction_is_kept_with_the_model(cast):
     _, found, _ = cast
-    assert found.metadata["predicted_on_neuron_ratio"] > 0.5
+    assert found.metadata["predicted_on_neuron_ratio"] > 0.4
     assert (found.metadata["backend"], found.metadata["cast_engine"]) == ("emulated", "emulated")
 
 
