@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+
 def test_every_file_says_what_it_is_for():
     folders = ("model", "harness", "fixtures", "tests", "benchmarks")
     silent = [path for folder in folders for path in (ROOT / folder).rglob("*.py")
