@@ -35,8 +35,7 @@ def without_parts(text: str) -> str:
 
 
 def main(arguments=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.generated", description="Writes the generated parts of docs/.")
-    parser.parse_args(arguments)
+    argparse.ArgumentParser(prog="python -m tests.generated", description=__doc__.split(":")[0]).parse_args(arguments)
     for page in sorted(DOCS.glob("*.md")):
         before = page.read_text(encoding="utf-8")
         after = renewed(before)

@@ -21,10 +21,14 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAM = re.compile(r"(sudo )?([\w~./-]*/bin/)?(make|tox|pytest|pytest-benchmark|python[\d.]*|pip|git|apt-get)( |$)")
 # What cannot be tried without the device, an account or the network, and why.
 NOT_HERE = {
-    r"sudo apt-get install linux-headers": "AWS's drivers, for Inferentia instances alone",
-    r"python3\.10 -m venv ~/neuron": "the environment of the next one",
-    r"~/neuron/bin/pip install .tensorflow-neuron": "AWS's own package index",
-    r"git clone …": "the reader's own address",
+    r"sudo (apt-get|add-apt-repository) ": "needs root, and for AWS's driver an Inferentia instance",
+    r"curl .*\.repos\.neuron\.amazonaws\.com/": "AWS's own repository",
+    r"echo .*\.repos\.neuron\.amazonaws\.com .* \| sudo tee /etc/apt/": "needs root",
+    r"python3\.(7|10) -m venv ~/neuron": "the environment of the next one",
+    r"~/neuron/bin/pip install ": "AWS's own package index",
+    r"git clone … gate": "the reader's own address",
+    r"cd gate": "what the one before has made",
+    r"export DETECTOR_PYTHON=": "the environment that was made before",
 }
 # What README and docs leave to the reader, by option or by value.
 GIVEN = {
@@ -35,14 +39,19 @@ GIVEN = {
 KIND = "empty"
 
 
+def fences(text: str) -> list[tuple[str, str]]:
+    """(language, content) of each code block."""
+    return re.findall(r"^ *```([^\n]*)\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
+
+
 def commands(text: str) -> list[str]:
-    """The commands in code blocks and in code within sentences, each once, as they would be typed."""
-    blocks = "\n".join(re.findall(r"^ *```(?:sh|bash|console|)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE))
-    outside = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
-    lines = blocks.replace("\\\n", " ").splitlines() + re.findall(r"`([^`]+)`", outside)
-    typed = [re.sub(r"\s+# .*", "", line).strip().removeprefix("$ ") for line in lines]
-    parts = [part.strip() for line in typed if PROGRAM.match(line) for part in line.split("&&")]
-    return list(dict.fromkeys(re.sub(r"\s+", " ", part) for part in parts if PROGRAM.match(part)))
+    """The commands, each once, as they would be typed: every line of a block of sh, and those in code in sentences."""
+    blocks = "\n".join(content for language, content in fences(text) if language == "sh")
+    outside = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    quoted = [code for code in re.findall(r"`([^`]+)`", outside) if PROGRAM.match(code)]
+    typed = [re.sub(r"(^|\s+)# .*", "", line) for line in blocks.replace("\\\n", " ").splitlines() + quoted]
+    parts = [" ".join(part.split()) for line in typed for part in line.split("&&")]
+    return list(dict.fromkeys(filter(None, parts)))
 
 
 DOCUMENTED = list(dict.fromkeys(command for path in DOCUMENTS for command in commands(path.read_text("utf-8"))))
@@ -108,6 +117,8 @@ def check_python(words: list, folder) -> None:
     assert words[1] == "-m", f"only modules are documented, not {words}"
     if words[2] == "model":
         _parser().parse_args(words[3:])
+    elif words[2] == "pytest":
+        check_pytest(words[2:], folder)
     else:
         assert "usage" in run(sys.executable, "-m", words[2], "--help")
 
@@ -140,12 +151,27 @@ def test_documented_command_runs(command, tmp_path):
         check(command, tmp_path)
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_block_says_what_it_is(path):
+    """Commands (sh), what they print (text) or a part of a workflow (yaml): else nobody would check them."""
+    languages = {language for language, _ in fences(path.read_text("utf-8"))}
+    assert languages <= {"sh", "text", "yaml"}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_shell_can_read_every_block(path):
+    for content in (content for language, content in fences(path.read_text("utf-8")) if language == "sh"):
+        run("bash", "-n", "-c", content)
+
+
 def test_what_is_not_run_is_still_documented():
     assert [pattern for pattern in NOT_HERE if not any(re.match(pattern, command) for command in DOCUMENTED)] == []
 
 
 @pytest.mark.parametrize(("command", "words"), [
     ("docker run gate", "nothing runs it"),
+    ("FOO=1 surprise", "nothing runs it"),
+    (".tox/tests/bin/python -m pytest tests/no_such_room", "file or directory not found"),
     ("make deploy", "No rule to make target"),
     ("make gate ARGS='-m accuracy --no-such-option'", "unrecognized arguments: --no-such-option"),
     ("pytest tests/gates -m speediness", "Unknown marker"),
@@ -166,8 +192,8 @@ def test_model_command_with_a_wrong_option_is_noticed(tmp_path):
 
 def test_commands_are_read_from_blocks_and_sentences():
     text = "Say `make x\nARGS=1` or `word`.\n"
-    text += "```\n$ tox -e y && pip install z  # why\n+ output\n```\n```python\nmake = 1\n```\n"
-    assert commands(text) == ["tox -e y", "pip install z", "make x ARGS=1"]
+    text += "```sh\ntox -e y && pip install z  # why\nsurprise \\\n  me\n# a remark\n```\n```text\nmake = 1\n```\n"
+    assert commands(text) == ["tox -e y", "pip install z", "surprise me", "make x ARGS=1"]
 
 
 # The modules of what only the project's own tests need.
