@@ -4,17 +4,22 @@
 """
 from __future__ import annotations
 
+import atexit
 import configparser
 import os
 import re
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
-from model.__main__ import _parser
+from tests import trial
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -65,6 +70,21 @@ def run(*arguments, **options) -> str:
     return ended.stdout
 
 
+@cache
+def processes() -> ProcessPoolExecutor:
+    """One process that tries what documented commands would run, in turn."""
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    atexit.register(pool.shutdown)
+    return pool
+
+
+def tried(what: Callable, *arguments) -> str:
+    """What one of `tests.trial` prints, which must end well."""
+    code, printed = processes().submit(what, *arguments).result(timeout=300)
+    assert code == 0, f"{what.__name__} {arguments}\nended with {code}:\n{printed}"
+    return printed
+
+
 def tox_commands(environment: str, arguments: str) -> list[str]:
     """The commands of an environment of tox.ini with these arguments."""
     ini = configparser.ConfigParser(interpolation=None)
@@ -94,8 +114,7 @@ def check_tox(words: list, folder) -> None:
 
 def check_pytest(words: list, folder) -> None:
     """Collects with these arguments, which must select tests."""
-    printed = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only",
-                  *_filled(words[1:], folder))
+    printed = tried(trial.collect, _filled(words[1:], folder))
     assert "--help" in words or re.search(r"^\d+(/\d+)? tests? collected", printed, re.MULTILINE), printed
 
 
@@ -107,20 +126,18 @@ def _filled(arguments: list, folder) -> list:
     for argument in arguments:
         if argument != "random" and option in GIVEN:
             argument = places.get(GIVEN[option], GIVEN[option])
-        filled.append(str(argument).replace("faulty:KIND", f"faulty:{KIND}"))
+        filled.append(argument if isinstance(argument, Path) else argument.replace("faulty:KIND", f"faulty:{KIND}"))
         option = argument
-    return [argument for argument in filled if argument != "…"]
+    return [str(argument) for argument in filled if argument != "…"]
 
 
 def check_python(words: list, folder) -> None:
-    """`python -m model` takes the arguments; every other module of ours says what it takes. Their tests run them."""
+    """A module of ours reads the arguments; its own tests run it."""
     assert words[1] == "-m", f"only modules are documented, not {words}"
-    if words[2] == "model":
-        _parser().parse_args(words[3:])
-    elif words[2] == "pytest":
+    if words[2] == "pytest":
         check_pytest(words[2:], folder)
     else:
-        assert "usage" in run(sys.executable, "-m", words[2], "--help")
+        tried(trial.parse, words[2], words[3:])
 
 
 def check_pip(words: list, folder) -> None:
@@ -177,17 +194,15 @@ def test_what_is_not_run_is_still_documented():
     ("pytest tests/gates -m speediness", "Unknown marker"),
     ("pytest tests/gates/test_no_such.py", "file or directory not found"),
     ("python -m benchmarks.no_such", "No module named"),
+    ("python -m benchmarks.promises --no-such-option", "unrecognized arguments"),
+    ("python -m benchmarks.case", "reads no arguments"),
+    ("python -m model detect --no-such-option", "ended with 2"),
     ("pip install no-such-package", "no-such-package is in no requirements file"),
     ("tox -e peers -- --no-such-option", "unrecognized arguments"),
 ])
 def test_command_that_does_not_run_is_noticed(command, words, tmp_path):
     with pytest.raises(AssertionError, match=words):
         check(command, tmp_path)
-
-
-def test_model_command_with_a_wrong_option_is_noticed(tmp_path):
-    with pytest.raises(SystemExit):
-        check("python -m model detect --no-such-option", tmp_path)
 
 
 def test_commands_are_read_from_blocks_and_sentences():
