@@ -215,36 +215,37 @@ NO_DETECTIONS = {
 }
 
 
-@pytest.fixture
-def told(monkeypatch):
-    """A function: what the process responds → a detector that gets it. Nothing is started."""
+class Told(RemoteDetector):
+    """A detector whose process responds this to whatever it is asked. Nothing is started."""
 
-    def detector(header, buffers):
-        detector = RemoteDetector.__new__(RemoteDetector)
-        detector._deadline = detector._first_deadline = 1
-        monkeypatch.setattr(detector, "ask", lambda *_, **__: (header, buffers))
-        monkeypatch.setattr(detector, "failed", WorkerError)
-        return detector
+    _deadline = _first_deadline = 1.0
 
-    return detector
+    def __init__(self, header, buffers):
+        self._response = header, buffers
+
+    def ask(self, *_, **__):
+        return self._response
+
+    def failed(self, what):
+        return WorkerError(what)
 
 
 @pytest.mark.parametrize("arrays, buffers, words", NO_DETECTIONS.values(), ids=NO_DETECTIONS)
-def test_a_response_that_holds_no_detections_is_the_end_of_its_process(told, arrays, buffers, words):
+def test_a_response_that_holds_no_detections_is_the_end_of_its_process(arrays, buffers, words):
     with pytest.raises(WorkerError, match=f"sent what is not a response: .*{words}"):
-        told({"errors": [""], "arrays": arrays}, buffers).detect([b"x"])
+        Told({"errors": [""], "arrays": arrays}, buffers).detect([b"x"])
 
 
 @pytest.mark.parametrize("images, errors", [(1, ["", ""]), (1, []), (3, ["", ""])], ids=["more", "none", "fewer"])
-def test_there_is_one_response_for_each_image(told, images, errors):
+def test_there_is_one_response_for_each_image(images, errors):
     header = {"errors": errors, "arrays": [BOXES, SCORES, CLASSES] * len(errors)}
     with pytest.raises(WorkerError, match=f"{len(errors)} responses and {3 * len(errors)} arrays for {images} images"):
-        told(header, SOUND * len(errors)).detect([b"x"] * images)
+        Told(header, SOUND * len(errors)).detect([b"x"] * images)
 
 
-def test_there_is_one_array_for_each_layer(told):
+def test_there_is_one_array_for_each_layer():
     with pytest.raises(WorkerError, match="it has 1 arrays for 2 layers"):
-        told({"arrays": [SCORES]}, [bytes(8)]).outputs(b"x", ["a", "b"])
+        Told({"arrays": [SCORES]}, [bytes(8)]).outputs(b"x", ["a", "b"])
 
 
 NO_ARRAYS = {
