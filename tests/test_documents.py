@@ -38,7 +38,7 @@ NOT_HERE = {
 # What README and docs leave to the reader, by option or by value.
 GIVEN = {
     "--cfg": "FILE", "--weights": "FILE", "--coco": "DIR", "--annotations": "FILE", "--images": "DIR",
-    "--report": "DIR",
+    "--report": "DIR", "--junitxml": "FILE",
     "--detector-python": sys.executable, "--profile": "aws", "--cast": "all",
 }
 KIND = "empty"
