@@ -25,7 +25,7 @@ from model.architecture import (
     Yolo,
 )
 from model.decoding import profile_for
-from model.formats.darknet import write_weights
+from model.formats.darknet_weights import write_weights
 
 PICTURE = 640, 480  # pixels, as most of COCO's
 EXPORT_SECONDS = 600

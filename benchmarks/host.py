@@ -17,10 +17,10 @@ from PIL import Image
 
 from fixtures.embedded import scenes
 from harness.machine.facts import facts
-from model.architecture import yolov4
 from model.decoding import profile_for
 from model.graph.postprocess import candidates, suppress
 from model.graph.preprocess import preprocess
+from model.yolov4 import yolov4
 
 ARCHITECTURE = yolov4()
 PROFILE = profile_for(ARCHITECTURE)

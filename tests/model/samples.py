@@ -6,8 +6,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from model.architecture import Architecture, Convolutional, Yolo, yolov4
+from model.architecture import Architecture, Convolutional, Yolo
 from model.decoding import Profile
+from model.yolov4 import yolov4
 
 NAMES = ("cup", "can", "bottle")
 PROFILE = Profile(score_threshold=0.01)

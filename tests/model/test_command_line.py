@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from model.__main__ import main
 from model.draw import _free_plate, class_name, draw
-from model.formats.darknet import write_weights
+from model.formats.darknet_weights import write_weights
 from model.formats.weights import random_weights
 from model.graph.saved_model import read_metadata
 from model.logs import LEVEL, LOG_LINE

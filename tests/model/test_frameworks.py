@@ -16,7 +16,7 @@ from fixtures import embedded
 from fixtures.embedded import scenes
 from model.backends import cpu
 from model.detector import Detector
-from model.formats.darknet import read_weights
+from model.formats.darknet_weights import read_weights
 from model.graph.build import build
 
 STORED = Path(__file__).with_name("stored_detections")

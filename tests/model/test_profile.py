@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from model.architecture import yolov4
 from model.decoding import DEFAULT, PROFILES, Profile, ProfileError, checked, profile_for
-from model.formats.darknet import CfgError, read_cfg
+from model.formats.cfg import CfgError, read_cfg
+from model.yolov4 import yolov4
 from tests.model.samples import cfg_text
 
 # What each profile is for YOLOv4: how pictures are resized, NMS threshold, DIoU exponent, centre scale.

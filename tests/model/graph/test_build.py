@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.architecture import Convolutional, yolov4
+from model.architecture import Convolutional
 from model.backends import cpu
 from model.decoding import Profile
 from model.formats.weights import digest, random_weights
 from model.graph import build as building
 from model.graph.build import BuildError, architecture_digest, build
 from model.graph.saved_model import METADATA, SavedModelError, published, read_metadata
+from model.yolov4 import yolov4
 from tests.model.samples import NAMES, PROFILE, encode, one_head, pictures, pixels
 
 OUTPUTS = {
