@@ -84,8 +84,8 @@ def _not_judged(verdicts: Sequence[Verdict], width: int) -> list[str]:
     """A line a check and reason: which of its rows were not judged, and why."""
     lines, margin_width = [], 2 + max((len(one.check) for one in verdicts), default=0)
     for (check, why), rows in groupby(verdicts, lambda one: (one.check, _plain(one.why))):
-        names = ", ".join(dict.fromkeys(map(_name, rows)))
-        lines += _beside(f"{INVALID}  {check.ljust(margin_width)}", f"{names}: {NOT_JUDGED}, {why}", width)
+        names = ", ".join(map(_name, rows))
+        lines += _beside(f"{INVALID}  {check.ljust(margin_width)}", f"{NOT_JUDGED}, {why}: {names}", width)
     return lines
 
 
