@@ -29,7 +29,7 @@ NOT_HERE = {
 # What README and docs leave to the reader, by option or by value.
 GIVEN = {
     "--cfg": "FILE", "--weights": "FILE", "--coco": "DIR", "--annotations": "FILE", "--images": "DIR",
-    "--report": "DIR",
+    "--names": "FILE", "--report": "DIR",
     "--detector-python": sys.executable, "--profile": "aws", "--cast": "all",
 }
 KIND = "empty"
@@ -70,6 +70,9 @@ def check_make(words: list, folder) -> None:
     if shlex.join(words) in (ROOT / ".ci" / "run").read_text().splitlines():
         return
     recipe = run("make", "-n", *words[1:], f"PYTHON={sys.executable}")
+    if scripts := re.findall(r"bash (\S+\.sh) \w+$", recipe, re.MULTILINE):
+        run("bash", "-n", *scripts)
+        return
     calls = re.findall(r"tox run -q -e (\w+) -- ?(.*)", recipe)
     assert calls, f"make {words[1:]} does not lead to tox:\n{recipe}"
     for environment, arguments in calls:
@@ -90,14 +93,14 @@ def check_pytest(words: list, folder) -> None:
     assert "--help" in words or re.search(r"^\d+(/\d+)? tests? collected", printed, re.MULTILINE), printed
 
 
-def _filled(arguments: list, folder) -> list:
+def _filled(arguments: list, folder, given=GIVEN) -> list:
     """The arguments with something in place of what the reader has: files, folders, names."""
     places = {"FILE": folder / "file", "DIR": folder}
     places["FILE"].write_text("")
     filled, option = [], ""
     for argument in arguments:
-        if argument != "random" and option in GIVEN:
-            argument = places.get(GIVEN[option], GIVEN[option])
+        if argument != "random" and option in given:
+            argument = places.get(given[option], given[option])
         filled.append(str(argument).replace("faulty:KIND", f"faulty:{KIND}"))
         option = argument
     return [argument for argument in filled if argument != "…"]
@@ -107,7 +110,8 @@ def check_python(words: list, folder) -> None:
     """`python -m model` takes the arguments; every other module of ours says what it takes. Their tests run them."""
     assert words[1] == "-m", f"only modules are documented, not {words}"
     if words[2] == "model":
-        _parser().parse_args(words[3:])
+        places = {option: place for option, place in GIVEN.items() if place == "FILE"}
+        _parser().parse_args(_filled(words[3:], folder, places))
     else:
         assert "usage" in run(sys.executable, "-m", words[2], "--help")
 
