@@ -56,8 +56,9 @@ def test_an_unknown_cast_is_refused_instead_of_taken_for_another():
         cpu.cast_engine("int8")
 
 
-def test_the_backend_offers_the_listed_casts():
-    assert [cpu.cast_engine(cast) for cast in CASTS["cpu"]]
+@pytest.mark.parametrize("cast", CASTS["cpu"])
+def test_the_backend_offers_the_listed_casts(cast):
+    assert cpu.cast_engine(cast) in ("native", "onednn", "emulated")
 
 
 def test_metadata_say_what_really_computes(emulated):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from model.architecture import Architecture, Convolutional, MaxPool, Route, Shortcut, Yolo
 from model.formats.darknet import CfgError, read_cfg
+from tests import real_data
 from tests.model.samples import cfg_text
 
 CONV = "[convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\nstride=1\npad=1\nactivation=mish"
@@ -284,7 +285,7 @@ PIECES = [b"\x1b[2J", b"\n::error::", b"\0", b"\xff\xfe", b"9" * 5000, b"[", b"=
 
 
 def test_any_mutant_of_a_cfg_is_an_architecture_or_a_cfg_error(real):
-    """A sample of the 3,000 that `python -m tests.model.formats.test_cfg` tries on every cfg at hand."""
+    """A sample of the 3,000 that `python -m tests.model.formats.test_cfg` tries on every real cfg file."""
     mutants(real / "darknet/yolov4-tiny.cfg", 300, seed=1)
 
 
@@ -324,6 +325,6 @@ def test_any_lines_of_darknets_words_are_an_architecture_or_a_cfg_error(lines):
 
 
 if __name__ == "__main__":
-    for number, path in enumerate(sorted(Path(__file__).parents[3].glob("../shared/data/**/*.cfg"))):
+    for number, path in enumerate(sorted(real_data.PLACE.rglob("*.cfg"))):
         mutants(path, 3000, number)
         print(path.name, "3,000 mutants: an architecture or one sentence each")

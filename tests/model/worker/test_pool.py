@@ -4,7 +4,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,6 +22,7 @@ from model.worker.client import RemoteError, WorkerError
 from model.worker.pool import CORES, RemoteDetector, WorkerPool
 from model.worker.protocol import FrameError
 from tests.model.samples import pictures
+from tests.waiting import PATIENCE, until
 
 GOOD = pictures(4)
 BAD = [b"", b"this is not a picture", GOOD[0][:100]]
@@ -85,8 +85,10 @@ def test_any_sequence_of_images_is_taken(there, detector, container):
     assert all(map(same, there.detect(container(GOOD)), detector.detect(container(GOOD))))
 
 
-def test_answers_may_be_written_to(there):
-    there.detect(GOOD[:1])[0].boxes[:] = 0
+def test_detections_may_be_written_to(there):
+    found, = there.detect(GOOD[:1])
+    found.boxes[:] = 0
+    assert not found.boxes.any()
 
 
 def test_it_says_of_itself_what_the_one_in_this_process_says(there, detector):
@@ -213,36 +215,37 @@ NO_DETECTIONS = {
 }
 
 
-@pytest.fixture
-def told(monkeypatch):
-    """A function: what the process responds → a detector that gets it. Nothing is started."""
+class Told(RemoteDetector):
+    """A detector whose process responds this to whatever it is asked. Nothing is started."""
 
-    def detector(header, buffers):
-        detector = RemoteDetector.__new__(RemoteDetector)
-        detector._deadline = detector._first_deadline = 1
-        monkeypatch.setattr(detector, "ask", lambda *_, **__: (header, buffers))
-        monkeypatch.setattr(detector, "failed", WorkerError)
-        return detector
+    _deadline = _first_deadline = 1.0
 
-    return detector
+    def __init__(self, header, buffers):
+        self._response = header, buffers
+
+    def ask(self, *_, **__):
+        return self._response
+
+    def failed(self, what):
+        return WorkerError(what)
 
 
 @pytest.mark.parametrize("arrays, buffers, words", NO_DETECTIONS.values(), ids=NO_DETECTIONS)
-def test_a_response_that_holds_no_detections_is_the_end_of_its_process(told, arrays, buffers, words):
+def test_a_response_that_holds_no_detections_is_the_end_of_its_process(arrays, buffers, words):
     with pytest.raises(WorkerError, match=f"sent what is not a response: .*{words}"):
-        told({"errors": [""], "arrays": arrays}, buffers).detect([b"x"])
+        Told({"errors": [""], "arrays": arrays}, buffers).detect([b"x"])
 
 
 @pytest.mark.parametrize("images, errors", [(1, ["", ""]), (1, []), (3, ["", ""])], ids=["more", "none", "fewer"])
-def test_there_is_one_response_for_each_image(told, images, errors):
+def test_there_is_one_response_for_each_image(images, errors):
     header = {"errors": errors, "arrays": [BOXES, SCORES, CLASSES] * len(errors)}
     with pytest.raises(WorkerError, match=f"{len(errors)} responses and {3 * len(errors)} arrays for {images} images"):
-        told(header, SOUND * len(errors)).detect([b"x"] * images)
+        Told(header, SOUND * len(errors)).detect([b"x"] * images)
 
 
-def test_there_is_one_array_for_each_layer(told):
+def test_there_is_one_array_for_each_layer():
     with pytest.raises(WorkerError, match="it has 1 arrays for 2 layers"):
-        told({"arrays": [SCORES]}, [bytes(8)]).outputs(b"x", ["a", "b"])
+        Told({"arrays": [SCORES]}, [bytes(8)]).outputs(b"x", ["a", "b"])
 
 
 NO_ARRAYS = {
@@ -316,12 +319,11 @@ def test_a_request_goes_to_the_process_with_the_fewest_in_flight(counting):
     slow.free.clear()
     with ThreadPoolExecutor(1) as caller:
         stuck = caller.submit(pool.detect, ["slow"])
-        while not slow.seen:
-            time.sleep(0.01)
+        until(lambda: slow.seen)
         for number in range(5):
             pool.detect([number])
         slow.free.set()
-        stuck.result()
+        stuck.result(PATIENCE)
     assert (slow.seen, len(quick.seen)) == ([["slow"]], 5)
     pool.detect(["next"])
     assert slow.seen[-1] == ["next"], "what failed or ended must not count as in flight"
