@@ -131,6 +131,7 @@ def concatenated(after):
 
 def variable_read():
     handle = tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[3], name="variable")
+    handle = tf.raw_ops.Reshape(tensor=handle, shape=[], name="handle")
     value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32, name="read")
     tf.add(value, placeholder("x", [3]), name="y")
 
@@ -171,7 +172,6 @@ def waiting_constant():
 PLANTED = {
     Reason.INPUT: ("tf1", lambda: tf.nn.relu(placeholder(), name="y"), "x", {}),
     Reason.EXCLUDED: ("tf1", two_regions, "one", {"no_fuse": ["one"]}),
-    Reason.NOT_FORCED: ("tf2", two_regions, "first1", {"force": lambda node: node.op == "Conv2D"}),
     Reason.UNSUPPORTED: ("tf1", two_regions, "cpu", {}),
     Reason.STRING: ("tf2", string_input, "plain", {}),
     Reason.CONTROL_INPUT: ("tf1", waiting_constant, "waiting", {}),
@@ -184,7 +184,7 @@ PLANTED = {
     Reason.TOO_SMALL: ("tf1", two_regions, "one", {"minimum_segment_size": 6}),
     Reason.CHEAP_SEGMENT: ("tf2", cheap_beside_costly, "cheap", {}),
     Reason.NOT_LARGEST: ("tf2", lambda: two_regions(17, 0), "two", {}),
-    Reason.RESOURCE: ("tf2", variable_read, "read", {"force": lambda node: node.op in ("ReadVariableOp", "AddV2")}),
+    Reason.RESOURCE: ("tf2", variable_read, "handle", {}),
     Reason.NO_INPUTS: ("tf1", lambda: (placeholder(), tf.nn.relu([1.0], name="y")), "y", {}),
     Reason.NO_OUTPUTS: ("tf1", waiting_for_a_segment, "last", {}),
     Reason.UNKNOWN_BOUNDARY: (
@@ -408,25 +408,27 @@ def test_a_constant_that_two_regions_share_does_not_connect_them():
 
 
 def test_names_left_out_in_tf2_plan_the_function_with_that_effect():
-    left_out = planned(diamond, "x other", "y wide", "tf2", no_fuse=["wide", "down"])
-    chosen = planned(diamond, "x other", "y wide", "tf2", force=lambda node: (
-        node.op in operators.SUPPORTED["tf2"] and node.name not in ("wide", "down")))
-    assert left_out.is_manual and segments(left_out) == segments(chosen)
-    assert reasons(left_out)["wide"] is Reason.EXCLUDED and reasons(chosen)["wide"] is Reason.NOT_FORCED
+    found = planned(diamond, "x other", "y wide", "tf2", no_fuse=["wide", "down"])
+    assert found.is_manual
+    assert {name for name, reason in reasons(found).items() if reason is Reason.EXCLUDED} == {"wide", "down"}
+    assert all(found.types[name] in operators.SUPPORTED["tf2"] for segment in found.segments for name in segment.nodes)
+
+
+def all_but(build, *names) -> list:
+    """The names of the other nodes of a graph."""
+    return [node.name for node in graph_def(build).node if node.name not in names]
 
 
 def test_manual_placement_neither_prunes_nor_guards_the_boundary():
-    found = planned(int64_to_the_cpu, "x", "y", "tf2", force=lambda node: node.name in ("wide", "back"))
+    found = planned(int64_to_the_cpu, "x", "y", "tf2", no_fuse=all_but(int64_to_the_cpu, "wide", "back"))
     assert segments(found) == {frozenset({"wide"}), frozenset({"back"})}
 
 
-def test_force_places_what_is_not_supported_in_tf1():
-    found = planned(lambda: two_regions(1, 1), "x", "y", force=lambda node: node.name == "cpu")
-    assert "cpu" in found.segments[0].nodes and len(found.segments) == 1
-
-
 def test_weights_outside_a_segment_are_its_inputs():
-    found = planned(lambda: conv(placeholder(), "y"), "x", "y", "tf2", force=lambda node: node.op == "Conv2D")
+    def build():
+        conv(placeholder(), "y")
+
+    found = planned(build, "x", "y", "tf2", no_fuse=all_but(build, "y"))
     assert [tensor.shape for tensor in found.segments[0].inputs] == [(1, 8, 8, 3), (1, 1, 3, 3)]
 
 
@@ -505,17 +507,16 @@ def test_four_thousand_nodes_take_seconds():
 
 
 INVALID = {
-    "unknown route": ({"route": "tf3"}, "route tf3 is not one of: tf1, tf2"),
+    "unknown route": ({"route": "tf3"}, "route tf3: must be one of: tf1, tf2"),
     "unknown input": ({"inputs": ["z"]}, "no node z"),
     "unknown output": ({"outputs": ["z:0"]}, "no node z"),
-    "no output": ({"outputs": []}, "no outputs: name them"),
+    "no output": ({"outputs": []}, "no outputs; name them"),
     "unknown port": ({"inputs": ["x:3"]}, "input x:3: the node x has no such output"),
     "port that is no number": ({"inputs": ["x:a"]}, "input x:a: the node x has no such output"),
-    "unknown name": ({"no_fuse": ["z"]}, "no_fuse: the graph has no node z"),
-    "batch size": ({"batch_size": 0}, "batch size 0: must be 1 or more"),
-    "segment size": ({"minimum_segment_size": 0}, "minimum segment size 0: must be 1 or more"),
-    "segment size in tf2": ({"route": "tf2", "minimum_segment_size": 9}, "tf2 has no minimum segment size"),
-    "two ways in tf2": ({"route": "tf2", "no_fuse": ["y"], "force": bool}, "takes no_fuse or force"),
+    "unknown name": ({"no_fuse": ["z"]}, "no_fuse z: the graph has no such node"),
+    "batch size": ({"batch_size": 0}, "batch_size 0: must be at least 1"),
+    "segment size": ({"minimum_segment_size": 0}, "minimum_segment_size 0: must be at least 1"),
+    "segment size in tf2": ({"route": "tf2", "minimum_segment_size": 9}, "size 9: the route tf2 has none"),
 }
 
 
