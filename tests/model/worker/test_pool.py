@@ -358,7 +358,7 @@ def test_one_dead_process_is_the_end_of_all_and_named(echo):
         os.kill(pool.detectors[1].call("os:getpid"), 9)
         pool.detect([b"first"])
         for _ in range(3):
-            with pytest.raises(WorkerError, match=rf"^worker 2 of 2 \({VISIBLE_CORES}=1\), {sys.executable}: its process was "
-                                                  r"killed by signal 9 \(SIGKILL\)"):
+            with pytest.raises(WorkerError, match=rf"^worker 2 of 2 \({VISIBLE_CORES}=1\), {sys.executable}: its "
+                                                  r"process was killed by signal 9 \(SIGKILL\)"):
                 pool.detect([b"x"])
     pool.close()

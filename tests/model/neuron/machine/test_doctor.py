@@ -129,7 +129,7 @@ FAULTS = {
     "no tools": (no_neuron_ls, "tools", MISSING, "nor memory errors", "'aws-neuronx-tools=2.*'"),
     "tools not on PATH": (set_to(PATH=""), "tools", WRONG, "neuron-ls is not on PATH (#447)",
                           "export PATH=/opt/aws/neuron/bin:$PATH"),
-    "a broken tool": (lambda m: m.tool("neuron-ls", "oops"), "tools", WRONG, "must write a JSON list, wrote 'oops'", "neuron-ls -j"),
+    "a broken tool": (lambda m: m.tool("neuron-ls", "oops"), "tools", WRONG, "must write a JSON list,", "neuron-ls -j"),
     "no tools: processes": (no_neuron_ls, "cores are free", UNKNOWN, "only neuron-ls shows", ""),
     "cores in use": (holders("python serve.py"), "cores are free", WRONG, "used by process 4711 (python serve.py)",
                      "kill 4711"),
@@ -239,7 +239,8 @@ SETTINGS = {
     "fewer": ({"NUM_CORES": "3"}, 4, ["hides 1 of 4 cores"]),
     "more": ({"NUM_CORES": "5"}, 4, ["asks for more than the 4 cores of this machine"]),
     "negative": ({"NUM_CORES": "-1"}, 4, ["must be a number of cores"]),
-    "both malformed": ({"VISIBLE_CORES": "x", "NUM_CORES": "y"}, 4, ["must be a list of cores", "must be a number of cores"]),
+    "both malformed": ({"VISIBLE_CORES": "x", "NUM_CORES": "y"}, 4,
+                       ["must be a list of cores", "must be a number of cores"]),
 }
 
 
