@@ -16,7 +16,7 @@ SCAN, END, APP1 = 0xDA, b"\xff\xd9", 0xE1
 ALONE = {0x00, 0x01, *range(0xD0, 0xDA)}
 FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 ARITHMETIC = set(range(0xC9, 0xD0))
-ORIENTATION = 0x0112
+ORIENTATION, TIFF_WIDTH, TIFF_HEIGHT = 0x0112, 256, 257
 SHORT = 3  # TIFF's type of 16-bit numbers
 
 
@@ -201,15 +201,79 @@ def _is_grey(palette: bytes) -> bool:
 
 
 def _other(encoded: bytes) -> Header:
-    """The header of an image that is not decoded, without its size."""
+    """The header of what is not read."""
     if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
-        return Header("WebP", fault=CONVERT)
+        return Header("WebP", *_declared(_webp_size, encoded), fault=CONVERT)
+    if encoded.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+        return Header("JPEG XL", *_declared(_jxl_size, encoded), fault=CONVERT)
     if encoded[4:8] == b"ftyp":
-        return Header("AVIF" if encoded[8:12] in (b"avif", b"avis") else "HEIC", fault=CONVERT)
-    for start, kind, remedy in NOT_DECODED:
+        kind = "AVIF" if encoded[8:12] in (b"avif", b"avis") else "HEIC"
+        return Header(kind, *_declared(_heif_size, encoded), fault=CONVERT)
+    if encoded.startswith(TIFF):
+        tags = _tags(encoded)
+        return Header("TIFF", tags.get(TIFF_WIDTH, 0), tags.get(TIFF_HEIGHT, 0), fault=CONVERT)
+    for start, kind, remedy in NOT_IMAGES:
         if encoded[:200].lstrip().lower().startswith(start):
             return Header(kind, fault=remedy)
     return Header("", fault=CONVERT)
+
+
+def _declared(read, encoded: bytes) -> tuple:
+    try:
+        return read(encoded)
+    except (struct.error, IndexError):
+        return 0, 0
+
+
+def _webp_size(encoded: bytes) -> tuple:
+    form = encoded[12:16]
+    if form == b"VP8X":
+        return tuple(1 + int.from_bytes(encoded[at:at + 3], "little") for at in (24, 27))
+    if form == b"VP8L":
+        bits = struct.unpack_from("<I", encoded, 21)[0]
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return tuple(side & 0x3FFF for side in struct.unpack_from("<HH", encoded, 26))
+
+
+# JPEG XL (ISO 18181-1, SizeHeader): bits of a side's length, and width by height for each ratio.
+JXL_BITS = (9, 13, 18, 30)
+JXL_RATIOS = ((1, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+
+
+def _jxl_size(encoded: bytes) -> tuple:
+    stream = encoded.find(b"\xff\x0a", 0 if encoded[0] else 12)
+    bits = _Bits(encoded[stream + 2:stream + 14])
+    is_small = bits.take(1)
+    height = _jxl_side(bits, is_small)
+    ratio = bits.take(3)
+    across, down = JXL_RATIOS[ratio]
+    return (height * across // down if ratio else _jxl_side(bits, is_small)), height
+
+
+def _jxl_side(bits, is_small: int) -> int:
+    return 8 * (1 + bits.take(5)) if is_small else 1 + bits.take(JXL_BITS[bits.take(2)])
+
+
+class _Bits:
+    """Bytes read from their lowest bit up."""
+
+    def __init__(self, content: bytes):
+        self._rest = int.from_bytes(content, "little")
+
+    def take(self, count: int) -> int:
+        """The next bits as a number."""
+        taken = self._rest & ((1 << count) - 1)
+        self._rest >>= count
+        return taken
+
+
+def _heif_size(encoded: bytes) -> tuple:
+    """The largest extent that is declared: that of the whole, where the image is stored in tiles."""
+    sizes, at = [(0, 0)], encoded.find(b"ispe")
+    while at >= 0:
+        sizes.append(struct.unpack_from(">II", encoded, at + 8))
+        at = encoded.find(b"ispe", at + 4)
+    return max(sizes, key=lambda size: size[0] * size[1])
 
 
 def _exif(encoded: bytes) -> bytes:
@@ -245,12 +309,8 @@ def _tags(tiff: bytes) -> dict:
 
 KINDS = {b"\xff\xd8\xff": "a JPEG", b"\x89PNG\r\n\x1a\n": "a PNG", b"GIF8": "a GIF", b"BM": "a BMP"}
 READERS = tuple(zip(KINDS, (_jpeg, _png, _gif, _bmp)))
-# Start in lower case and without leading space, kind, what to do.
-NOT_DECODED = (
-    (b"ii*\0", "TIFF", CONVERT),
-    (b"mm\0*", "TIFF", CONVERT),
-    (b"\xff\x0a", "JPEG XL", CONVERT),
-    (b"\0\0\0\x0cjxl ", "JPEG XL", CONVERT),
+# How it starts, in lower case and without leading space; what it is; what to do.
+NOT_IMAGES = (
     (b"\0\0\0\x0cjp  ", "JPEG 2000", CONVERT),
     (b"\xff\x4f\xff\x51", "JPEG 2000", CONVERT),
     (b"8bps", "a Photoshop file", CONVERT),
