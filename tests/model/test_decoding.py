@@ -10,7 +10,7 @@ from model.formats.cfg import CfgError, read_cfg
 from model.yolov4 import yolov4
 from tests.model.samples import cfg_text
 
-# What each profile is for YOLOv4: how pictures are resized, NMS threshold, DIoU exponent, centre scale.
+# What each profile is for YOLOv4: how images are resized, NMS threshold, DIoU exponent, centre scale.
 YOLOV4 = {
     "darknet": ("stretch", 0.45, None, None),
     "aws": ("stretch", 0.45, None, 1.0),

@@ -18,9 +18,9 @@ from model.graph.build import build
 from model.graph.freeze import frozen_graph, write_compiled, write_saved_model
 from model.graph.saved_model import METADATA, SavedModelError
 from tests.model import samples
-from tests.model.samples import encode, pictures, pixels
+from tests.model.samples import encode, pixels, sample_images
 
-GOOD = pictures(4)
+GOOD = sample_images(4)
 BAD = {
     "empty": (b"", "the image is empty (0 bytes)"),
     "text": (b"this is not a picture", "the image (21 bytes) cannot be decoded: "),
@@ -51,7 +51,7 @@ def assert_close(answers, expected):
 
 @pytest.fixture(scope="module")
 def alone(detector):
-    """The answer to each good picture sent by itself."""
+    """The answer to each good image sent by itself."""
     return [detector.detect([image])[0] for image in GOOD]
 
 
@@ -202,7 +202,7 @@ def test_a_saved_model_with_other_outputs_is_refused_with_their_names(tmp_path):
 
 def test_a_saved_model_with_another_input_is_refused(tmp_path):
     with pytest.raises(SavedModelError, match="its signature serving_default lacks image"):
-        Detector(foreign(tmp_path / "foreign", input_name="picture"))
+        Detector(foreign(tmp_path / "foreign", input_name="image"))
 
 
 def test_metadata_that_cannot_be_read_are_an_error_with_their_file(tmp_path):

@@ -23,9 +23,9 @@ from model.worker import responses
 from model.worker.client import RemoteError, WorkerError
 from model.worker.pool import RemoteDetector, WorkerPool
 from model.worker.protocol import FrameError
-from tests.model.samples import pictures
+from tests.model.samples import sample_images
 
-GOOD = pictures(4)
+GOOD = sample_images(4)
 BAD = [b"", b"this is not a picture", GOOD[0][:100]]
 
 

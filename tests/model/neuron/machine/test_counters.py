@@ -201,7 +201,7 @@ def test_device_nodes_without_counters_leave_all_unwatched(tmp_path):
     machine.write("dev/neuron0")
     with Watch(machine.host) as watch:
         pass
-    assert watch.unwatched == ["errors of the cores: the driver shows no counters under /sys",
+    assert watch.unwatched == ["errors of the cores: the driver has no counters under /sys",
                                "memory errors (ECC): neuron-monitor is not installed"]
 
 

@@ -348,7 +348,7 @@ def test_a_first_convolution_late_in_the_graph_gives_up_nothing():
     (4, 2, "conv/SamePad:0 float32 [1, 10, 10, 3]"),
 ])
 def test_padding_of_the_first_convolution_is_split_off(size, stride, given):
-    """And is left to the CPU if the convolution's steps divide the padded picture."""
+    """And is left to the CPU if the convolution's steps divide the padded image."""
     def build():
         x = conv(placeholder(), "conv", filters=40, size=size, stride=stride, padding="SAME")
         for _ in range(3):
@@ -455,12 +455,12 @@ def test_the_batch_size_reaches_through_a_stack_of_tensors():
         texts = placeholder("x", [None], tf.string)
         handle, flow = tf.raw_ops.TensorArrayV3(size=tf.shape(texts)[0], dtype=tf.float32, element_shape=[4, 4, 3])
         indices = tf.range(tf.raw_ops.TensorArraySizeV3(handle=handle, flow_in=flow))
-        pictures = tf.raw_ops.TensorArrayGatherV3(
-            handle=handle, indices=indices, flow_in=flow, dtype=tf.float32, element_shape=[4, 4, 3], name="pictures")
-        tf.nn.relu(conv(pictures, "conv"), name="y")
+        images = tf.raw_ops.TensorArrayGatherV3(
+            handle=handle, indices=indices, flow_in=flow, dtype=tf.float32, element_shape=[4, 4, 3], name="images")
+        tf.nn.relu(conv(images, "conv"), name="y")
 
     found = planned(build, "x", "y", batch_size=5)
-    assert [str(tensor) for tensor in found.segments[0].inputs] == ["pictures:0 float32 [5, 4, 4, 3]"]
+    assert [str(tensor) for tensor in found.segments[0].inputs] == ["images:0 float32 [5, 4, 4, 3]"]
 
 
 def test_nodes_that_no_output_needs_count_nowhere():
@@ -533,11 +533,11 @@ def node(graph, op, name, *inputs):
 
 BROKEN = {
     "missing node": (lambda g: node(g, "Relu", "y", "gone"), "node y reads gone, which the graph does not have"),
-    "missing port": (lambda g: node(g, "Relu", "y", "x:4"), "does not take the graph: .*x"),
-    "unknown type": (lambda g: node(g, "NeuronOp", "y", "x"), "does not take the graph: Op type not registered"),
-    "two of a name": (lambda g: (node(g, "Relu", "y", "x"), node(g, "Relu", "y", "x")), "does not take the graph"),
-    "cycle": (lambda g: (node(g, "Relu", "y", "z"), node(g, "Relu", "z", "y")), "does not take the graph"),
-    "function call": (lambda g: node(g, "StatefulPartitionedCall", "y", "x"), "node y calls a function"),
+    "missing port": (lambda g: node(g, "Relu", "y", "x:4"), "cannot import the graph: .*x"),
+    "unknown type": (lambda g: node(g, "NeuronOp", "y", "x"), "cannot import the graph: Op type not registered"),
+    "two of a name": (lambda g: (node(g, "Relu", "y", "x"), node(g, "Relu", "y", "x")), "cannot import the graph"),
+    "cycle": (lambda g: (node(g, "Relu", "y", "z"), node(g, "Relu", "z", "y")), "cannot import the graph"),
+    "function call": (lambda g: node(g, "StatefulPartitionedCall", "y", "x"), "node y: calls a function"),
 }
 
 
@@ -553,7 +553,7 @@ def test_a_graph_that_is_none_is_refused_in_one_sentence(add, message):
 
 @pytest.mark.parametrize("shape", [None, (1, None, 4, 3), (None, None)], ids=str)
 def test_a_shape_that_the_batch_size_does_not_settle_is_refused(shape):
-    with pytest.raises(PlanError, match=r"input x:0 has the shape .* all others must be known"):
+    with pytest.raises(PlanError, match=r"input x:0: has the shape .* all sizes but the first must be known"):
         planned(lambda: tf.nn.relu(placeholder("x", shape), name="y"), "x", "y")
 
 
@@ -587,13 +587,13 @@ def test_with_the_host_side_left_out_our_detector_is_one_segment_with_all_its_co
 
 @pytest.mark.parametrize("route", ["tf1", "tf2"])
 def test_our_network_is_one_segment_with_all_its_convolutions(detector_graph, tiny, route):
-    """From the pictures that the network takes to the maps of its heads."""
+    """From the images that the network takes to the maps of its heads."""
     graph, _, _ = detector_graph
     network = set(scope(graph, "network"))
-    pictures = {source for node in graph.node if node.name in network for source in node.input
+    images = {source for node in graph.node if node.name in network for source in node.input
                 if source.startswith("preprocess/")}
     maps = {source for node in graph.node if node.name not in network for source in node.input if source in network}
-    found = plan(graph, sorted(pictures), sorted(maps), route)
+    found = plan(graph, sorted(images), sorted(maps), route)
     segment, = found.segments
     assert found.convolutions == (len(tiny.convolutions()),) * 2
     assert len(segment.inputs) == 1 and len(segment.outputs) == len(tiny.heads)
