@@ -12,9 +12,9 @@ from model.detector import Detector
 from model.graph.freeze import frozen_graph
 from model.graph.rounding import round_inputs, round_tensors
 from model.graph.saved_model import NETWORK
-from tests.model.samples import pictures
+from tests.model.samples import sample_images
 
-IMAGE = pictures(1)[0]
+IMAGE = sample_images(1)[0]
 
 
 
