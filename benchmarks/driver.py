@@ -14,7 +14,7 @@ from statistics import median
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from harness.load.generator import Shape, drive
+from harness.load.generator import LoadPattern, drive
 from harness.machine.facts import facts
 
 CALLERS = (1, 2, 4, 8)
@@ -57,7 +57,7 @@ def pool_rate(callers: int) -> float:
 
 def rounds(callers: int) -> Iterator[Rates]:
     """The rates of each round, in which the ways take turns."""
-    shape = Shape(callers, 1)
+    shape = LoadPattern(callers, 1)
     for _ in range(ROUNDS):
         yield Rates(
             rate(drive(idle, SAMPLES, shape)), rate(drive(idle, SAMPLES[:1000], shape, seconds=SECONDS)),
@@ -70,7 +70,7 @@ def driver_share(milliseconds: int) -> float:
         time.sleep(milliseconds / 1e3)
         return idle(images)
 
-    return drive(slow, SAMPLES[:1000], Shape(SLOW_CALLERS, 1), seconds=SLOW_SECONDS).driver_share
+    return drive(slow, SAMPLES[:1000], LoadPattern(SLOW_CALLERS, 1), seconds=SLOW_SECONDS).driver_share
 
 
 def main() -> None:

@@ -15,16 +15,9 @@ from typing import Callable, NamedTuple
 import numpy as np
 
 from harness.machine.facts import facts
-from harness.stats.percentiles import (
-    CONFIDENCE,
-    INTERVAL_CONFIDENCE,
-    PROVEN,
-    REFUTED,
-    UNDECIDED,
-    decide,
-    error_rate,
-    mean_interval,
-)
+from harness.stats.estimate import PROVEN, REFUTED, UNDECIDED, decide
+from harness.stats.intervals import INTERVAL_CONFIDENCE, mean_interval
+from harness.stats.percentiles import CONFIDENCE, error_rate
 from harness.stats.shares import BLOCKS, Blocks
 from harness.verdict.loads import Pace
 

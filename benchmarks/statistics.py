@@ -122,7 +122,7 @@ def _evaluated(dataset, detections) -> str:
 
 
 def _text(result) -> str:
-    return result if isinstance(result, str) else f"{result.estimate:.5f}, from {result.low:.5f} to {result.high:.5f}"
+    return result if isinstance(result, str) else f"{result.value:.5f}, from {result.low:.5f} to {result.high:.5f}"
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def noise_rows(runs: int) -> Iterator[tuple[str, str, str]]:
     raw = [np.std(rates) / np.mean(rates) for rates in (
         shared_machine(np.random.default_rng(seed), full)[0] for seed in range(runs))]
     rest = [np.std(one) / np.mean(one) for one in (left(np.random.default_rng(seed), full) for seed in range(runs))]
-    losses = [relative_loss(left(np.random.default_rng(seed), fading)).estimate for seed in range(runs)]
+    losses = [relative_loss(left(np.random.default_rng(seed), fading)).value for seed in range(runs)]
     yield "CV of the windows beside busy neighbours, as measured", "–", f"{np.median(raw):.1%}"
     yield "the same without what the machine explains (the detector's own: 3 %)", "3 %", f"{np.median(rest):.1%}"
     yield ("a detector that loses 10 %: drift as read, median and 90 % of runs", "10 %",
