@@ -1,4 +1,4 @@
-"""Fixtures of every test folder: the real data sets, weights and cfg files where they are at hand."""
+"""What every test folder needs: warnings are errors, chance has a seed, and real material is found where it is."""
 from __future__ import annotations
 
 import os
@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# No deadlines: on a busy machine they fail by chance and would say nothing of the code.
-settings.register_profile("project", deadline=None)
+from tests import real_data
+
+# No deadlines and no chance: what fails on a busy machine, or on one run in ten, says nothing of a change. New examples
+# are looked for by `--hypothesis-profile search`.
+settings.register_profile("project", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("project")
 
 # What a test starts is a run of its own and no worker of this one.
@@ -19,14 +23,16 @@ os.environ.pop("PYTEST_XDIST_WORKER", None)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GATES = Path(__file__).parent / "gates"
-REAL = Path(__file__).parents[1] / ".." / "shared" / "data"
+
+
+def pytest_addoption(parser):
+    real_data.add_option(parser)
 
 
 @pytest.fixture(scope="session")
-def real() -> Path:
-    if not REAL.is_dir():
-        pytest.skip(f"real material is not at {REAL}; put the folders coco, retail and darknet there")
-    return REAL
+def real(pytestconfig) -> Path:
+    """The folder of real detectors, photographs and inputs (`tests.real_data`)."""
+    return real_data.folder(pytestconfig)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -93,7 +93,7 @@ def test_a_folder_may_be_there_and_a_file_or_a_link_may_not(tmp_path):
 
 def test_drafts_of_killed_runs_are_removed_and_those_of_running_ones_are_not(tmp_path):
     killed = subprocess.Popen([sys.executable, "-c", ""])
-    killed.wait()
+    killed.wait(60)
     running = tmp_path / f".a.json.{os.getppid()}.draft"
     for path in (running, tmp_path / f".a.json.{killed.pid}.draft", tmp_path / ".hidden", tmp_path / "a.json"):
         path.write_text("")

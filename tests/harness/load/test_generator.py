@@ -129,7 +129,7 @@ def test_the_first_answer_after_warm_up_is_kept(clock):
 
 def test_all_callers_are_in_flight_at_once():
     barrier = threading.Barrier(4, timeout=LONG)
-    load = run(lambda images: barrier.wait() * 0 or null(images), 8, 4, 1, warm_up=0)
+    load = run(lambda images: barrier.wait(LONG) * 0 or null(images), 8, 4, 1, warm_up=0)
     assert not load.failed
 
 

@@ -25,6 +25,7 @@ from harness.soak import journal as module
 from harness.soak.journal import Entry, Journal, JournalError, encode, read
 from harness.soak.run import summarise
 from tests.harness.soaks import finished, started, window
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[3]
 SESSION = started(windows=3)
@@ -373,10 +374,7 @@ def test_a_new_journal_keeps_the_one_before(path):
 def test_it_is_on_the_disk_within_a_second_without_being_closed(journal, path):
     for _ in range(10_000):
         journal.add_request(REQUEST)
-    end = time.monotonic() + 30
-    while path.read_bytes().count(b"\n") <= 10_000:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: path.read_bytes().count(b"\n") > 10_000)
 
 
 def test_it_is_synced_while_it_is_written(path, monkeypatch):
@@ -399,7 +397,7 @@ def test_many_threads_lose_and_double_nothing(path):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(PATIENCE)
     found = [(entry.caller, round(entry.end - entry.start)) for entry in read(path) if isinstance(entry, Entry)]
     assert Counter(found) == Counter((caller, number) for caller in range(8) for number in range(5000))
     in_order = [[number for one, number in found if one == caller] for caller in range(8)]
@@ -443,8 +441,8 @@ def test_a_full_disk_ends_it_with_the_files_name_and_loses_nothing_that_was_ther
     journal._file = Full(journal._file, room=1000)
     with pytest.raises(JournalError, match=r"soak\.journal: cannot be written .*No space left .*make room"):
         journal.add(SESSION)
-        while True:
-            journal.add_request(REQUEST)
+        for request in repeat(REQUEST, 1_000_000):
+            journal.add_request(request)
     with pytest.raises(JournalError, match="No space left"):
         journal.close()
     found = list(read(path))
@@ -471,7 +469,7 @@ def test_a_disk_that_takes_nothing_is_not_waited_for_for_ever(path, monkeypatch)
     with pytest.raises(JournalError, match="the disk took nothing"):
         journal.close()
     release.set()
-    journal._writer.join()
+    journal._writer.join(PATIENCE)
     journal._file.close()
 
 
@@ -504,7 +502,8 @@ def test_an_endless_error_is_cut(journal, path):
 
 def test_a_journal_belongs_to_one_process_at_a_time(journal, path):
     code = "import sys; from harness.soak.journal import Journal; Journal(sys.argv[1])"
-    other = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True)
+    other = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True,
+                           timeout=PATIENCE)
     assert other.returncode == 1
     assert other.stderr.splitlines()[-1].endswith("soak.journal: another process is writing it; wait for its end or "
                                                   "name another file")
@@ -513,9 +512,7 @@ def test_a_journal_belongs_to_one_process_at_a_time(journal, path):
 
 
 def test_a_journal_that_goes_on_can_be_read(journal, path):
-    end = time.monotonic() + 30
-    while not path.read_bytes():
-        assert time.monotonic() < end
+    until(path.read_bytes)
     assert list(read(path)) == [SESSION]
 
 

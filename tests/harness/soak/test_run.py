@@ -21,6 +21,7 @@ from harness.soak import run as module
 from harness.soak.journal import Entry, Journal, JournalError, read
 from harness.soak.run import Plan, run_soak, summarise, window_seconds_for
 from tests.harness.soaks import journal, started, window
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[3]
 ANSWER = SimpleNamespace(error="")
@@ -114,7 +115,7 @@ def test_progress_is_told_of_every_window(run):
     assert sum(told) == 5
 
 
-def test_what_others_know_is_sampled(run, monkeypatch):
+def test_what_others_know_is_sampled(run):
     numbers = count()
     soak = run(plan=Plan(2.4, 0.8, PLAN.pattern), extra=lambda: {"neuron0/hw_error": next(numbers)})
     assert sum(one.rose.get("neuron0/hw_error", 0) for one in soak.windows) >= 1
@@ -160,7 +161,8 @@ def test_a_broken_contract_is_a_failure(run):
 
 def test_a_detector_that_hangs_ends_the_soak_at_the_deadline(run):
     calls, release = count(), threading.Event()
-    soak = run(lambda images: (next(calls) > 20 and release.wait() and []) or sleeping(images), LONG, deadline=0.3)
+    soak = run(lambda images: (next(calls) > 20 and release.wait(PATIENCE) and []) or sleeping(images), LONG,
+               deadline=0.3)
     release.set()
     assert (soak.finished, soak.first_error) == ("failed", "no response within 0.3 s")
 
@@ -352,7 +354,7 @@ def test_two_soaks_do_not_share_a_journal(run, path):
     with pytest.raises(JournalError, match="another process is writing it"):
         run()
     release.set()
-    first.join()
+    first.join(PATIENCE)
     assert summarise(path).finished == "complete"
 
 
@@ -382,17 +384,14 @@ def start(path, calls, *resume):
 
 
 def test_a_soak_that_is_killed_twice_loses_and_doubles_nothing(path, tmp_path):
-    calls, whole_lines, resume = tmp_path / "calls", [], []
+    calls, whole_lines, resume, chance = tmp_path / "calls", [], [], random.Random(5)
     for least in (1, 3):
         process = start(path, calls, *resume)
-        end = time.monotonic() + 120
-        while not path.exists() or path.read_bytes().count(b'{"kind":"window"') < least:
-            assert process.poll() is None and time.monotonic() < end
-            time.sleep(0.02)
-        time.sleep(random.uniform(0, 0.4))
+        until(lambda: windows_in(path) >= least)  # noqa: B023 - called at once
+        time.sleep(chance.uniform(0, 0.4))
         process.send_signal(signal.SIGKILL)
         killed = time.monotonic()
-        process.wait()
+        process.wait(PATIENCE)
         content = path.read_bytes()
         whole_lines.append(content[:content.rindex(b"\n") + 1])
         assert recorded(path, process.pid, calls) >= before(calls, process.pid, killed - 1)
@@ -406,6 +405,10 @@ def test_a_soak_that_is_killed_twice_loses_and_doubles_nothing(path, tmp_path):
     assert (len(soak.sessions), sum(one.windows for one in soak.sessions)) == (3, 10)
     assert set(Counter(requests(path)).values()) == {1}
     assert soak.requests + soak.discarded_requests == len(list(requests(path)))
+
+
+def windows_in(path) -> int:
+    return path.read_bytes().count(b'{"kind":"window"') if path.exists() else 0
 
 
 def requests(path):

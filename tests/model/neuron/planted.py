@@ -109,8 +109,8 @@ def monitor(machine: Planted, *reports) -> None:
 
 
 def ended(pid: Path) -> bool:
-    """Whether the process whose number that file holds ends within two seconds, buried by its parent or not."""
-    state, deadline = Path("/proc", pid.read_text().strip(), "stat"), time.monotonic() + 2
+    """Whether the process whose number that file holds ends within 20 s, buried by its parent or not."""
+    state, deadline = Path("/proc", pid.read_text().strip(), "stat"), time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
             if ") Z " in state.read_text():

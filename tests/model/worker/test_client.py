@@ -21,6 +21,7 @@ from model.worker import responses
 from model.worker.client import ROOT, RemoteError, Worker, WorkerError
 from model.worker.protocol import MAGIC, PREFIX, FrameError, frame
 from tests.model.interpreters import pythons
+from tests.waiting import PATIENCE, until
 
 JOBS = "tests.model.jobs"
 
@@ -58,10 +59,7 @@ def gone(pid, seconds=10.0) -> bool:
 def stop_for_good(pid) -> None:
     """Stops a process, and waits until it is."""
     os.kill(pid, signal.SIGSTOP)
-    end = time.monotonic() + 10
-    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
 
 
 def pid_of(worker) -> int:
@@ -150,13 +148,12 @@ def test_the_project_comes_before_a_module_of_the_same_name(tmp_path):
 # The rest is about how it ends.
 
 def assert_dead(worker, pid, message):
-    """Every later request fails at once, in the same words, and nothing is left of the process."""
-    begin = time.monotonic()
+    """Every later request fails in the same words, and nothing is left of the process."""
     for _ in range(3):
         with pytest.raises(WorkerError) as raised:
-            call(worker, "echo")
+            call(worker, "echo", 2 * PATIENCE)  # which a request that waits for its deadline takes
         assert str(raised.value) == message
-    assert time.monotonic() - begin < 0.5 and not Path(f"/proc/{pid}").exists()
+    assert not Path(f"/proc/{pid}").exists()
 
 
 ENDS = {
@@ -172,11 +169,11 @@ ENDS = {
 
 @pytest.mark.parametrize("job, arguments, message", ENDS.values(), ids=ENDS)
 def test_an_end_is_told_with_its_reason_and_the_last_words(worker, job, arguments, message):
-    pid, begin = pid_of(worker), time.monotonic()
+    pid = pid_of(worker)
     with pytest.raises(WorkerError) as raised:
         call(worker, job, 0.5 if job.endswith("silence") else 30, words="first\n\nso long", **arguments)
     expected = f"{sys.executable}: its process {message}".replace("so long", "first\n  so long")
-    assert (str(raised.value), time.monotonic() - begin < 3) == (expected, True)
+    assert str(raised.value) == expected
     assert_dead(worker, pid, expected)
 
 
@@ -215,9 +212,8 @@ def test_whoever_waits_fails_with_the_first_reason(worker):
         stop_for_good(worker.pid)
         waiting = [pool.submit(outcome, lambda: call(worker, "echo")) for _ in range(3)]
         waiting += [pool.submit(outcome, lambda: worker.ask("detect", [b"x"], 30)) for _ in range(4)]
-        begin = time.monotonic()
-        assert {one.result() for one in waiting} == {first.result()}
-    assert "gave no answer within 1 s" in first.result() and time.monotonic() - begin < 3
+        assert {one.result(PATIENCE) for one in waiting} == {first.result(PATIENCE)}
+    assert "gave no answer within 1 s" in first.result(PATIENCE)
 
 
 NONSENSE = {
@@ -354,10 +350,8 @@ def test_what_a_job_has_started_ends_with_a_missed_deadline(worker, tmp_path):
 
 
 def test_a_program_left_behind_does_not_hide_a_death(worker):
-    begin = time.monotonic()
     with pytest.raises(WorkerError, match="ended with exit status 5"):
         call(worker, "background_and_death", 20)
-    assert time.monotonic() - begin < 10
 
 
 def test_closing_ends_process_and_children_and_may_be_repeated(worker):
@@ -370,20 +364,17 @@ def test_closing_ends_process_and_children_and_may_be_repeated(worker):
 
 
 def test_closing_lets_the_process_end_by_itself(worker):
-    begin = time.monotonic()
     worker.close()
-    assert worker._process.returncode == 0 and time.monotonic() - begin < 3
+    assert worker._process.returncode == 0
 
 
-def test_closing_a_hung_process_takes_seconds_and_frees_its_caller(worker):
+def test_closing_a_hung_process_frees_its_caller(worker):
     with ThreadPoolExecutor(1) as pool:
         hung = pool.submit(call, worker, "last_words_and_silence", None, words="")
         time.sleep(0.3)
-        begin = time.monotonic()
         worker.close()
         with pytest.raises(WorkerError, match="was closed"):
-            hung.result()
-    assert time.monotonic() - begin < 7
+            hung.result(PATIENCE)
 
 
 def test_a_closed_process_that_is_stopped_is_killed(worker, monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,15 +15,17 @@ from hypothesis import strategies as st
 from model.detections import Detections
 from model.graph.freeze import write_saved_model
 from model.graph.saved_model import write_metadata
+from model.neuron.machine.environment import VISIBLE_CORES
 from model.worker import pool as remote
 from model.worker import protocol as frames
 from model.worker import responses
 from model.worker.client import RemoteError, WorkerError
-from model.worker.pool import CORES, RemoteDetector, WorkerPool
+from model.worker.pool import RemoteDetector, WorkerPool
 from model.worker.protocol import FrameError
-from tests.model.samples import pictures
+from tests.model.samples import sample_images
+from tests.waiting import PATIENCE, until
 
-GOOD = pictures(4)
+GOOD = sample_images(4)
 BAD = [b"", b"this is not a picture", GOOD[0][:100]]
 
 
@@ -85,8 +86,10 @@ def test_any_sequence_of_images_is_taken(there, detector, container):
     assert all(map(same, there.detect(container(GOOD)), detector.detect(container(GOOD))))
 
 
-def test_answers_may_be_written_to(there):
-    there.detect(GOOD[:1])[0].boxes[:] = 0
+def test_detections_may_be_written_to(there):
+    found, = there.detect(GOOD[:1])
+    found.boxes[:] = 0
+    assert not found.boxes.any()
 
 
 def test_it_says_of_itself_what_the_one_in_this_process_says(there, detector):
@@ -200,7 +203,7 @@ BOXES, SCORES, CLASSES = ["<f4", [2, 4]], ["<f4", [2]], ["<i4", [2]]
 SOUND = [bytes(32), bytes(8), bytes(8)]
 NO_DETECTIONS = {
     "too few bytes": ([BOXES, SCORES, CLASSES], [b"1234", *SOUND[1:]], r"an array of float32 \[2, 4\] has 4 by"),
-    "too many bytes": ([BOXES, SCORES, CLASSES], [bytes(36), *SOUND[1:]], "has 36 bytes, should have 32"),
+    "too many bytes": ([BOXES, SCORES, CLASSES], [bytes(36), *SOUND[1:]], "has 36 bytes, must have 32"),
     "one array less": ([BOXES, SCORES], SOUND[:2], "it has 1 responses and 2 arrays for 1 images"),
     "one array more": ([BOXES, SCORES, CLASSES, SCORES], [*SOUND, SOUND[1]], "and 4 arrays for 1 images"),
     "numbers of twice the size": ([["<f8", [2, 4]], SCORES, CLASSES], [bytes(64), *SOUND[1:]], "the boxes of image"),
@@ -213,36 +216,37 @@ NO_DETECTIONS = {
 }
 
 
-@pytest.fixture
-def told(monkeypatch):
-    """A function: what the process responds → a detector that gets it. Nothing is started."""
+class Told(RemoteDetector):
+    """A detector whose process responds this to whatever it is asked. Nothing is started."""
 
-    def detector(header, buffers):
-        detector = RemoteDetector.__new__(RemoteDetector)
-        detector._deadline = detector._first_deadline = 1
-        monkeypatch.setattr(detector, "ask", lambda *_, **__: (header, buffers))
-        monkeypatch.setattr(detector, "failed", WorkerError)
-        return detector
+    _deadline = _first_deadline = 1.0
 
-    return detector
+    def __init__(self, header, buffers):
+        self._response = header, buffers
+
+    def ask(self, *_, **__):
+        return self._response
+
+    def failed(self, what):
+        return WorkerError(what)
 
 
 @pytest.mark.parametrize("arrays, buffers, words", NO_DETECTIONS.values(), ids=NO_DETECTIONS)
-def test_a_response_that_holds_no_detections_is_the_end_of_its_process(told, arrays, buffers, words):
+def test_a_response_that_holds_no_detections_is_the_end_of_its_process(arrays, buffers, words):
     with pytest.raises(WorkerError, match=f"sent what is not a response: .*{words}"):
-        told({"errors": [""], "arrays": arrays}, buffers).detect([b"x"])
+        Told({"errors": [""], "arrays": arrays}, buffers).detect([b"x"])
 
 
 @pytest.mark.parametrize("images, errors", [(1, ["", ""]), (1, []), (3, ["", ""])], ids=["more", "none", "fewer"])
-def test_there_is_one_response_for_each_image(told, images, errors):
+def test_there_is_one_response_for_each_image(images, errors):
     header = {"errors": errors, "arrays": [BOXES, SCORES, CLASSES] * len(errors)}
     with pytest.raises(WorkerError, match=f"{len(errors)} responses and {3 * len(errors)} arrays for {images} images"):
-        told(header, SOUND * len(errors)).detect([b"x"] * images)
+        Told(header, SOUND * len(errors)).detect([b"x"] * images)
 
 
-def test_there_is_one_array_for_each_layer(told):
+def test_there_is_one_array_for_each_layer():
     with pytest.raises(WorkerError, match="it has 1 arrays for 2 layers"):
-        told({"arrays": [SCORES]}, [bytes(8)]).outputs(b"x", ["a", "b"])
+        Told({"arrays": [SCORES]}, [bytes(8)]).outputs(b"x", ["a", "b"])
 
 
 NO_ARRAYS = {
@@ -263,7 +267,7 @@ def test_what_describes_no_array_is_not_a_response(arrays):
 # Several processes.
 
 def test_each_process_has_a_core_of_its_own(pool):
-    assert [one.call("os:getenv", key=CORES) for one in pool.detectors] == ["0", "1"]
+    assert [one.call("os:getenv", key=VISIBLE_CORES) for one in pool.detectors] == ["0", "1"]
     assert pool.metadata == {} and pool.versions == pool.detectors[0].versions
     assert pool.startup_seconds == max(one.startup_seconds for one in pool.detectors)
     assert pool.fallback(b"x") == ""
@@ -316,12 +320,11 @@ def test_a_request_goes_to_the_process_with_the_fewest_in_flight(counting):
     slow.free.clear()
     with ThreadPoolExecutor(1) as caller:
         stuck = caller.submit(pool.detect, ["slow"])
-        while not slow.seen:
-            time.sleep(0.01)
+        until(lambda: slow.seen)
         for number in range(5):
             pool.detect([number])
         slow.free.set()
-        stuck.result()
+        stuck.result(PATIENCE)
     assert (slow.seen, len(quick.seen)) == ([["slow"]], 5)
     pool.detect(["next"])
     assert slow.seen[-1] == ["next"], "what failed or ended must not count as in flight"
@@ -339,15 +342,15 @@ def test_the_callers_are_shared_out_and_none_is_left_over(counting, callers, eac
 
 
 def test_cores_that_are_chosen_already_are_not_given_away(counting, monkeypatch):
-    monkeypatch.setenv(CORES, "0-3")
-    with pytest.raises(WorkerError, match=f"{CORES} is set, and 2 workers are to have a NeuronCore each: unset it"):
+    monkeypatch.setenv(VISIBLE_CORES, "0-3")
+    with pytest.raises(WorkerError, match=f"{VISIBLE_CORES} is set, but each of 2 workers needs a NeuronCore"):
         counting(2)
     assert not Counting.all and counting(1).detectors
 
 
 def test_a_process_that_does_not_start_takes_the_others_along(counting):
     with pytest.raises(WorkerError, match=r"worker 2 of 3 .*no"):
-        counting(3, compiled=f"worker 2 of 3 ({CORES}=1), ")
+        counting(3, compiled=f"worker 2 of 3 ({VISIBLE_CORES}=1), ")
     assert sorted((one.name[:8], one.closed) for one in Counting.all) == [
         ("worker 1", True), ("worker 2", False), ("worker 3", True)]
 
@@ -357,7 +360,7 @@ def test_one_dead_process_is_the_end_of_all_and_named(echo):
         os.kill(pool.detectors[1].call("os:getpid"), 9)
         pool.detect([b"first"])
         for _ in range(3):
-            with pytest.raises(WorkerError, match=rf"^worker 2 of 2 \({CORES}=1\), {sys.executable}: its process was "
-                                                  r"killed by signal 9 \(SIGKILL\)"):
+            with pytest.raises(WorkerError, match=rf"^worker 2 of 2 \({VISIBLE_CORES}=1\), {sys.executable}: its "
+                                                  r"process was killed by signal 9 \(SIGKILL\)"):
                 pool.detect([b"x"])
     pool.close()

@@ -25,7 +25,7 @@ def there_and_back(pair, header, buffers, **settings):
     with ThreadPoolExecutor(1) as pool:
         sent = pool.submit(send, pair[0], frame(header, buffers), **settings)
         received = receive(pair[1], **settings)
-        sent.result()
+        sent.result(60)
     return received
 
 
@@ -105,10 +105,10 @@ def test_a_frame_that_breaks_off_is_an_end(pair, length):
 @pytest.mark.parametrize("length", [0, 3, PREFIX.size, -1])
 def test_a_frame_that_does_not_go_on_ends_with_the_time(pair, length):
     pair[0].sendall(b"".join(frame({"a": 1}, [b"12345"]))[:length])
-    begin = time.monotonic()
+    end = time.monotonic() + 0.2
     with pytest.raises(socket.timeout):
-        receive(pair[1], begin + 0.2)
-    assert 0.1 < time.monotonic() - begin < 2
+        receive(pair[1], end)
+    assert time.monotonic() >= end - 0.01
 
 
 def test_a_receiver_that_takes_nothing_ends_with_the_time(pair):

@@ -1,0 +1,104 @@
+"""How a person writes each metric: its name, and its value with the unit."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MOST_DIGITS = 9  # after the point, where a value differs from its bound by very little
+
+
+class Metric(NamedTuple):
+    """The name of a metric in a table, and how its value becomes text: times `scale`, `digits` after the point."""
+
+    label: str
+    unit: str = ""
+    scale: float = 1.0
+    digits: int = 0
+    prefix: str = ""
+
+    def text(self, value: float, more_digits: int = 0) -> str:
+        """The value with its unit: 29.0 ms, 0.5 %, $1.362; large numbers without what nobody reads."""
+        number = value * self.scale
+        usual = self.digits if abs(number) < 100 else min(self.digits, 1 if abs(number) < 1000 else 0)
+        return f"{'-' if number < 0 else ''}{self.prefix}{abs(number):,.{usual + more_digits}f}{self.unit}"
+
+
+def _share(label: str) -> Metric:
+    return Metric(label, " %", 100, 1)
+
+
+def _times(label: str) -> Metric:
+    return Metric(label, " ×", digits=2)
+
+
+def _milliseconds(label: str) -> Metric:
+    return Metric(label, " ms", 1000, 1)
+
+
+METRICS = {
+    "AP": Metric("AP", digits=3),
+    "AP_drop": Metric("AP drop", digits=4),
+    "matched_share": _share("matched detections"),
+    "network_ratio": _share("operators on the device"),
+    "convolutions_on_cpu": Metric("convolutions on the CPU"),
+    "idle_cores": Metric("idle cores"),
+    "device_errors": Metric("device errors"),
+    "images_per_second": Metric("throughput", " images/s", digits=1),
+    "efficiency": _share("efficiency"),
+    "P50_seconds": _milliseconds("P50"),
+    "P90_seconds": _milliseconds("P90"),
+    "P99_seconds": _milliseconds("P99"),
+    "P99_over_P50": _times("P99 / P50"),
+    "changed_responses": Metric("changed responses"),
+    "identical_responses": Metric("identical responses"),
+    "repeat_speedup": _times("repeat speedup"),
+    "fresh_slowdown": _times("fresh-image slowdown"),
+    "fps_spread": _share("throughput spread"),
+    "worst_P99_over_P50": _times("worst P99 / P50"),
+    "longest_gap_seconds": Metric("longest gap", " s", digits=2),
+    "failed_requests": Metric("failed requests"),
+    "incomplete_windows": Metric("incomplete windows"),
+    "drift": _share("drift"),
+    "memory_growth_mb": Metric("memory growth", " MB"),
+    "dollars_per_million": Metric("per million images", digits=3, prefix="$"),
+    "valid": Metric("valid"),
+    "exceptions": Metric("exceptions"),
+}
+SIGNS = {">=": "≥", "<=": "≤"}
+
+
+def label(metric: str) -> str:
+    """The metric's name in words; its own name where the table has none."""
+    return METRICS[metric].label if metric in METRICS else metric
+
+
+def shown(metric: str, value: float | None) -> str:
+    """The value with its unit; '–' where nothing was measured."""
+    return "–" if value is None else _text(metric, value, 0)
+
+
+def value_and_bound(metric: str, value: float | None, bound: float) -> tuple[str, str]:
+    """Both with their unit, and with so many digits that two numbers that differ look different."""
+    if value is None:
+        return "–", _text(metric, bound, 0)
+    for more_digits in range(MOST_DIGITS):
+        texts = _text(metric, value, more_digits), _text(metric, bound, more_digits)
+        if texts[0] != texts[1] or value == bound:
+            break
+    return texts
+
+
+def margin(value: float | None, bound: float, sense: str) -> str:
+    """How far the value is from its bound, as a share of the bound: +12 % is met, -3.1 % is missed.
+
+    '–' where there is no value, or no share: of a bound of 0.
+    """
+    if value is None or not bound:
+        return "–"
+    share = 100 * (value - bound if sense == ">=" else bound - value) / abs(bound)
+    return f"{share:+.1f} %" if abs(share) < 9.95 else f"{share:+,.0f} %"
+
+
+def _text(metric: str, value: float, more_digits: int) -> str:
+    if metric in METRICS:
+        return METRICS[metric].text(value, more_digits)
+    return f"{value:.{4 + more_digits}g}"
