@@ -27,9 +27,9 @@ from harness.verdict.targets import TARGETS
 LAUNCH_DAY = "2020-10-07"
 
 
-def cost(images_per_second, instance, on, purchase=ON_DEMAND, **options):
+def cost(images_per_second, instance, on, purchase=ON_DEMAND):
     """At the price of the table."""
-    return cost_at(images_per_second, find_price(instance, on, purchase), on, **options)
+    return cost_at(images_per_second, find_price(instance, on, purchase), on)
 
 
 # AWS printed 2.163 for the second, which its own 67.5 images/s do not give.
@@ -100,10 +100,6 @@ def test_every_inferentia_instance_has_a_price_of_every_purchase(purchase):
 
 def test_every_row_is_of_a_known_purchase():
     assert {row.purchase for row in PRICES} == set(PURCHASES)
-
-
-def test_how_old_a_price_may_be_is_a_choice():
-    assert cost(100, "inf1.2xlarge", "2026-01-29", fresh_days=9).stale
 
 
 def test_the_evidence_names_throughput_price_and_source():
