@@ -57,10 +57,10 @@ def pool_rate(callers: int) -> float:
 
 def rounds(callers: int) -> Iterator[Rates]:
     """The rates of each round, in which the ways take turns."""
-    shape = LoadPattern(callers, 1)
+    pattern = LoadPattern(callers, 1)
     for _ in range(ROUNDS):
         yield Rates(
-            rate(drive(idle, SAMPLES, shape)), rate(drive(idle, SAMPLES[:1000], shape, seconds=SECONDS)),
+            rate(drive(idle, SAMPLES, pattern)), rate(drive(idle, SAMPLES[:1000], pattern, seconds=SECONDS)),
             pool_rate(callers),
         )
 

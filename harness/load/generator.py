@@ -7,7 +7,7 @@ is charged to the detector and not hidden by callers that wait (MLPerf's Server 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import count, repeat
 from math import inf
@@ -258,6 +258,7 @@ class _Flight(NamedTuple):
         return Request(caller, self.ids, self.due, self.start, end, answered, error)
 
 
+@dataclass
 class Callers:
     """The callers of one run, each a thread, and the watch over them. A thread that hangs does not keep Python alive.
 
@@ -266,21 +267,16 @@ class Callers:
     ended, but none that is given up. `until` is a time of time.perf_counter after which nothing is sent.
     """
 
-    def __init__(
-        self, detect: Detect, batch: Callable[[Any], tuple], deadline: float,
-        receive: Callable[[tuple, Any, str], tuple[int, str]],
-        observe: Callable[[Request], Any] | None = None, until: float = inf,
-    ):
-        self._detect = detect
-        self._batch = batch
-        self._deadline = deadline
-        self._receive = receive
-        self._observe = observe
-        self._until = until
-        self._stopped = Event()
-        self._ended = SimpleQueue()
-        self._raised: list[BaseException] = []
-        self._in_flight: list[_Flight | None] = []
+    detect: Detect
+    batch: Callable[[Any], tuple]
+    deadline: float
+    receive: Callable[[tuple, Any, str], tuple[int, str]]
+    observe: Callable[[Request], Any] | None = None
+    until: float = inf
+    _stopped: Event = field(default_factory=Event)
+    _ended: SimpleQueue = field(default_factory=SimpleQueue)
+    _raised: list[BaseException] = field(default_factory=list)
+    _in_flight: list[_Flight | None] = field(default_factory=list)
 
     @property
     def is_stopped(self) -> bool:
@@ -320,25 +316,25 @@ class Callers:
 
     def _overdue(self, caller: int) -> Request | None:
         flight, now = self._in_flight[caller], perf_counter()
-        if flight is None or now - flight.start <= self._deadline or not flight.claim.acquire(blocking=False):
+        if flight is None or now - flight.start <= self.deadline or not flight.claim.acquire(blocking=False):
             return None
-        return flight.ended(caller, now, 0, f"no response within {self._deadline:g} s")
+        return flight.ended(caller, now, 0, f"no response within {self.deadline:g} s")
 
     def _call(self, caller: int, turns: Iterator[tuple], record: list) -> None:
         try:
             for number, due in turns:
-                ids, images = self._batch(number)
+                ids, images = self.batch(number)
                 start = self._start(due)
-                if self._stopped.is_set() or start >= self._until:
+                if self._stopped.is_set() or start >= self.until:
                     break
                 flight = self._in_flight[caller] = _Flight(Lock(), ids, start if due is None else due, start)
                 found, error = self._ask(images)
                 end = perf_counter()
                 if not flight.claim.acquire(blocking=False):
                     break  # given up meanwhile: nothing of it may reach a run that has ended
-                record.append(flight.ended(caller, end, *self._receive(ids, found, error)))
-                if self._observe:
-                    self._observe(record[-1])
+                record.append(flight.ended(caller, end, *self.receive(ids, found, error)))
+                if self.observe:
+                    self.observe(record[-1])
         except BaseException as error:  # ends the run as a whole
             self._raised.append(error)
             self._stopped.set()
@@ -348,12 +344,12 @@ class Callers:
     def _start(self, due: float | None) -> float:
         """The time when a request is sent: now, or when it is due, or when the run ends before that."""
         if due is not None:
-            self._stopped.wait(max(0.0, min(due, self._until) - perf_counter()))
+            self._stopped.wait(max(0.0, min(due, self.until) - perf_counter()))
         return perf_counter()
 
     def _ask(self, images: tuple) -> tuple[Any, str]:
         try:
-            return self._detect(images), ""
+            return self.detect(images), ""
         except Exception as raised:
             return None, f"{type(raised).__name__}: {raised}"
 

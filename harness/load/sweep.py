@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from math import copysign, exp, hypot, inf, lcm, log, sqrt
 from random import Random
@@ -291,34 +291,34 @@ class _Block(NamedTuple):
     rate: float | None
 
 
+@dataclass
 class _Blocks:
     """The blocks of time in which each place was measured, and why some were not measured."""
 
-    def __init__(self, detect_for, samples, seconds: float, deadline: float, observe: Callable[[Place], Any]):
-        self._detect_for = detect_for
-        self._samples = samples
-        self._seconds = seconds
-        self._deadline = deadline
-        self._observe = observe
-        self._blocks: dict[Place, list[_Block]] = defaultdict(list)
-        self._hung: dict[int, Place] = {}  # by number of workers
+    detect_for: Callable[[int], AbstractContextManager[Detect]]
+    samples: Any
+    seconds: float
+    deadline: float
+    observe: Callable[[Place], Any]
+    _blocks: dict[Place, list[_Block]] = field(default_factory=lambda: defaultdict(list))
+    _hung: dict[int, Place] = field(default_factory=dict)  # by number of workers
 
     def measure(self, places: Sequence[Place]) -> None:
         """Measure one more block of each place."""
         for count, group in groupby(places, lambda place: place.workers):
-            with self._detect_for(count) as detect:
+            with self.detect_for(count) as detect:
                 for place in group:
                     self._measure(detect, place)
-                    self._observe(place)
+                    self.observe(place)
 
     def _measure(self, detect: Detect, place: Place) -> None:
         blocks = self._blocks[place]
         if place.workers in self._hung or any(block.rate is None for block in blocks):
             return
-        load = drive(detect, self._samples, place.pattern, seconds=self._seconds, deadline=self._deadline)
+        load = drive(detect, self.samples, place.pattern, seconds=self.seconds, deadline=self.deadline)
         failed = [one for one in load.warm_up + load.requests if one.answered < len(one.image_ids)]
         blocks.append(_Block(load, failed, None if failed or not load.requests else _rate(load)))
-        if any(request.end - request.start > self._deadline for request in load.failed):
+        if any(request.end - request.start > self.deadline for request in load.failed):
             self._hung[place.workers] = place
 
     def points(self) -> tuple[Point, ...]:

@@ -78,8 +78,10 @@ def run_soak(
         if resume:
             _require_resumable(past, Path(journal_path), {**identity, **plan.as_record()})
         noise = NoiseMonitor(past.reference or None)
-        session = _Session(detect, samples, plan, journal, past, deadline, wrong or (lambda detections: ""),
-                           progress or (lambda windows: None), noise)
+        session = _Session(
+            detect, samples, plan, journal, deadline, wrong or (lambda detections: ""),
+            progress or (lambda windows: None), noise, windows=len(past.windows), requests=past.requests,
+        )
         journal.add({
             "kind": "session", "number": len(past.sessions) + 1, "version": VERSION, "utc": _utc(),
             "identity": identity, "plan": plan.as_record(), "reference": noise.iterations,
@@ -142,34 +144,31 @@ class _RequestFailed(Exception):
     """Ends a window at once."""
 
 
+@dataclass
 class _Session:
-    """The part of a soak that one process runs."""
+    """The part of a soak that one process runs, after the windows and requests of those before it."""
 
-    def __init__(
-        self, detect, samples, plan: Plan, journal: Journal, past: SoakResult, deadline: float, wrong, progress,
-        noise: NoiseMonitor,
-    ):
-        self._detect = detect
-        self._samples = samples
-        self._plan = plan
-        self._journal = journal
-        self._deadline = deadline
-        self._wrong = wrong
-        self._progress = progress
-        self._noise = noise
-        self._done = len(past.windows)
-        self._first_batch = past.requests
-        self.why = ""
+    detect: Detect
+    samples: Any
+    plan: Plan
+    journal: Journal
+    deadline: float
+    wrong: Callable[[dict[int, Any]], str]
+    progress: Callable[[int], Any]
+    noise: NoiseMonitor
+    windows: int
+    requests: int
+    why: str = ""
 
     def run(self) -> bool:
         """Whether every window is complete; if not, a request failed or `why` says how the detections are wrong."""
-        self._progress(self._done)
+        self.progress(self.windows)
         if not self._warm_up():
             return False
-        for number in range(self._done + 1, self._plan.windows + 1):
+        for number in range(self.windows + 1, self.plan.windows + 1):
             if not self._window(number):
                 return False
-            self._progress(1)
+            self.progress(1)
         return True
 
     def _warm_up(self) -> bool:
@@ -177,39 +176,39 @@ class _Session:
 
     def _window(self, number: int) -> bool:
         opened = perf_counter()
-        self._journal.add({"kind": "opening", "at": self._journal.seconds(opened)})
+        self.journal.add({"kind": "opening", "at": self.journal.seconds(opened)})
         try:
-            load = self._drive(seconds=self._plan.window_seconds, warm_up=0, observe=self._observe)
+            load = self._drive(seconds=self.plan.window_seconds, warm_up=0, observe=self._observe)
         except _RequestFailed:
             return False
-        conditions = self._noise.between(opened, perf_counter())
+        conditions = self.noise.between(opened, perf_counter())
         if self._journal_failures(load):
             return False
-        if load.detections and (found := self._wrong(load.detections)):
+        if load.detections and (found := self.wrong(load.detections)):
             self.why = f"wrong detections in window {number}: {found}"
             return False
-        self._first_batch += len(load.requests)
-        closed = opened + self._plan.window_seconds
+        self.requests += len(load.requests)
+        closed = opened + self.plan.window_seconds
         start = min((request.start for request in load.requests), default=opened)
         if start >= closed:  # the machine stood still for the whole window
             start = opened
-        self._journal.add({"kind": "window", "number": number, "start": self._journal.seconds(start),
-                           "end": self._journal.seconds(closed), "conditions": conditions._asdict()})
+        self.journal.add({"kind": "window", "number": number, "start": self.journal.seconds(start),
+                           "end": self.journal.seconds(closed), "conditions": conditions._asdict()})
         return True
 
     def _drive(self, **options) -> Load:
         # An open loop has the same arrivals in each window, so that windows do not differ by their load.
         return drive(
-            self._detect, self._samples, self._plan.pattern, first=self._first_batch, deadline=self._deadline, **options
+            self.detect, self.samples, self.plan.pattern, first=self.requests, deadline=self.deadline, **options
         )
 
     def _observe(self, request: Request) -> None:
-        self._journal.add_request(request)
+        self.journal.add_request(request)
         if request.error:
             raise _RequestFailed
 
     def _journal_failures(self, load: Load) -> bool:
         """Journal failures of the warm-up and requests past the deadline, which nobody observed; whether any."""
         for request in load.failed:
-            self._journal.add_request(request)
+            self.journal.add_request(request)
         return bool(load.failed)

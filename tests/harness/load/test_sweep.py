@@ -396,8 +396,10 @@ def test_a_detector_is_opened_once_a_pass_for_all_its_patterns_and_closed(once):
 @pytest.mark.parametrize(
     ("options", "words"),
     [({"grid": []}, r"grid \[\]: must have at least one value"), ({"grid": [LoadPattern(1, 1)] * 2}, "none twice"),
-     ({"grid": [LoadPattern(1, 1, rate=5)]}, "closed loops alone"), ({"workers": ()}, r"workers \[\]: must have at least one"),
-     ({"workers": (0,)}, "workers 0: must be at least 1"), ({"seconds": 0}, "seconds 0: must be a finite number above 0"),
+     ({"grid": [LoadPattern(1, 1, rate=5)]}, "closed loops alone"),
+     ({"workers": ()}, r"workers \[\]: must have at least one"),
+     ({"workers": (0,)}, "workers 0: must be at least 1"),
+     ({"seconds": 0}, "seconds 0: must be a finite number above 0"),
      ({"seconds": float("nan")}, "seconds nan: must be a finite"), ({"seconds": float("inf")}, "seconds inf: must"),
      ({"samples": []}, "0 samples: .*at least 2 images"), ({"samples": SAMPLES[:1]}, "1 samples: .*at least 2 images"),
      ({"samples": iter(SAMPLES)}, "a list or a Dataset")],

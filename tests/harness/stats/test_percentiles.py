@@ -139,7 +139,10 @@ def test_what_has_no_bound_is_an_error(values, p, confidence, words):
         percentile_bound(values, p, confidence)
 
 
-@pytest.mark.parametrize(("over", "words"), [(-1, "-1 requests over the limit: must be at least 0"), (10**9, r"more than 10\^9 would be needed")])
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [(-1, "-1 requests over the limit: must be at least 0"), (10**9, r"more than 10\^9 would be needed")],
+)
 def test_an_impossible_number_over_the_limit_is_an_error(over, words):
     with pytest.raises(ValueError, match=words):
         requests_needed(99, over)

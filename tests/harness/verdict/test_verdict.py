@@ -135,8 +135,8 @@ def test_the_message_is_verdict_value_bound_and_evidence():
 
 
 def test_the_message_of_an_invalid_run_says_why():
-    message = invalid(FLOOR, "3 of 8 images are unanswered", BROKEN, **DETAILS).message()
-    assert message == "INVALID (broken responses): AP –, must be ≥ 0.480: 3 of 8 images are unanswered"
+    message = invalid(FLOOR, "3 of 8 images have no detections", BROKEN, **DETAILS).message()
+    assert message == "INVALID (broken responses): AP –, must be ≥ 0.480: 3 of 8 images have no detections"
 
 
 def test_the_message_names_the_cast_or_scenario():
