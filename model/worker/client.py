@@ -26,7 +26,7 @@ from model.worker.server import GRACE
 STARTUP = 300.0  # seconds: from a disk that was never read, as a new machine's is, TensorFlow takes minutes to import
 CALLERS = 8  # requests that run at once
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OLDEST = (3, 7)
 # It parses on every Python, so that one that is too old can say so. The project is put on this process's path alone:
 # from PYTHONPATH, a compiler that the process starts would import the project's modules for its own.
