@@ -7,23 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from model import readers
 from model.backends import CASTS
 from model.decoding import profile_for
 from model.logs import without_log_lines
-from model.options import (
-    DetectorOptions,
-    Option,
-    OptionError,
-    above_zero,
-    add_option,
-    between,
-    chosen,
-    one_of,
-    rows,
-    values,
-    whole,
-    with_flag,
-)
+from model.options import DetectorOptions, Option, OptionError, add_option, chosen, rows, values, with_flag
 
 
 def main(arguments=None) -> int:
@@ -45,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-BN_EPSILON = Option("--bn-epsilon", above_zero(), "X",
+BN_EPSILON = Option("--bn-epsilon", readers.above_zero(), "X",
                     "epsilon of a PyTorch checkpoint's batch norms (default: the one that its names imply)")
 
 
@@ -67,11 +55,11 @@ def _add_detect(parser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE")
     parser.add_argument("--model", required=True, metavar="DIR", help="SavedModel folder that `build` wrote")
     add_option(parser.add_argument, "cast", Option(
-        "--cast", one_of(*CASTS["cpu"]), "FORMAT",
+        "--cast", readers.one_of(*CASTS["cpu"]), "FORMAT",
         f"numeric format of the convolutions: {' or '.join(CASTS['cpu'])} (default: %(default)s)", CASTS["cpu"][0]))
     add_option(parser.add_argument, "score_threshold", Option(
-        "--score-threshold", between(0, 1), "SCORE", "lowest score that is shown, 0 to 1 (default: %(default)s)",
-        "0.25"))
+        "--score-threshold", readers.between(0, 1), "SCORE",
+        "lowest score that is shown, 0 to 1 (default: %(default)s)", "0.25"))
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--draw", metavar="DIR", help="write the images with their boxes into this folder")
 
@@ -89,9 +77,9 @@ def _add_plan(parser) -> None:
     parser.add_argument("--no-fuse", action="extend", nargs="+", default=[], metavar="NAME",
                         help="nodes to leave on the CPU, by name or by a prefix that ends in *")
     add_option(parser.add_argument, "minimum_segment_size", Option(
-        "--minimum-segment-size", whole(1), "N", "smallest segment of operators, with route tf1 (default: 2)"))
+        "--minimum-segment-size", readers.whole(1), "N", "smallest segment of operators, with route tf1 (default: 2)"))
     add_option(parser.add_argument, "batch_size", Option(
-        "--batch-size", whole(1), "N", "images in a batch (default: %(default)s)", "1"))
+        "--batch-size", readers.whole(1), "N", "images in a batch (default: %(default)s)", "1"))
     parser.add_argument("--input", action="extend", nargs="+", metavar="NAME",
                         help="input tensors (default: the signature's, or all placeholders)")
     parser.add_argument("--output", action="extend", nargs="+", metavar="NAME",

@@ -4,8 +4,6 @@ An option stands in one place: a field of a dataclass, whose fields together are
 """
 from __future__ import annotations
 
-import math
-import os
 import re
 from argparse import Namespace
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from model import readers
 from model.decoding import DEFAULT, PROFILES, RESIZE
 from model.formats.detector_files import RANDOM
 from model.image_headers import MAX_PIXELS
@@ -106,99 +105,6 @@ def with_flag(message: str, group: type) -> str:
     return f"{row.flag}{message[len(found[1]):]}" if row else message
 
 
-# ---- readers: each turns the text of an option into its value, or raises ValueError with the bound
-
-
-def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A reader of whole numbers in these bounds."""
-    bounds = f"at least {least:,}" if most is None else f"between {least:,} and {most:,}"
-
-    def read(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            raise ValueError(f"must be a whole number, {bounds}") from None
-        if number < least or (most is not None and number > most):
-            raise ValueError(f"must be {bounds}")
-        return number
-
-    return read
-
-
-def between(least: float, most: float) -> Callable[[str], float]:
-    """A reader of numbers in these bounds."""
-    def read(text: str) -> float:
-        number = _number(text)
-        if not least <= number <= most:
-            raise ValueError(f"must be a number between {least:g} and {most:g}")
-        return number
-
-    return read
-
-
-def above_zero(most: float = math.inf, unit: str = "") -> Callable[[str], float]:
-    """A reader of finite numbers above 0, at most `most`; `unit` is only for the message."""
-    limit = "" if math.isinf(most) else f", at most {most:,.10g}{unit}"
-
-    def read(text: str) -> float:
-        number = _number(text)
-        if not (0 < number <= most and math.isfinite(number)):
-            raise ValueError(f"must be a number above 0{limit}")
-        return number
-
-    return read
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def one_of(*names: str) -> Callable[[str], str]:
-    """A reader of one of these names."""
-    def read(text: str) -> str:
-        if text not in names:
-            raise ValueError(f"must be one of {', '.join(names)}")
-        return text
-
-    return read
-
-
-def several(text: str) -> tuple[str, ...]:
-    """Names separated by commas, each once."""
-    names = tuple(text.split(","))
-    if "" in names or len(set(names)) < len(names):
-        raise ValueError("must be names separated by commas, each once")
-    return names
-
-
-def file(text: str) -> Path:
-    """An existing file."""
-    path = os.path.expanduser(text)
-    if os.path.isdir(path):
-        raise ValueError("is a folder; name a file")
-    if not os.path.exists(path):
-        raise ValueError("there is no such file; check the path")
-    return Path(path).resolve()
-
-
-def folder(text: str) -> Path:
-    """An existing folder."""
-    path = os.path.expanduser(text)
-    if not os.path.exists(path):
-        raise ValueError("there is no such folder; check the path")
-    if not os.path.isdir(path):
-        raise ValueError("is a file; name a folder")
-    return Path(path).resolve()
-
-
-def weights_file(text: str) -> Path | str:
-    """An existing file, or the word for untrained weights."""
-    return RANDOM if text == RANDOM else file(text)
-
-
 # ---- the detector
 
 
@@ -206,29 +112,33 @@ def weights_file(text: str) -> Path | str:
 class DetectorOptions:
     """The detector; None where the cfg, the profile or the embedded default decides."""
 
-    cfg: Path | None = option("--cfg", file, "FILE", "darknet cfg (default: YOLOv4 for COCO, 80 classes, 608 pixels)")
+    cfg: Path | None = option(
+        "--cfg", readers.file, "FILE", "darknet cfg (default: YOLOv4 for COCO, 80 classes, 608 pixels)")
     weights: Path | str | None = option(
-        "--weights", weights_file, "FILE",
+        "--weights", readers.weights_file, "FILE",
         f"darknet .weights or PyTorch .pth, .pt or .safetensors; `{RANDOM}` for untrained weights")
     size: int | None = option(
-        "--size", whole(32, 8192), "PIXELS", "width and height of the network's input (default: the cfg's)")
+        "--size", readers.whole(32, 8192), "PIXELS", "width and height of the network's input (default: the cfg's)")
     names: Path | None = option(
-        "--names", file, "FILE",
+        "--names", readers.file, "FILE",
         "class names in order, one a line; the gate finds the dataset's categories by them (default: COCO's names for "
         "80 classes)")
     profile: str = option(
-        "--profile", one_of(*PROFILES), "NAME",
+        "--profile", readers.one_of(*PROFILES), "NAME",
         "pre- and post-processing: resize, score and NMS settings. "
         + "; ".join(f"{name}: {what}" for name, (what, _) in PROFILES.items()) + " (default: %(default)s)", DEFAULT)
     resize: str | None = option(
-        "--resize", one_of(*RESIZE), "HOW", f"how images are resized: {' or '.join(RESIZE)} (default: the profile's)")
+        "--resize", readers.one_of(*RESIZE), "HOW",
+        f"how images are resized: {' or '.join(RESIZE)} (default: the profile's)")
     score_threshold: float | None = option(
-        "--score-threshold", between(0, 1), "SCORE", "lowest score of a detection, 0 to 1 (default: the profile's)")
+        "--score-threshold", readers.between(0, 1), "SCORE",
+        "lowest score of a detection, 0 to 1 (default: the profile's)")
     iou_threshold: float | None = option(
-        "--iou-threshold", between(0, 1), "IOU",
+        "--iou-threshold", readers.between(0, 1), "IOU",
         "IoU above which NMS suppresses the lower-scoring box, 0 to 1 (default: the profile's)")
     max_pixels: int | None = option(
-        "--max-pixels", whole(1), "N", f"largest image that is decoded, width × height (default: {MAX_PIXELS:,})")
+        "--max-pixels", readers.whole(1), "N",
+        f"largest image that is decoded, width × height (default: {MAX_PIXELS:,})")
 
     @property
     def profile_changes(self) -> dict[str, Any]:

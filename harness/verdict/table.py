@@ -28,7 +28,8 @@ def table(verdicts: Sequence[Verdict], width: int = 120) -> list[str]:
     rows = [COLUMNS, *map(_cells, judged)] if judged else []
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = [_aligned(row, widths)[:width] for row in rows]
-    return lines + _evidence(judged, width) + _not_judged([one for one in ordered if one.reason == NOT_JUDGED], width)
+    not_judged = _not_judged([one for one in ordered if one.reason == NOT_JUDGED], width)
+    return lines + _evidence(judged, width) + ([""] if judged and not_judged else []) + not_judged
 
 
 def outcomes(verdicts: Iterable[Verdict]) -> str:

@@ -167,7 +167,7 @@ STARTS = {
                         "its process ended with exit status 3; its last output:\n  libfoo.so: not found"),
     "crashes at import": ("import os; os.abort()", 60, r"was killed by signal 6 \(SIGABRT\)"),
     "hangs at import": ("import time; print('looking for devices'); time.sleep(60)", 1,
-                        r"gave no answer within 1 s and was killed; its last output:\n  looking for devices"),
+                        r"gave no response within 1 s and was killed; its last output:\n  looking for devices"),
     "is broken": ("raise RuntimeError('compiled for another NumPy')", 60, "RuntimeError: compiled for another NumPy"),
 }
 
@@ -187,7 +187,7 @@ def neuron_model(folder):
 def test_a_model_for_neuron_needs_its_operator(tmp_path):
     (tmp_path / "model").mkdir()
     environment = planted(tmp_path, "__version__ = '2.10.1'")
-    with pytest.raises(RemoteError, match=r"compiled for Neuron, and tensorflow\.neuron cannot be imported there \(No "
+    with pytest.raises(RemoteError, match=r"compiled for Neuron, but tensorflow\.neuron cannot be imported \(No "
                                           r"module .*\): install tensorflow-neuron in that environment"):
         RemoteDetector(sys.executable, neuron_model(tmp_path / "model"), environment=environment)
 
