@@ -87,7 +87,7 @@ BAD_BUILDS = {
     "missing names": ({"--names": "no.names"}, "no.names"),
     "names that are an image": ({"--names": "image.jpg"}, "image.jpg: is not a text file"),
     "too many names": ({"--names": "small.cfg"}, "class names for a detector of 1 classes"),
-    "no size": ({"--size": "0"}, "--size 0: must be between 32 and 8,192"),
+    "no size": ({"--size": "0"}, "--size 0: must be a whole number between 32 and 8,192"),
 }
 
 
