@@ -38,7 +38,7 @@ NOT_HERE = {
 # What README and docs leave to the reader, by option or by value.
 GIVEN = {
     "--cfg": "FILE", "--weights": "FILE", "--coco": "DIR", "--annotations": "FILE", "--images": "DIR",
-    "--report": "DIR", "--junitxml": "FILE",
+    "--names": "FILE", "--report": "DIR", "--junitxml": "FILE",
     "--detector-python": sys.executable, "--profile": "aws", "--cast": "all",
 }
 KIND = "empty"
@@ -99,6 +99,9 @@ def check_make(words: list, folder) -> None:
     if shlex.join(words) in (ROOT / ".ci" / "run").read_text().splitlines():
         return
     recipe = run("make", "-n", *words[1:], f"PYTHON={sys.executable}")
+    if scripts := re.findall(r"bash (\S+\.sh) \w+$", recipe, re.MULTILINE):
+        run("bash", "-n", *scripts)
+        return
     calls = re.findall(r"tox run -q -e (\w+) -- ?(.*)", recipe)
     assert calls, f"make {words[1:]} does not lead to tox:\n{recipe}"
     for environment, arguments in calls:
@@ -118,14 +121,14 @@ def check_pytest(words: list, folder) -> None:
     assert "--help" in words or re.search(r"^\d+(/\d+)? tests? collected", printed, re.MULTILINE), printed
 
 
-def _filled(arguments: list, folder) -> list:
+def _filled(arguments: list, folder, given=GIVEN) -> list:
     """The arguments with something in place of what the reader has: files, folders, names."""
     places = {"FILE": folder / "file", "DIR": folder}
     places["FILE"].write_text("")
     filled, option = [], ""
     for argument in arguments:
-        if argument != "random" and option in GIVEN:
-            argument = places.get(GIVEN[option], GIVEN[option])
+        if argument != "random" and option in given:
+            argument = places.get(given[option], given[option])
         filled.append(argument if isinstance(argument, Path) else argument.replace("faulty:KIND", f"faulty:{KIND}"))
         option = argument
     return [str(argument) for argument in filled if argument != "…"]
@@ -137,7 +140,8 @@ def check_python(words: list, folder) -> None:
     if words[2] == "pytest":
         check_pytest(words[2:], folder)
     else:
-        tried(trial.parse, words[2], words[3:])
+        files = {option: place for option, place in GIVEN.items() if place == "FILE"}
+        tried(trial.parse, words[2], _filled(words[3:], folder, files))
 
 
 def check_pip(words: list, folder) -> None:

@@ -31,7 +31,6 @@ EXCEPTED: tuple[str, ...] = (
     "fixtures/embedded/scenes.py",
     "fixtures/embedded/train.py",
     "fixtures/faults.py",
-    "fixtures/flags.py",
     "fixtures/options.py",
     "fixtures/system_under_test.py",
     "harness/__init__.py",

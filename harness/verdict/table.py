@@ -28,7 +28,8 @@ def table(verdicts: Sequence[Verdict], width: int = 120) -> list[str]:
     rows = [COLUMNS, *map(_cells, judged)] if judged else []
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = [_aligned(row, widths)[:width] for row in rows]
-    return lines + _evidence(judged, width) + _not_judged([one for one in ordered if one.reason == NOT_JUDGED], width)
+    not_judged = _not_judged([one for one in ordered if one.reason == NOT_JUDGED], width)
+    return lines + _evidence(judged, width) + ([""] if judged and not_judged else []) + not_judged
 
 
 def outcomes(verdicts: Iterable[Verdict]) -> str:
@@ -84,8 +85,8 @@ def _not_judged(verdicts: Sequence[Verdict], width: int) -> list[str]:
     """A line a check and reason: which of its rows were not judged, and why."""
     lines, margin_width = [], 2 + max((len(one.check) for one in verdicts), default=0)
     for (check, why), rows in groupby(verdicts, lambda one: (one.check, _plain(one.why))):
-        names = ", ".join(dict.fromkeys(map(_name, rows)))
-        lines += _beside(f"{INVALID}  {check.ljust(margin_width)}", f"{names}: {NOT_JUDGED}, {why}", width)
+        names = ", ".join(map(_name, rows))
+        lines += _beside(f"{INVALID}  {check.ljust(margin_width)}", f"{NOT_JUDGED}, {why}: {names}", width)
     return lines
 
 

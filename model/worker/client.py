@@ -133,7 +133,7 @@ class Worker:
 
     def invalid(self, error: FrameError) -> WorkerError:
         """As `failed`, for invalid data that the process has sent."""
-        return self.failed(f"sent an invalid response ({error}) and was killed")
+        return self.failed(f"sent an invalid response: {error}; it was killed")
 
     def require_alive(self) -> None:
         """Raises WorkerError if the process is known to be dead."""

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from harness.report import precision_recall
 from harness.text import COMMAND, LINE_COMMAND, is_plain, label, printable, shown
+from harness.verdict.table import table
 from harness.verdict.targets import Target
-from harness.verdict.verdict import BROKEN, invalid, table
+from harness.verdict.verdict import BROKEN, invalid
 
 CASES = {
     "a newline": ("no\n::error file=x::pwned", r"no\n::error file=x::pwned"),

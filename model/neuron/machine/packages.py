@@ -27,9 +27,13 @@ IMAGE_PYTHON = "opt/aws_neuron_venv_tensorflow_2_10_inf1/bin/python"  # of the D
 def checks(host: Host, interpreter: Interpreter) -> list[Check]:
     """Checks of the interpreter and the framework, and if that is installed, of the compiler and their companions."""
     framework = interpreter.versions.get("tensorflow-neuron", "")
-    route = "1" if framework.startswith("1.") or (not framework and interpreter.python.startswith("3.7.")) else "2"
+    route = "1" if framework.startswith("1.15.") or (not framework and interpreter.python.startswith("3.7.")) else "2"
     rows = [_python(interpreter, route), _framework(host, interpreter, route)]
-    return [*rows, _compiler(interpreter, route), *_companions(interpreter)] if framework else rows
+    if framework:
+        rows.append(_compiler(interpreter, route))
+    if release(framework)[:3] in FRAMEWORKS:
+        rows += _companions(interpreter)
+    return rows
 
 
 def _python(interpreter: Interpreter, route: str) -> Check:
@@ -78,7 +82,7 @@ def _compiler(interpreter: Interpreter, route: str) -> Check:
         return Check("neuron-cc", MISSING, "not installed; nothing can be compiled for the device", install)
     if not interpreter.neuron_cc:
         return Check("neuron-cc", WRONG, f"{version}, but its program is neither beside {interpreter.path} nor on PATH",
-                     _pip(interpreter.path, "--force-reinstall", "--no-deps", f"neuron-cc=={version}"))
+                     _pip(interpreter.path, "--force-reinstall", "--no-deps", "neuron-cc"))
     text = f"{version} ({interpreter.neuron_cc})"
     if route == "2" and release(version) != NEURON_CC:
         return Check("neuron-cc", UNKNOWN, f"{text}, should be 1.24.0.0, the last for Inf1",

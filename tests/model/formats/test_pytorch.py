@@ -180,7 +180,7 @@ def test_other_names_are_read_in_the_files_order():
 
 
 def test_other_names_whose_order_is_lost_are_refused():
-    assert "do not show the order of the convolutions, which safetensors files do not keep" in refused(FOREIGN, TINY, False)
+    assert "do not show the order of the convolutions, which safetensors files do not" in refused(FOREIGN, TINY, False)
 
 
 def numbered(conv, norm) -> dict:
@@ -282,7 +282,7 @@ def test_the_epsilon_of_an_unknown_project_is_asked_for_and_then_exact(real, tmp
 
 @pytest.mark.parametrize("weights", ["random", "w.weights"])
 def test_an_epsilon_for_what_is_no_checkpoint_is_refused(weights):
-    with pytest.raises(WeightsError, match=r"is not a PyTorch checkpoint, so the epsilon of its batch norms cannot be 0\.0001"):
+    with pytest.raises(WeightsError, match=r"is not a PyTorch checkpoint, so the epsilon .* cannot be 0\.0001"):
         load_weights(weights, TINY, 1e-4)
 
 
@@ -561,7 +561,7 @@ def test_a_type_of_number_that_no_checkpoint_has_is_refused_with_its_key(tmp_pat
 def test_a_missing_library_is_named_with_its_installation(tmp_path, monkeypatch, name, library):
     (tmp_path / name).write_bytes(b"anything")
     monkeypatch.setitem(sys.modules, library, None)
-    assert refused_file(tmp_path / name).endswith(f" files need {library}: pip install {library}")
+    assert refused_file(tmp_path / name).endswith(f": needs {library}: pip install {library}")
 
 
 def test_a_torch_that_would_run_code_is_refused(tmp_path, monkeypatch):

@@ -80,8 +80,8 @@ WRONG_LENGTH = {
     "too long": (lambda data: data + bytes(4), "too long for this architecture: has 303 floats, must have 302"),
     "odd bytes": (lambda data: data + b"\n", "too long for this architecture: has 302 floats and 1 more bytes"),
     "header alone": (lambda data: data[:20], "too short for this architecture: has 0 floats, must have 302"),
-    "empty": (lambda data: b"", "0 bytes are less than its header"),
-    "half a header": (lambda data: data[:10], "10 bytes are less than its header"),
+    "empty": (lambda data: b"", "0 bytes are less than a header"),
+    "half a header": (lambda data: data[:10], "10 bytes are less than a header"),
 }
 
 
