@@ -48,7 +48,7 @@ def changed(reference: Mapping[int, Any], candidate: Mapping[int, Any], exact: b
 
     With `exact` they must be the same bytes. Otherwise the confident detections (score >= 0.25) of each must match one
     in the other: class, score to 0.01 and box to IoU 0.99. A single box that took the place of another with as high a
-    score, above the IoU of suppression, is a tie. Ties are no changes in at most 1 % of the images, or in two. Raises
+    score, above the IoU of suppression, is a tie. Ties are not changes in at most 1 % of the images, or in two. Raises
     InvalidRun for an image that `reference` lacks or that has no detections.
     """
     same = {image: reference[image] for image in candidate if image in reference}
