@@ -1,4 +1,4 @@
-# The front doors: each sets up all it needs (Python >= 3.9 with venv and pip). ARGS="..." is handed to pytest.
+# The commands: each installs what it needs (Python >= 3.9 with venv and pip). ARGS="..." is handed to pytest.
 PYTHON ?= python3
 TOX = .venv/bin/tox
 
@@ -14,7 +14,7 @@ test: $(TOX)
 accuracy performance lint neuron newest lowest tf210: $(TOX)
 	$(TOX) run -q -e $@ -- $(ARGS)
 
-# What runs in the detector's own process, on the TensorFlow that Inf1's documented route needs; it needs a Python 3.7.
+# The detector's own process on TensorFlow 1.15, which AWS documents for Inf1; needs Python 3.7.
 PYTHON37 ?= python3.7
 TF115 = .tox/tf115/bin/python
 tf115: $(TOX) $(TF115)
@@ -25,9 +25,11 @@ $(TF115): requirements-tf115.txt
 	.tox/tf115/bin/pip install -q --disable-pip-version-check -r requirements-tf115.txt
 	@touch $(TF115)
 
-# COCO val2017 and the public YOLOv4 checkpoints, into DATA (default: data), from MIRROR where it is given.
-coco weights: $(TOX)
-	$(TOX) run -q -e downloads -- $@ $(if $(DATA),--data-dir '$(DATA)') $(if $(MIRROR),--mirror '$(MIRROR)')
+# COCO val2017 and the public YOLOv4 checkpoints, into DATA, from the host MIRROR instead of their own if it is given:
+# then ARGS="--coco data/coco --weights data/yolov4.weights".
+DATA ?= data
+coco weights:
+	@DATA='$(DATA)' MIRROR='$(MIRROR)' bash fixtures/downloads.sh $@
 
 $(TOX): Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "Python 3.9 or newer is needed: make PYTHON=python3.11")'

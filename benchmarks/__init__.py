@@ -1,1 +1,1 @@
-"""What is measured beside rivals, as a ratio in one run; never a test, as the times are the machine's."""
+"""Measurements beside rivals, as ratios in one run. They are not tests, because times depend on the machine."""

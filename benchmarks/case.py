@@ -1,4 +1,4 @@
-"""The network and the image that every engine of `benchmarks.peers` gets, in each form that one of them reads."""
+"""The network and the image for the engines of `benchmarks.peers`, in the formats that they read."""
 from __future__ import annotations
 
 import importlib.util
@@ -25,12 +25,12 @@ from model.architecture import (
     Yolo,
 )
 from model.decoding import profile_for
-from model.formats.darknet import write_weights
+from model.formats.darknet_weights import write_weights
 
-PICTURE = 640, 480  # pixels, as most of COCO's
+SIZE = 640, 480  # pixels, as most images of COCO
 EXPORT_SECONDS = 600
 ROOT = Path(__file__).resolve().parent.parent
-# As many boxes as a photograph may give above the score threshold; untrained weights would give all there are.
+# About as many boxes as a photograph has above the score threshold; untrained weights would have all.
 OBJECTS = 500
 
 
@@ -39,9 +39,9 @@ class EngineError(ValueError):
 
 
 class Case:
-    """The network and the image that all engines get, in every form that one of them reads.
+    """The network and the image for all engines, in the formats that they read.
 
-    Each engine's process has a copy, and `folder` holds what one of them made for the others.
+    Each engine's process has a copy; `folder` holds the files that they share.
     """
 
     def __init__(self, architecture: Architecture, weights: list, folder, cfg=None):
@@ -50,7 +50,7 @@ class Case:
 
     @cached_property
     def jpeg(self) -> bytes:
-        return picture()
+        return photograph()
 
     @cached_property
     def image(self) -> np.ndarray:
@@ -59,7 +59,7 @@ class Case:
         return np.asarray(resized, np.float32)[None] / 255
 
     def detector(self, cast: str):
-        """What ships: built, compiled for CPU and loaded."""
+        """The detector that ships: built, compiled for CPU and loaded."""
         from model.backends import cpu
         from model.detector import Detector
         from model.graph.build import build
@@ -73,7 +73,7 @@ class Case:
 
     @cached_property
     def darknet(self) -> tuple[str, str]:
-        """Paths of cfg and weights; the user's own cfg where there is one."""
+        """Paths of cfg and weights; the cfg is the user's own if there is one."""
         weights, cfg = self.folder / "network.weights", self._cfg or self.folder / "network.cfg"
         write_weights(weights, self.weights)
         if not self._cfg:
@@ -82,7 +82,7 @@ class Case:
 
     @property
     def onnx(self) -> Path:
-        """The network as ONNX, by PyTorch's exporter in a process that ends with it."""
+        """The network as ONNX, exported by PyTorch in a process of its own."""
         path = self.folder / "network.onnx"
         if not path.exists():
             self._export(path)
@@ -90,21 +90,21 @@ class Case:
 
     def _export(self, path) -> None:
         if not importlib.util.find_spec("torch"):
-            raise EngineError("gets its ONNX file from PyTorch, which is not installed: pip install torch")
+            raise EngineError("needs PyTorch for its ONNX file, which is not installed: pip install torch")
         case_file = self.folder / "case_to_export"
         case_file.write_bytes(pickle.dumps(self))
         export = subprocess.run([sys.executable, "-m", "benchmarks.torch_network", case_file, path], check=False,
                                 cwd=ROOT, capture_output=True, text=True, timeout=EXPORT_SECONDS)
         if export.returncode:
-            words = export.stderr.strip().splitlines() or [f"exit code {export.returncode}"]
-            raise EngineError(f"PyTorch could not export the network to ONNX: {words[-1]}")
+            lines = export.stderr.strip().splitlines() or [f"exit code {export.returncode}"]
+            raise EngineError(f"PyTorch could not export the network to ONNX: {lines[-1]}")
 
 
-def picture(seed=0) -> bytes:
+def photograph(seed=0) -> bytes:
     """A JPEG of soft blots under noise, which takes as long to decode as a photograph of its size."""
     rng = np.random.default_rng(seed)
-    blots = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8)).resize(PICTURE, Image.Resampling.BICUBIC)
-    noisy = np.asarray(blots) + rng.normal(0, 12, (PICTURE[1], PICTURE[0], 3))
+    blots = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8)).resize(SIZE, Image.Resampling.BICUBIC)
+    noisy = np.asarray(blots) + rng.normal(0, 12, (SIZE[1], SIZE[0], 3))
     buffer = io.BytesIO()
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
@@ -128,7 +128,7 @@ _SECTIONS = {
 
 
 def cfg_text(architecture: Architecture) -> str:
-    """The records as a darknet cfg, for importers that read nothing else."""
+    """The records as a darknet cfg, for importers that need one."""
     sections = [("net", {"width": architecture.width, "height": architecture.height, "channels": 3})]
     sections += [(type(layer).__name__.lower(), _SECTIONS[type(layer)](layer)) for layer in architecture.layers]
     return "\n".join(f"[{name}]\n" + "".join(f"{k}={v}\n" for k, v in values.items()) for name, values in sections)

@@ -1,8 +1,8 @@
-"""How many requests the load generator can send, beside a pool of threads: `python -m benchmarks.driver`.
+"""Requests per second of the load generator, beside a pool of threads: `python -m benchmarks.driver`.
 
-The detector does nothing, so that what is left is the driver's own time; both ways time every request and keep what
-came back, and take turns, so that a busy machine hits them alike. Then the driver's share of the callers' time beside
-detectors that take 1, 5 and 20 ms.
+The detector does nothing, so only the overhead is measured. Both ways time every request and keep the responses, and
+they take turns, so that a busy machine affects them equally. Then the load generator's overhead beside detectors that
+take 1, 5 and 20 ms.
 """
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from statistics import median
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from harness.load.generator import Shape, drive
+from harness.load.generator import LoadPattern, drive
 from harness.machine.facts import facts
 
 CALLERS = (1, 2, 4, 8)
 REQUESTS, SECONDS, ROUNDS = 100_000, 0.5, 5
 MILLISECONDS, SLOW_CALLERS, SLOW_SECONDS = (1, 5, 20), 8, 5.0
-ANSWER = SimpleNamespace(error="")
+NOTHING = SimpleNamespace(error="")
 SAMPLES = [(number, b"") for number in range(REQUESTS)]
 
 
 class Rates(NamedTuple):
-    """Requests a second of each way: every sample once, for some time, and the pool's."""
+    """Requests per second of each way: every image once, for some time, and the pool's."""
 
     once: float
     seconds: float
@@ -33,7 +33,7 @@ class Rates(NamedTuple):
 
 
 def idle(images) -> list:
-    return [ANSWER] * len(images)
+    return [NOTHING] * len(images)
 
 
 def rate(load) -> float:
@@ -41,7 +41,7 @@ def rate(load) -> float:
 
 
 def pool_rate(callers: int) -> float:
-    """Requests a second of a pool that is given every request as a task, its start and end noted in the task."""
+    """Requests per second of a thread pool with one task per request, which notes its start and end."""
 
     def request(sample):
         image_id, image = sample
@@ -56,11 +56,11 @@ def pool_rate(callers: int) -> float:
 
 
 def rounds(callers: int) -> Iterator[Rates]:
-    """One way after the other, again and again."""
-    shape = Shape(callers, 1)
+    """The rates of each round, in which the ways take turns."""
+    pattern = LoadPattern(callers, 1)
     for _ in range(ROUNDS):
         yield Rates(
-            rate(drive(idle, SAMPLES, shape)), rate(drive(idle, SAMPLES[:1000], shape, seconds=SECONDS)),
+            rate(drive(idle, SAMPLES, pattern)), rate(drive(idle, SAMPLES[:1000], pattern, seconds=SECONDS)),
             pool_rate(callers),
         )
 
@@ -70,7 +70,7 @@ def driver_share(milliseconds: int) -> float:
         time.sleep(milliseconds / 1e3)
         return idle(images)
 
-    return drive(slow, SAMPLES[:1000], Shape(SLOW_CALLERS, 1), seconds=SLOW_SECONDS).driver_share
+    return drive(slow, SAMPLES[:1000], LoadPattern(SLOW_CALLERS, 1), seconds=SLOW_SECONDS).driver_share
 
 
 def main() -> None:
@@ -78,14 +78,14 @@ def main() -> None:
     machine = facts()
     print(f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
           f"load average {machine['load_average'][0]:.2f}, {time.strftime('%Y-%m-%d')}\n")
-    print("| callers | requests/s, each sample once | requests/s, for a time | requests/s, pool of threads | "
-          "driver ÷ pool |\n|---|---|---|---|---|")
+    print("| callers | requests/s, each image once | requests/s, for a time | requests/s, pool of threads | "
+          "load generator ÷ pool |\n|---|---|---|---|---|")
     for callers in CALLERS:
         measured = list(rounds(callers))
         once, seconds, pool = map(median, zip(*measured))
         ratio = median(one.once / one.pool for one in measured)
         print(f"| {callers} | {once:,.0f} | {seconds:,.0f} | {pool:,.0f} | {ratio:.1f} |", flush=True)
-    print("\n| a detector of, ms | the driver's share of the callers' time |\n|---|---|")
+    print("\n| time of the detector, ms | load generator overhead |\n|---|---|")
     for milliseconds in MILLISECONDS:
         print(f"| {milliseconds} | {driver_share(milliseconds):.2%} |", flush=True)
 

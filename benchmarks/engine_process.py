@@ -1,6 +1,6 @@
-"""An engine in a process of its own: one that crashes or hangs costs its row of the table and no other.
+"""An engine in a process of its own, so that a crash or hang affects only its row of the table.
 
-Nine engines bring as many thread pools and math libraries, which need not bear each other in one process.
+Each engine has its own thread pools and math libraries, which may conflict in one process.
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS_TO_END = 5
 
 
 class Loaded(NamedTuple):
-    """What an engine reports when it is ready: its version, the head maps of the case's image, or why it cannot run."""
+    """The first message of an engine: its version and the head maps of the case's image, or why it cannot run."""
 
     version: str
     maps: list
@@ -32,7 +32,7 @@ class Loaded(NamedTuple):
 class EngineProcess:
     """One engine in a spawned interpreter, which computes only while `load` or `turn` waits for it.
 
-    Both raise EngineError where the process crashed, or gave no response within `deadline` seconds.
+    Both raise EngineError if the process crashes or gives no response within `deadline` seconds.
     """
 
     def __init__(self, engine, case_file, deadline: float):
@@ -48,8 +48,8 @@ class EngineProcess:
         return self._receive("loading")
 
     def turn(self, images: int) -> list[float]:
-        """Seconds of each of so many images, after one that is not timed."""
-        with suppress(OSError):  # a process that is gone is noticed by what it does not send
+        """Seconds of each of so many images, after one image that is not timed."""
+        with suppress(OSError):  # `_receive` reports a process that has ended
             self._connection.send(images)
         seconds, note = self._receive("computing")
         if note:
@@ -57,7 +57,7 @@ class EngineProcess:
         return seconds
 
     def close(self) -> None:
-        """Ends the process, whatever it is doing."""
+        """Ends the process."""
         self._process.kill()
         self._process.join(SECONDS_TO_END)
         self._connection.close()
@@ -80,9 +80,9 @@ class EngineProcess:
 
 
 def _serve(connection, engine, case_file) -> None:
-    """The process itself: loads the engine, then computes as many images as each message says until there is none."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the table's process decides what an interrupt means
-    os.dup2(2, 1)  # what a library prints is not part of the table
+    """The process: loads the engine, then computes the number of images in each message until the other side closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interrupts
+    os.dup2(2, 1)  # output of libraries is not part of the table
     run, image, loaded = _load(engine, case_file)
     connection.send(loaded)
     with suppress(EOFError):
@@ -98,7 +98,7 @@ def _load(engine, case_file) -> tuple:
         run = engine.prepare(case)
         maps = [np.array(head) for head in run(case.image)]
         return run, case.image, Loaded(release, maps, "")
-    except Exception as error:  # whatever a rival raises is its row
+    except Exception as error:  # any error of a rival becomes its row
         return None, None, Loaded(release, [], note(error))
 
 

@@ -1,8 +1,8 @@
-"""The engines that `benchmarks.peers` runs side by side: ours and its rivals, all of one shape.
+"""The engines that `benchmarks.peers` runs side by side: ours and its rivals, with one interface.
 
-An engine's `prepare(case)` loads the case's network and gives `run(image float32 [1, height, width, 3] in [0, 1], RGB)
--> list of head maps float32 [1, rows, columns, channels]`; an empty list where an engine does not give its maps. Every
-engine keeps its maker's own choice of threads, and is loaded in a process of its own (benchmarks/engine_process.py).
+An engine's `prepare(case)` loads the network and returns `run(image float32 [1, height, width, 3] in [0, 1], RGB)
+-> list of head maps float32 [1, rows, columns, channels]`, or an empty list if the engine has no maps. Every engine
+uses its default number of threads, and runs in a process of its own (benchmarks/engine_process.py).
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRODUCT_FLOPS = 2 * SIDE**3
 
 
 class Engine(NamedTuple):
-    """One row: what it is called, its numeric format, the package it needs (Python's and pip's name), how to load."""
+    """One row: name, numeric format, the package it needs (names for import and pip), and how to load it."""
 
     name: str
     cast: str
@@ -32,23 +32,23 @@ class Engine(NamedTuple):
 
 
 def our_network(cast, case):
-    """The session that ships, fed at the network's input (pixels in [0, 255]) and read at its heads."""
+    """The session that ships, from the network's input (pixels in [0, 255]) to its heads."""
     session = case.detector(cast)._session
-    image, maps = boundary(session.graph)
-    run = session.make_callable(maps, [image])
-    return lambda picture: list(run(picture * np.float32(255)))
+    source, maps = boundary(session.graph)
+    run = session.make_callable(maps, [source])
+    return lambda image: list(run(image * np.float32(255)))
 
 
 def boundary(graph):
-    """(the network's input, its head maps in order) of the graph that `model.graph.build` makes."""
+    """(input of the network, head maps in order) of a graph of `model.graph.build`."""
     images, maps = _crossing(graph, "preprocess", "network"), _crossing(graph, "network", "postprocess")
     if len(images) != 1 or not maps:
-        raise EngineError(f"the graph has {len(images)} network inputs and {len(maps)} head maps")
+        raise EngineError(f"the graph has {len(images)} network inputs and {len(maps)} head maps, must have 1 and some")
     return images[0], sorted(maps, key=lambda tensor: _numbers(tensor.name))
 
 
 def _crossing(graph, source, target) -> list:
-    """The tensors that nodes of scope `target` take from scope `source`."""
+    """The tensors that nodes of scope `target` read from scope `source`."""
     consumed = [tensor for node in graph.get_operations() if _scope(node) == target for tensor in node.inputs]
     return list({tensor.name: tensor for tensor in consumed if _scope(tensor.op) == source}.values())
 
@@ -63,7 +63,7 @@ def _numbers(name) -> list[int]:
 
 
 def our_detector(cast, case):
-    """The detector from JPEG bytes to boxes: does more than the rivals, who get their image decoded and resized."""
+    """The detector from JPEG to boxes. It does more than the rivals, which get a decoded and resized image."""
     detect, jpeg = case.detector(cast).detect, [case.jpeg]
     if detect(jpeg)[0].error:
         raise EngineError(detect(jpeg)[0].error)
@@ -90,7 +90,7 @@ def onnx_runtime(case):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # Its threads may wait actively while it runs, but not afterwards, when the next engine is timed.
+    # Its threads must not wait actively after the run, when the next engine is timed.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(case.onnx), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
@@ -103,7 +103,7 @@ def opencv(case):
     net = cv2.dnn.readNetFromDarknet(*case.darknet)
     net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
     names = net.getLayerNames()
-    # OpenCV turns a yolo layer i into permute_i and yolo_i; what comes before is the raw map.
+    # OpenCV turns a yolo layer i into permute_i and yolo_i; the layer before is the raw map.
     heads = [names[i - 1] for i, name in enumerate(names) if name.startswith("permute_")]
 
     def run(image):
@@ -129,7 +129,7 @@ def pytorch(cast, compiled, case):
 
 
 def with_bf16(prepare, case):
-    """Rivals compute in BF16 only where the processor does: elsewhere it takes minutes an image."""
+    """A rival in BF16, only if the processor has BF16 instructions; else it takes minutes per image."""
     if not native_bf16():
         raise EngineError("this processor has no BF16 instructions")
     return prepare(case)
@@ -142,7 +142,7 @@ def native_bf16() -> bool:
 
 
 ENGINES = (
-    # The first is the one that all others are compared with.
+    # The first is the reference.
     Engine("ours, network", "fp32", "tensorflow", "tensorflow", partial(our_network, "fp32")),
     Engine("ours, JPEG to boxes", "fp32", "tensorflow", "tensorflow", partial(our_detector, "fp32")),
     Engine("OpenVINO", "fp32", "openvino", "openvino", partial(openvino, "fp32")),
@@ -159,7 +159,7 @@ ENGINES = (
 
 
 def version(engine: Engine) -> str:
-    """The engine's version without its build's hash. Raises EngineError where the package is not installed."""
+    """The engine's version without the build's hash. Raises EngineError if the package is not installed."""
     if not importlib.util.find_spec(engine.module):
         raise EngineError(f"not installed: pip install {engine.package}")
     return importlib.import_module(engine.module).__version__.split("-")[0]
@@ -171,9 +171,9 @@ def choices() -> str:
 
 
 def chosen(names: str | None) -> tuple:
-    """The engines with these names, in the table's order, all for None; ours, the reference, is always the first.
+    """The engines with these names, in the table's order, all for None. The first is always ours, the reference.
 
-    Raises EngineError for a name that none has.
+    Raises EngineError for an unknown name.
     """
     wanted = names.split(",") if names is not None else [_key(engine) for engine in ENGINES]
     unknown = [name for name in wanted if name not in map(_key, ENGINES)]
@@ -187,7 +187,7 @@ def _key(engine: Engine) -> str:
 
 
 def bf16_product(case):
-    """One BF16 matrix product by TensorFlow, the yardstick of that format."""
+    """One BF16 matrix product in TensorFlow, the yardstick for BF16."""
     import tensorflow as tf
 
     with tf.Graph().as_default() as graph:

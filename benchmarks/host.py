@@ -1,8 +1,8 @@
-"""What the host computes for each image, beside the way of AWS's YOLOv4 tutorial: `python -m benchmarks.host`.
+"""The host's CPU time per image, beside that of AWS's YOLOv4 tutorial: `python -m benchmarks.host`.
 
-CPU time per image on one core: decoding and resizing a 640×480 photograph to 608×608, and
-turning head maps into detections at score 0.001. On Inf1 this share decides: 8 vCPU feed four NeuronCores. The
-reference does what the tutorial's graph does (src/examples/tensorflow/yolo_v4_demo of aws-neuron-sdk), in our words.
+One core decodes and resizes a 640×480 photograph to 608×608, and turns head maps into detections at score 0.001. On
+Inf1 this limits throughput, because 8 vCPU feed four NeuronCores. The reference does the same as the tutorial's graph
+(src/examples/tensorflow/yolo_v4_demo of aws-neuron-sdk), rewritten.
 """
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from PIL import Image
 
 from fixtures.embedded import scenes
 from harness.machine.facts import facts
-from model.architecture import yolov4
 from model.decoding import profile_for
 from model.graph.postprocess import candidates, suppress
 from model.graph.preprocess import preprocess
+from model.yolov4 import yolov4
 
 ARCHITECTURE = yolov4()
 PROFILE = profile_for(ARCHITECTURE)
@@ -74,15 +74,15 @@ def our_postprocess(*maps):
 def photograph() -> bytes:
     """A 640×480 JPEG of quality 90 with as much detail as a photograph: a drawn scene with fine noise."""
     rng = np.random.default_rng(0)
-    picture = scenes.draw(1, 0).image.resize((640, 480))
-    noisy = np.clip(np.asarray(picture, np.int16) + rng.normal(0, 12, (480, 640, 3)), 0, 255).astype(np.uint8)
+    image = scenes.draw(1, 0).image.resize((640, 480))
+    noisy = np.clip(np.asarray(image, np.int16) + rng.normal(0, 12, (480, 640, 3)), 0, 255).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noisy).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
 
 
 def head_maps() -> list[np.ndarray]:
-    """Maps as a trained network gives them: nearly all boxes sure to be nothing, thirty objects seen several times."""
+    """Maps as of a trained network: almost all boxes are background, and thirty objects have several boxes each."""
     rng = np.random.default_rng(0)
     maps = []
     for stride, head in zip((8, 16, 32), ARCHITECTURE.heads):
@@ -98,13 +98,13 @@ def head_maps() -> list[np.ndarray]:
 
 
 def compiled(function, arguments):
-    """The function as one frozen TensorFlow graph, called with constants."""
+    """A call of the function as one TensorFlow graph."""
     concrete = tf.function(function).get_concrete_function(*(tf.TensorSpec(a.shape, a.dtype) for a in arguments))
     return lambda: concrete(*arguments)
 
 
 def cpu_milliseconds(calls: dict) -> dict:
-    """Median CPU time of one call of each, interleaved so that noise hits all alike."""
+    """{name: median CPU-ms of one call}. The calls are interleaved, so that noise affects all equally."""
     spent: dict = {name: [] for name in calls}
     for _ in range(ROUNDS):
         for name, call in calls.items():
@@ -121,7 +121,7 @@ def same_detections(ours, theirs) -> bool:
 
 def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks.host", description=__doc__.split("\n")[0]).parse_args()
-    # One core, as one caller of several has it: two would spend time on waking each other.
+    # One core, as for one caller of several; two would spend time on waking each other.
     os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
     images, maps = [tf.constant([photograph()])], [tf.constant(m) for m in head_maps()]
     calls = {
@@ -131,7 +131,7 @@ def main() -> None:
         "boxes and suppression, ours": compiled(our_postprocess, maps),
     }
     if not same_detections(calls["boxes and suppression, ours"](), calls["boxes and suppression, tutorial"]()):
-        raise SystemExit("the two ways do not give the same detections: nothing was measured")
+        raise SystemExit("the two ways give different detections, so nothing was measured")
     for call in calls.values():
         call()
     spent = cpu_milliseconds(calls)

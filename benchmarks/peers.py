@@ -1,8 +1,8 @@
-"""Our CPU backend beside its rivals: same weights, same image, one run; speed as a ratio. `tox -e peers`.
+"""Our CPU backend beside its rivals: same weights, same image, one run, speed as a ratio. `tox -e peers`.
 
-Absolute times are the machine's and drift with what else it does, so the engines take turns over several rounds, and
-each is compared with ours of the same round. First all must agree on what the network computes. Each engine has a
-process of its own, and one at a time computes. All of them together need more than 10 GB of memory.
+Absolute times depend on the machine and its other load, so the engines take turns over several rounds, and each is
+compared with ours of the same round. First their head maps must agree. Each engine has a process of its own, and only
+one computes at a time. All together need more than 10 GB of memory.
 """
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ from benchmarks.case import Case, EngineError, with_few_objects
 from benchmarks.engine_process import EngineProcess
 from benchmarks.engines import BF16_PRODUCT, PRODUCT_FLOPS, choices, chosen
 from harness.machine.facts import facts, matrix_product_rate
+from model.formats.files import replace_file
 
-# Largest difference of a head map from ours, in parts of the map's range. BF16 is reported, but must be numbers.
+# Largest difference of a head map from ours, as a share of the map's range. For BF16 it is only reported.
 TOLERANCE = {"fp32": 1e-3, "bf16": math.inf}
 COLUMNS = ("engine", "format", "version", "s/image", "GFLOP/s", "of matrix product", "time ÷ ours", "difference")
-# Seconds before a turn, in which the threads of the engine before stop waiting actively.
+# Seconds before a turn, until the threads of the previous engine stop waiting actively.
 PAUSE = 0.3
 PRODUCTS = 3
 INTERRUPTED = "interrupted before its turn"
 
 
 def main(arguments=None) -> int:
-    """0: all that ran agree. 1: an engine disagrees on the head maps, or ours failed. 2: the options cannot be used."""
+    """The exit code: 0: all that ran agree; 1: an engine disagrees, or ours failed; 2: the options are wrong."""
     options = _parser().parse_args(arguments)
     try:
         if options.output and not Path(options.output).absolute().parent.is_dir():
-            raise ValueError(f"--output {options.output}: there is no such folder")
+            raise ValueError(f"--output {options.output}: its folder does not exist; make it")
         engines = chosen(options.engines)
         with tempfile.TemporaryDirectory(prefix="peers-") as folder:
             report = compare(_case(options, folder), engines, options.rounds, options.images, options.deadline)
@@ -53,7 +54,7 @@ def main(arguments=None) -> int:
 
 
 def publish(report, output=None) -> int:
-    """Prints the table, stores the JSON file and gives the exit code."""
+    """Prints the table, writes the JSON file and returns the exit code."""
     print(markdown(report))
     if output:
         write_json(output, report)
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number of at least 1")
     return int(text)
 
 
@@ -92,7 +93,7 @@ def _case(options, folder) -> Case:
 
 
 class Entrant:
-    """An engine's row of the table, its timed turns, and its process as long as that can compute."""
+    """An engine's row of the table, its timed turns, and its process until it fails."""
 
     def __init__(self, engine, case_file, deadline):
         self.engine, self.turns, self.process = engine, [], None
@@ -101,7 +102,7 @@ class Entrant:
         self._case_file, self._deadline = case_file, deadline
 
     def load(self) -> list:
-        """The head maps; an engine that cannot run here has none, and its row says why."""
+        """The head maps, or [] if the engine cannot run here; then its row says why."""
         print(f"loading {self.engine.name} {self.engine.cast}", file=sys.stderr)
         self.process = EngineProcess(self.engine, self._case_file, self._deadline)
         try:
@@ -113,7 +114,7 @@ class Entrant:
         return maps
 
     def turn(self, images: int) -> None:
-        """Times so many images, if the engine still runs."""
+        """Times so many images if the engine still runs."""
         if not self.process:
             return
         sleep(PAUSE)
@@ -130,9 +131,9 @@ class Entrant:
 
 
 def compare(case, engines, rounds, images, deadline, product=matrix_product_rate) -> dict:
-    """Everything about the run that the table and the JSON file say; the first engine is the reference.
+    """The report for the table and the JSON file; the first engine is the reference.
 
-    An interrupt ends the rounds, and the report is of those that there are.
+    An interrupt ends the rounds, and the report has those that are complete.
     """
     conditions = _conditions(case, rounds, images)
     with tempfile.TemporaryDirectory(prefix="peers-") as folder, ExitStack() as stack:
@@ -155,7 +156,7 @@ def compare(case, engines, rounds, images, deadline, product=matrix_product_rate
 
 
 def _load(entrants) -> None:
-    """Loads one after the other, and holds the head maps of each against those of the first."""
+    """Loads the engines one by one, and compares the head maps of each with those of the first."""
     reference, *rivals = entrants
     expected = reference.load()
     for rival in rivals:
@@ -165,7 +166,7 @@ def _load(entrants) -> None:
 
 
 def _measure(entrants, yardstick, rounds, images) -> None:
-    """The yardstick and all engines take turns in every round."""
+    """Lets the yardstick and all engines take turns in every round."""
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
         yardstick()
@@ -179,7 +180,7 @@ def _agreement(maps, reference, tolerance) -> dict:
 
 
 def difference(maps, reference) -> float:
-    """The largest difference of any map in parts of the reference map's range; infinite where not comparable."""
+    """The largest difference of any map as a share of the reference map's range; infinite if not comparable."""
     if [m.shape for m in maps] != [r.shape for r in reference]:
         return math.inf
     worst = max(float(np.abs(m - r).max() / np.ptp(r)) for m, r in zip(maps, reference))
@@ -187,12 +188,12 @@ def difference(maps, reference) -> float:
 
 
 def _figures(seconds, ours, flops, rates) -> dict:
-    """Medians over all images; the ratio is the median of the rounds' own ratios, with the lowest and highest."""
+    """Medians over all images; the ratio is the median of the rounds' ratios, with the lowest and highest."""
     if not seconds:
         return {"seconds": [], "median": None, "flops_per_second": None, "share": None, "ratio": None,
                 "ratio_range": None}
     typical = median(second for turn in seconds for second in turn)
-    # Where ours has no turn of that round there is nothing to compare with.
+    # A round without a turn of ours has no ratio.
     ratios = sorted(median(theirs) / median(mine) for theirs, mine in zip(seconds, ours))
     return {
         "seconds": seconds, "median": typical, "flops_per_second": flops / typical,
@@ -202,7 +203,7 @@ def _figures(seconds, ours, flops, rates) -> dict:
 
 
 def _conditions(case, rounds, images) -> dict:
-    """To be noted before the run: afterwards the load average is the run's own."""
+    """The machine before the run, because the run itself raises the load average."""
     from model.graph.build import architecture_digest
 
     return {
@@ -213,14 +214,8 @@ def _conditions(case, rounds, images) -> dict:
 
 
 def write_json(path, report: dict) -> None:
-    """Writes the report whole or not at all."""
-    path = Path(path)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        draft.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    """Writes the report, complete or not at all."""
+    replace_file(path, json.dumps(report, indent=1, allow_nan=False).encode() + b"\n")
 
 
 def markdown(report: dict) -> str:
@@ -235,14 +230,14 @@ def markdown(report: dict) -> str:
         f"Matrix product: {products}",
     ]
     if busy(machine):
-        lines.append("**The machine was busy before the run. Engines whose threads wait for each other (PyTorch)"
-                     " then lose many times over. Repeat this on an idle machine.**")
+        lines.append("**The machine was busy before the run. Engines whose threads wait for each other (PyTorch) are "
+                     "then several times slower. Repeat this on an idle machine.**")
     rows = [COLUMNS, ["---"] * len(COLUMNS), *map(_cells, report["engines"])]
     return "\n\n".join([*lines, "\n".join(f"| {' | '.join(cells)} |" for cells in rows)])
 
 
 def busy(machine) -> bool:
-    """Whether others had more than a quarter of the cores in the minute before."""
+    """Whether other processes used more than a quarter of the cores in the minute before."""
     return machine["load_average"][0] > machine["cores"] / 4
 
 

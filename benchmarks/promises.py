@@ -1,7 +1,7 @@
-"""What verdicts promise against how often they err, on made-up data: `python -m benchmarks.promises`.
+"""Error rates of verdicts beside the promised ones, on simulated data: `python -m benchmarks.promises`.
 
-Each row is a detector that is exactly at its bound, so that PASS and FAIL are both wrong, and the same detector some
-way off it, so that one of them is right. What is judged is what the gates judge: rounds, looks and blocks.
+Each row is a detector exactly at its bound, where PASS and FAIL are both wrong, and the same detector at some distance,
+where one of them is right. It is judged as in the gates: by rounds, looks and blocks.
 """
 from __future__ import annotations
 
@@ -15,16 +15,9 @@ from typing import Callable, NamedTuple
 import numpy as np
 
 from harness.machine.facts import facts
-from harness.stats.percentiles import (
-    CONFIDENCE,
-    INTERVAL_CONFIDENCE,
-    PROVEN,
-    REFUTED,
-    UNDECIDED,
-    decide,
-    error_rate,
-    mean_interval,
-)
+from harness.stats.estimate import PROVEN, REFUTED, UNDECIDED, decide
+from harness.stats.intervals import INTERVAL_CONFIDENCE, mean_interval
+from harness.stats.percentiles import CONFIDENCE, error_rate
 from harness.stats.shares import BLOCKS, Blocks
 from harness.verdict.loads import Pace
 
@@ -32,13 +25,13 @@ PACE = Pace(5, 40)
 INF1_LATENCY = Pace(300, 600)
 LAPTOP_REQUESTS, INF1_REQUESTS = 225, 18_000  # in a round: 135 and 180 requests a second
 MEAN = 100.0  # images a second
-WINDOWS = 8  # of each round, that are made up
+WINDOWS = 8  # simulated per round
 
 Series = Callable[[np.random.Generator, int], np.ndarray]
 
 
 class Errors(NamedTuple):
-    """Shares of the runs."""
+    """Shares of the runs with each verdict."""
 
     passed: float
     failed: float
@@ -50,7 +43,7 @@ def independent(rng, count) -> np.ndarray:
 
 
 def autoregressive(correlation) -> Series:
-    """Neighbours of that correlation, each normally distributed."""
+    """Normally distributed values whose neighbours have this correlation."""
 
     def series(rng, count):
         values, rest = rng.normal(size=count).tolist(), (1 - correlation**2) ** 0.5
@@ -62,7 +55,7 @@ def autoregressive(correlation) -> Series:
 
 
 def bursts(length) -> Series:
-    """So many requests in a row that are equally slow."""
+    """Bursts of so many equally slow requests."""
 
     def series(rng, count):
         first = rng.integers(length)
@@ -72,10 +65,10 @@ def bursts(length) -> Series:
 
 
 def of_images(images) -> Series:
-    """Latency that belongs to the image, in turn, beside a little that does not; the dataset is drawn anew each run."""
+    """Latency that depends mostly on the image; each run draws a new dataset, whose images are sent in turn."""
 
     def series(rng, count):
-        own = NormalDist().inv_cdf  # of a dataset that is as the truth says
+        own = NormalDist().inv_cdf  # of a dataset with exactly the true distribution
         ranks = rng.permutation([own((place + 0.5) / images) for place in range(images)])
         return np.resize(ranks, count) * 0.98**0.5 + rng.normal(size=count) * 0.02**0.5
 
@@ -94,14 +87,14 @@ REQUESTS = {
 
 
 def rates(spread, correlation=0.0, between=0.0) -> Callable[[np.random.Generator, int], np.ndarray]:
-    """Relative rates of the windows of so many rounds, that also differ from round to round."""
+    """Images per second in the windows of so many rounds; `between` is the spread between rounds."""
     series = autoregressive(correlation) if correlation else independent
 
-    def made_up(rng, rounds):
+    def simulated(rng, rounds):
         own = spread * series(rng, rounds * WINDOWS).reshape(rounds, WINDOWS)
         return MEAN * (1 + own + between * rng.normal(size=(rounds, 1)))
 
-    return made_up
+    return simulated
 
 
 THROUGHPUT = {
@@ -114,7 +107,7 @@ THROUGHPUT = {
 
 
 def latency_verdicts(series: Series, p, limit, per_round, runs, pace=PACE, seed=0) -> Errors:
-    """Of "percentile `p` <= limit", looked at as the gate does."""
+    """Errors of "percentile `p` <= limit", judged as in the gate."""
     confidence = 1 - error_rate(CONFIDENCE) / len(pace.looks)
 
     def run(rng):
@@ -127,7 +120,7 @@ def latency_verdicts(series: Series, p, limit, per_round, runs, pace=PACE, seed=
 
 
 def throughput_verdicts(series, bound, runs, pace=PACE, seed=0) -> Errors:
-    """Of "mean rate >= bound", looked at as the gate does."""
+    """Errors of "mean rate >= bound", judged as in the gate."""
     confidence = 1 - error_rate(INTERVAL_CONFIDENCE) / len(pace.looks)
 
     def run(rng):
@@ -150,7 +143,7 @@ def _errors(run: Callable[[np.random.Generator], Iterator[str]], runs: int, seed
 
 
 def limit_of(p: float, share: float = 1.0) -> float:
-    """The latency (standard deviations) that `share` of the requests that percentile `p` allows exceed."""
+    """The latency (in standard deviations) that `share` of the requests allowed by percentile `p` exceed."""
     return NormalDist().inv_cdf(1 - (1 - p / 100) * share)
 
 
@@ -179,7 +172,7 @@ def _percent(errors: Errors) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.promises", description=__doc__.split("\n")[0])
-    parser.add_argument("--runs", type=int, default=1000, metavar="N", help="made-up runs of each row (default 1000)")
+    parser.add_argument("--runs", type=int, default=1000, metavar="N", help="simulated runs per row (default 1000)")
     runs = parser.parse_args().runs
     if runs < 1:
         parser.error(f"--runs {runs}: must be at least 1")

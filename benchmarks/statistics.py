@@ -1,7 +1,6 @@
-"""What it costs to judge: COCO evaluation, bootstrap and percentile bounds: `python -m benchmarks.statistics`.
+"""CPU time of judging: COCO evaluation, bootstrap and percentile bounds: `python -m benchmarks.statistics`.
 
-CPU seconds of this process on made-up answers of COCO's size: 5,000 images, about 7 objects and 100 detections each,
-80 classes.
+The detections are simulated and of COCO's size: 5,000 images, about 7 objects and 100 detections each, 80 classes.
 """
 from __future__ import annotations
 
@@ -26,7 +25,9 @@ OBJECTS, DETECTIONS = 7, 100  # an image; COCO val2017 has 36,781 objects in 5,0
 RESAMPLES, REQUESTS = 1000, 10**6
 
 
-class Answer(NamedTuple):
+class Found(NamedTuple):
+    """The detections of one image, as a detector returns them."""
+
     boxes: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
@@ -34,14 +35,14 @@ class Answer(NamedTuple):
 
 
 def boxes(rng, count) -> np.ndarray:
-    """Boxes [n, 4] inside the picture, of the sizes of COCO's."""
+    """Boxes [n, 4] inside the image, with sizes as in COCO."""
     size = np.exp(rng.normal(4, 1, (count, 2))).clip(8, (WIDTH // 2, HEIGHT // 2))
     corner = rng.random((count, 2)) * ((WIDTH, HEIGHT) - size)
     return np.hstack([corner, corner + size])
 
 
-def answer(rng, truth, labels, noise) -> Answer:
-    """Objects found several times, nearly in place and mostly by their class, among boxes with nothing in them."""
+def found_objects(rng, truth, labels, noise) -> Found:
+    """Several boxes per object, roughly in place and mostly of the right class, among boxes without an object."""
     seen = rng.integers(0, max(len(truth), 1), min(3 * len(truth), DETECTIONS))
     spread = (truth[seen, 2:] - truth[seen, :2]).repeat(2, 1).reshape(-1, 2, 2).swapaxes(1, 2).reshape(-1, 4)
     near = truth[seen] + rng.normal(0, 0.06 + noise, (len(seen), 4)).clip(-0.3, 0.3) * spread
@@ -50,12 +51,12 @@ def answer(rng, truth, labels, noise) -> Answer:
     classes = np.concatenate([right, rng.integers(0, CLASSES, DETECTIONS - len(seen))])
     scores = np.concatenate([rng.beta(2, 2, len(seen)), rng.beta(1, 20, DETECTIONS - len(seen))])
     order = np.argsort(-scores)
-    return Answer(found[order].astype(np.float32), scores[order].astype(np.float32), classes[order].astype(np.int32))
+    return Found(found[order].astype(np.float32), scores[order].astype(np.float32), classes[order].astype(np.int32))
 
 
-def made_up(folder, images) -> tuple[Dataset, dict, dict]:
-    """The data set, answers to it and those of a detector that is a little less exact."""
-    rng, coco, answers, worse = np.random.default_rng(0), {"images": [], "annotations": []}, {}, {}
+def simulated(folder, images) -> tuple[Dataset, dict, dict]:
+    """The dataset, detections by image, and those of a slightly less exact detector."""
+    rng, coco, detections, worse = np.random.default_rng(0), {"images": [], "annotations": []}, {}, {}
     (folder / "val").mkdir()
     for i in range(1, images + 1):
         truth = boxes(rng, rng.poisson(OBJECTS))
@@ -63,11 +64,13 @@ def made_up(folder, images) -> tuple[Dataset, dict, dict]:
         coco["images"].append({"id": i, "file_name": f"{i}.jpg", "width": WIDTH, "height": HEIGHT})
         coco["annotations"] += [row(len(coco["annotations"]) + n, i, box, k)
                                 for n, (box, k) in enumerate(zip(truth.tolist(), labels.tolist()), 1)]
-        answers[i], worse[i] = (answer(np.random.default_rng(i), truth, labels, noise) for noise in (0, 0.002))
-        (folder / "val" / f"{i}.jpg").write_bytes(b"picture")
+        detections[i], worse[i] = (
+            found_objects(np.random.default_rng(i), truth, labels, noise) for noise in (0, 0.002)
+        )
+        (folder / "val" / f"{i}.jpg").write_bytes(b"image")
     coco["categories"] = [{"id": k, "name": f"class {k}"} for k in range(CLASSES)]
     (folder / "instances.json").write_text(json.dumps(coco))
-    return Dataset.load(folder / "instances.json", folder / "val"), answers, worse
+    return Dataset.load(folder / "instances.json", folder / "val"), detections, worse
 
 
 def row(number, image_id, box, label) -> dict:
@@ -77,48 +80,49 @@ def row(number, image_id, box, label) -> dict:
 
 
 def measured(call) -> tuple:
-    """What the call returns, and the CPU seconds that it took."""
+    """(result of the call, its CPU seconds)."""
     start = time.process_time()
     return call(), time.process_time() - start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.statistics", description=__doc__.split("\n")[0])
-    parser.add_argument("--images", type=int, default=5000, metavar="N", help="made-up images (default 5000)")
+    parser.add_argument("--images", type=int, default=5000, metavar="N", help="simulated images (default 5000)")
     images = parser.parse_args().images
     if images < 1:
         parser.error(f"--images {images}: must be at least 1")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
     with tempfile.TemporaryDirectory() as folder:
-        report(*made_up(Path(folder), images))
+        report(*simulated(Path(folder), images))
 
 
-def report(dataset, answers, worse) -> None:
+def report(dataset, detections, worse) -> None:
     """Prints the table, each row as soon as it is measured."""
     machine = facts()
     print(f"{machine['processor']}, one core, NumPy {np.__version__}, load average {machine['load_average'][0]:.2f}, "
-          f"{time.strftime('%Y-%m-%d')}\n\n| what | CPU-s | result |\n|---|---|---|", flush=True)
+          f"{time.strftime('%Y-%m-%d')}\n\n| step | CPU-s | result |\n|---|---|---|", flush=True)
     images, latencies = f"{len(dataset):,} images", np.random.default_rng(0).exponential(size=REQUESTS)
     calls = {
         f"percentile bound, n = {REQUESTS:,}": lambda: percentile_bound(latencies, 99),
-        f"matching, {images}": lambda: f"{len(match(dataset, answers))} classes",
-        f"AP interval, {images}, {RESAMPLES:,} resamples": lambda: ap_interval(dataset, answers, RESAMPLES)["AP"],
-        f"paired AP drop, {images}, {RESAMPLES:,} resamples": lambda: ap_drop(dataset, answers, worse, RESAMPLES)["AP"],
-        f"evaluation, {images}": lambda: _evaluated(dataset, answers),
+        f"matching, {images}": lambda: f"{len(match(dataset, detections))} classes",
+        f"AP interval, {images}, {RESAMPLES:,} resamples": lambda: ap_interval(dataset, detections, RESAMPLES)["AP"],
+        f"paired AP drop, {images}, {RESAMPLES:,} resamples":
+            lambda: ap_drop(dataset, detections, worse, RESAMPLES)["AP"],
+        f"evaluation, {images}": lambda: _evaluated(dataset, detections),
     }
     for name, call in calls.items():
         result, seconds = measured(call)
         print(f"| {name} | {seconds:.2f} | {_text(result)} |", flush=True)
 
 
-def _evaluated(dataset, answers) -> str:
-    evaluation = evaluate(dataset, answers)
+def _evaluated(dataset, detections) -> str:
+    evaluation = evaluate(dataset, detections)
     return f"AP {evaluation.figures['AP']:.5f}, {evaluation.evaluator}"
 
 
 def _text(result) -> str:
-    return result if isinstance(result, str) else f"{result.estimate:.5f}, from {result.low:.5f} to {result.high:.5f}"
+    return result if isinstance(result, str) else f"{result.value:.5f}, from {result.low:.5f} to {result.high:.5f}"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What the steadiness gates promise against what they keep, on made-up soaks: `python -m benchmarks.steadiness`.
+"""Error rates of the steadiness gates beside the promised ones, on simulated soaks: `python -m benchmarks.steadiness`.
 
-Spread: how often a steady detector passes Inf1's 3 % and one that is not fails, by the length of the soak. Bounds: how
-often they hold. Noise: what is left of neighbours on a shared machine, how a planted drift is read, and whether a slow
-window is seen.
+Spread: how often a steady detector passes Inf1's 3 % and another one fails, by the length of the soak. Bounds: how
+often they hold. Noise: how much of the neighbours on a shared machine remains, how a planted drift is measured, and
+whether a slow window is found.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHARED = 40  # windows on a shared machine
 
 
 def steady(rng, windows: int, request_cv: float) -> np.ndarray:
-    """Images a second in windows of the published length, from requests that vary by so much."""
+    """Images per second in windows of the published length, from requests with this coefficient of variation."""
     return RATE * (1 + rng.normal(0, request_cv / math.sqrt(RATE * WINDOW / BATCH), windows))
 
 
@@ -40,7 +40,7 @@ def related(rng, windows: int, r: float) -> np.ndarray:
 
 
 def shared_machine(rng, detector: np.ndarray, noise: float = 0.03) -> tuple[np.ndarray, list[Conditions]]:
-    """Rates and conditions beside busy neighbours; `detector` is how fast it is by itself, 1 in full."""
+    """Rates and conditions beside busy neighbours; `detector` is its own relative speed, 1 at best."""
     others = np.clip(0.4 + 0.25 * rng.normal(size=len(detector)), 0.02, 0.85)
     reference = 0.001 * np.exp(np.abs(0.2 * rng.normal(size=len(detector))))
     rates = 100 * (1 - others) * (reference / 0.001) ** -0.5 * detector * np.exp(noise * rng.normal(size=len(others)))
@@ -93,7 +93,7 @@ def noise_rows(runs: int) -> Iterator[tuple[str, str, str]]:
     raw = [np.std(rates) / np.mean(rates) for rates in (
         shared_machine(np.random.default_rng(seed), full)[0] for seed in range(runs))]
     rest = [np.std(one) / np.mean(one) for one in (left(np.random.default_rng(seed), full) for seed in range(runs))]
-    losses = [relative_loss(left(np.random.default_rng(seed), fading)).estimate for seed in range(runs)]
+    losses = [relative_loss(left(np.random.default_rng(seed), fading)).value for seed in range(runs)]
     yield "CV of the windows beside busy neighbours, as measured", "–", f"{np.median(raw):.1%}"
     yield "the same without what the machine explains (the detector's own: 3 %)", "3 %", f"{np.median(rest):.1%}"
     yield ("a detector that loses 10 %: drift as read, median and 90 % of runs", "10 %",
@@ -106,14 +106,14 @@ def noise_rows(runs: int) -> Iterator[tuple[str, str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steadiness", description=__doc__.split("\n")[0])
-    parser.add_argument("--runs", type=int, default=400, metavar="N", help="made-up soaks a row (default 400)")
+    parser.add_argument("--runs", type=int, default=400, metavar="N", help="simulated soaks per row (default 400)")
     runs = parser.parse_args().runs
     if runs < 1:
         parser.error(f"--runs {runs}: must be at least 1")
-    print("| what | promised | measured |\n|---|---|---|", flush=True)
+    print("| case | promised | measured |\n|---|---|---|", flush=True)
     for rows in (spread_rows, noise_rows):
-        for what, promised, measured in rows(runs):
-            print(f"| {what} | {promised} | {measured} |", flush=True)
+        for case, promised, measured in rows(runs):
+            print(f"| {case} | {promised} | {measured} |", flush=True)
 
 
 if __name__ == "__main__":

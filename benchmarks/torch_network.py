@@ -1,4 +1,4 @@
-"""Layer records and their weights turned into a PyTorch network: a rival itself, and the way to ONNX for others.
+"""Turns layer records and their weights into a PyTorch network: a rival, and the source of ONNX for others.
 
 `python -m benchmarks.torch_network CASE FILE` exports a pickled case's network as the ONNX file.
 """
@@ -17,7 +17,7 @@ from torch.nn import functional
 from model.architecture import Architecture, Convolutional, Dropout, MaxPool, Route, Shortcut, Upsample, Yolo
 from model.formats.weights import ConvolutionWeights
 
-# In place where PyTorch can, as nothing else reads what a convolution or a sum gives.
+# In place where PyTorch can, because nothing else reads the output of a convolution or sum.
 ACTIVATIONS = {
     "linear": lambda x: x,
     "leaky": lambda x: functional.leaky_relu(x, 0.1, inplace=True),
@@ -32,7 +32,7 @@ ONNX_OPSET = 17
 class TorchNetwork(torch.nn.Module):
     """float32 images [batch, height, width, 3] in [0, 1] (RGB) → one raw map [batch, rows, columns, channels] per head.
 
-    Batch norm is folded into the convolutions. Inside, tensors are [batch, channels, height, width] with the channels
+    Batch norm is folded into the convolutions. Tensors inside are [batch, channels, height, width] with the channels
     last in memory, so that neither end needs a copy.
     """
 
@@ -53,7 +53,7 @@ class TorchNetwork(torch.nn.Module):
             if index in self.last_use:
                 kept[index] = x
             for source in _sources(layer):
-                if self.last_use[source] == index:  # its memory is free for the layers to come
+                if self.last_use[source] == index:  # frees its memory for later layers
                     kept.pop(source, None)
             if isinstance(layer, Yolo):
                 heads.append(x.permute(0, 2, 3, 1))
@@ -72,8 +72,8 @@ class TorchNetwork(torch.nn.Module):
         if isinstance(layer, Upsample):
             return functional.interpolate(x, scale_factor=float(layer.stride), mode="nearest")
         if isinstance(layer, (Yolo, Dropout)):
-            return x  # a yolo layer's map is what comes in; dropout does nothing
-        raise TypeError(f"layer {index}: no way to build a {type(layer).__name__} in PyTorch")
+            return x  # a yolo layer's map is its input; dropout does nothing
+        raise TypeError(f"layer {index}: cannot build a {type(layer).__name__} in PyTorch")
 
 
 def _sources(layer) -> tuple:
@@ -102,7 +102,7 @@ def _max_pool(x, layer: MaxPool):
 
 
 def export(case_file, output) -> None:
-    """Writes the case's network as an ONNX file, whole or not at all."""
+    """Writes the case's network as an ONNX file, complete or not at all."""
     case = pickle.loads(Path(case_file).read_bytes())
     draft = f"{output}.partial"
     with warnings.catch_warnings():  # PyTorch's newer exporter would need one more package

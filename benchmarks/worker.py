@@ -1,7 +1,7 @@
-"""What a request costs more in a process of its own than in the caller's: `python -m benchmarks.worker`.
+"""The overhead of a request to a process of its own: `python -m benchmarks.worker`.
 
-The detector does nothing but answer, so that what is left is the way there and back. Both are called in turn, picture
-by picture, so that a busy machine hits them alike.
+The detector does nothing, so only the transport is measured. Calls in this process and in the other alternate, so that
+a busy machine affects them equally.
 """
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from model.detector import Detector
 from model.graph.freeze import write_saved_model
 from model.worker.pool import RemoteDetector
 
-# Name → bytes of the one picture of a request, and how many requests each median is of.
+# Name → bytes of the image of a request, number of requests.
 REQUESTS = {"nothing": (1, 3000), "100 KB": (100_000, 2000), "1 MB": (1_000_000, 500), "5 MB": (5_000_000, 200)}
 BOXES = 100
 
 
 def idle_detector(folder) -> Path:
-    """A compiled SavedModel that gives each picture the same hundred boxes without a look at it."""
+    """A compiled SavedModel that returns the same hundred boxes for each image without reading it."""
     with tf.Graph().as_default() as graph:
         images = tf.compat.v1.placeholder(tf.string, [None], "in")
         n = tf.size(images)
@@ -42,7 +42,7 @@ def idle_detector(folder) -> Path:
 
 
 def milliseconds(calls: dict, image: bytes, requests: int) -> dict:
-    """Name → milliseconds of each request, one detector after the other."""
+    """{name: milliseconds of each request}; the detectors take turns."""
     spent: dict = {name: [] for name in calls}
     for _ in range(requests):
         for name, detect in calls.items():
@@ -70,7 +70,7 @@ def main() -> None:
         with RemoteDetector(python, compiled) as there:
             print(f"{facts()['processor']}, {facts()['cores']} cores, TensorFlow {tf.__version__} here, "
                   f"{there.versions['tensorflow']} there, {time.strftime('%Y-%m-%d')}\n")
-            print("| one picture of | here, ms | there, ms | overhead P50, ms | overhead P99, ms | there ÷ here |")
+            print("| image of | here, ms | there, ms | overhead P50, ms | overhead P99, ms | there ÷ here |")
             print("|---|---|---|---|---|---|")
             calls = {"here": here.detect, "there": there.detect}
             for name, (size, requests) in REQUESTS.items():

@@ -1,4 +1,4 @@
-"""Files that are put in place whole or not at all. A link in their place is replaced, and never written through."""
+"""Writes files whole or not at all. A link in their place is replaced, never written through."""
 from __future__ import annotations
 
 import json
@@ -18,24 +18,24 @@ class Unwritable(ValueError):
 
 
 def write(path: str | Path, content: bytes) -> None:
-    """Writes the whole file durably, or raises Unwritable."""
+    """Write the whole file durably, or raise Unwritable."""
     path = Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
         with suppress(FileNotFoundError):
-            draft.unlink()  # of a killed run that had this process's number
+            draft.unlink()  # of a killed run that had the id of this process
         _write_new(draft, content)
         os.replace(draft, path)
     except OSError as error:
-        raise Unwritable(f"{path}: was not written ({error.strerror or error}); make room, or remove what is in its "
-                         "way, or name another folder") from error
+        raise Unwritable(f"{path}: was not written ({error.strerror or error}); make room, remove what is in its way, "
+                         "or name another folder") from error
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
 
 
 def _write_new(path: Path, content: bytes) -> None:
-    # "x" refuses whatever is there by now, links included.
+    # "x" refuses anything that is there by now, links included.
     with open(path, "xb") as file:
         file.write(content)
         file.flush()
@@ -43,7 +43,7 @@ def _write_new(path: Path, content: bytes) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Writes strict JSON, or raises Unwritable."""
+    """Write strict JSON, or raise Unwritable."""
     try:
         text = json.dumps(content, indent=1, allow_nan=False)
     except (ValueError, TypeError, RecursionError) as error:
@@ -52,7 +52,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def own_folder(path: str | Path) -> Path:
-    """Makes a folder and gives its path. Raises Unwritable where something else, or a link, is in its way."""
+    """Make a folder; its path. Raises Unwritable where something else, or a link, is in its way."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -60,12 +60,12 @@ def own_folder(path: str | Path) -> Path:
             raise OSError("it is a link")
     except OSError as error:
         raise Unwritable(f"{path}: cannot be a folder ({error.strerror or error}); remove what is in its way, or name "
-                         "another") from error
+                         "another folder") from error
     return path
 
 
 def clear_drafts(folder: Path) -> list[str]:
-    """Removes what killed runs have left half-written in a folder; a line in words for each that cannot be removed."""
+    """Remove half-written files of killed runs from a folder; a line in words for each that cannot be removed."""
     lines = []
     for draft in folder.glob(".*.draft"):
         found = DRAFT.fullmatch(draft.name)
@@ -73,7 +73,7 @@ def clear_drafts(folder: Path) -> list[str]:
             try:
                 draft.unlink()
             except OSError as error:
-                lines.append(f"{draft}: was left by a killed run and cannot be removed ({error.strerror}); remove it")
+                lines.append(f"{draft}: a killed run left it and it cannot be removed ({error.strerror}); remove it")
     return lines
 
 

@@ -1,8 +1,7 @@
-"""Pictures of a run, from what it has stored alone: `python -m harness.report DIR` draws them anew.
+"""Plots of a run from its report folder alone: `python -m harness.report DIR` draws them anew.
 
-DIR is what `--report` has written. Each picture needs one file of it and is left out, and said to be, where that is
-missing or damaged: soak.journal (throughput.svg, latency.svg), sweep.json (sweep.svg), precision_recall.json
-(precision_recall.svg).
+Each plot needs one file of the folder and is left out, with a line that says so, where that is missing or damaged:
+soak.journal (throughput.svg, latency.svg), sweep.json (sweep.svg), precision_recall.json (precision_recall.svg).
 """
 from __future__ import annotations
 
@@ -22,8 +21,8 @@ from matplotlib.figure import Figure
 
 from harness.files import write
 from harness.load.sweep import Point, Sweep
-from harness.soak.result import Soak
-from harness.soak.run import summarise
+from harness.soak.reader import summarise
+from harness.soak.result import SoakResult
 from harness.text import label, printable, shown
 
 JOURNAL, SWEEP, CURVES = "soak.journal", "sweep.json", "precision_recall.json"
@@ -36,7 +35,7 @@ RECALL_POINTS = [i / 100 for i in range(101)]
 
 
 def draw(folder: Path, names: Collection[str] = ()) -> Iterator[str]:
-    """Draws what can be drawn of a report, or of these of its files; a line in words for each plot that is not."""
+    """Draw the plots of a report, or of the files named; a line in words for each plot, drawn or not."""
     return map(printable, _lines(folder, names))
 
 
@@ -46,21 +45,21 @@ def _lines(folder: Path, names: Collection[str]) -> Iterator[str]:
         if names and name not in names:
             continue
         if not path.is_file():
-            yield f"{name} is not there: no {', '.join(plots)}"
+            yield f"{name} is missing: {', '.join(plots)} not drawn"
             continue
         try:
             stored = _read(path)
-        except Exception as error:  # whatever is in the file, a measurement must not end with it
+        except Exception as error:  # whatever is in the file, it must not end a measurement
             yield f"{path}: cannot be drawn ({error})"
         else:
             yield from (_drawn(stored, paint, path, folder / plot) for plot, paint in plots.items())
 
 
 def _drawn(stored: Any, paint: Callable[[Any], Figure], source: Path, path: Path) -> str:
-    """Draws one plot; what became of it, in words."""
+    """Draw one plot; the outcome in words."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as of letters that matplotlib's font lacks
+            warnings.simplefilter("ignore")  # as of letters that matplotlib's font lacks
             _save(paint(stored), path)
     except Exception as error:
         return f"{source}: cannot be drawn ({error})"
@@ -90,10 +89,10 @@ def _figure(rows: int = 1, height: float = 3.4, **settings):
     return figure, axes
 
 
-def throughput(soak: Soak) -> Figure:
-    """Images a second in each window, the spread that the jitter gate judges, and the reference workload beside it.
+def throughput(soak: SoakResult) -> Figure:
+    """A plot of the images a second of each window, their spread, and the reference workload.
 
-    ValueError, as of `latency`, for a soak without a complete window.
+    ValueError for a soak without a complete window.
     """
     _require_windows(soak)
     figure, (rates, reference) = _figure(2, 2.6, sharex=True)
@@ -110,14 +109,14 @@ def throughput(soak: Soak) -> Figure:
     return figure
 
 
-def latency(soak: Soak) -> Figure:
-    """The histogram of all requests, and the percentiles of each window."""
+def latency(soak: SoakResult) -> Figure:
+    """A plot of the histogram of all latencies and the percentiles of each window; errors as `throughput`."""
     _require_windows(soak)
     figure, (histogram, windows) = _figure(2, 2.9)
     bounds, counts = soak.histogram.coarse(80)
     histogram.stairs(counts, [1e3 * bound for bound in bounds], fill=True, color="#c9d8ea")
     for name, colour in PERCENTILES.items():
-        value = 1e3 * soak.percentiles[name].estimate
+        value = 1e3 * soak.percentiles[name].value
         histogram.axvline(value, color=colour, linewidth=1.2, label=f"{name} {value:.1f} ms")
     histogram.set(xscale="log", yscale="log", xlabel="latency of a request, ms", ylabel="requests")
     for axis in (histogram.xaxis.set_major_formatter, histogram.xaxis.set_minor_formatter):
@@ -134,7 +133,7 @@ def latency(soak: Soak) -> Figure:
 
 
 def sweep(measured: Sweep) -> Figure:
-    """Throughput with its bounds and P99 over the images in flight, one line a batch size, the knee marked."""
+    """A plot of throughput with its bounds and P99 over the images in flight, a line for each batch size."""
     figure, (rates, latencies) = _figure(2, 2.9, sharex=True)
     valid = [point for point in measured.points if not point.invalid]
     for size in sorted({point.batch_size for point in valid}):
@@ -158,13 +157,13 @@ def sweep(measured: Sweep) -> Figure:
 
 
 def _bars(line: list[Point]) -> list[list[float]]:
-    """How far the bounds lie below and above the throughput; 0 where there are none."""
+    """The distances from the throughput down and up to its bounds; 0 where there are none."""
     return [[0 if p.low is None else p.images_per_second - p.low for p in line],
             [0 if p.high is None else p.high - p.images_per_second for p in line]]
 
 
 def precision_recall(stored: dict) -> Figure:
-    """Precision over recall at IoU 0.5, a curve for each class and their mean; of many the worst are named."""
+    """A plot of precision over recall at IoU 0.5, a curve for each class and their mean; the worst are named."""
     figure, (ax,) = _figure(1, 5)
     curves = sorted(stored["classes"].items(), key=lambda item: sum(item[1]))
     for place, (name, precision) in enumerate(curves):
@@ -179,29 +178,29 @@ def precision_recall(stored: dict) -> Figure:
     return figure
 
 
-def _require_windows(soak: Soak) -> None:
+def _require_windows(soak: SoakResult) -> None:
     if not soak.images:
-        raise ValueError("no window of the soak has an answer")
+        raise ValueError("no window of the soak has detections")
 
 
-def _minutes(soak: Soak) -> list[float]:
-    """The edges of the windows on an axis of load alone, without the pauses between sessions."""
+def _minutes(soak: SoakResult) -> list[float]:
+    """The edges of the windows in minutes of load, without the pauses between sessions."""
     return list(accumulate((window.seconds / 60 for window in soak.windows), initial=0.0))
 
 
-def _mark_interruptions(soak: Soak, edges: list[float], axes) -> None:
-    """A line where a new process went on, and below the last of the axes what it means."""
+def _mark_interruptions(soak: SoakResult, edges: list[float], axes) -> None:
+    """Mark where a new process continued, and explain the mark below the last axis."""
     pairs = zip(soak.windows, soak.windows[1:], edges[1:])
     resumed = [edge for before, after, edge in pairs if before.session != after.session]
     for ax in axes:
         for edge in resumed:
             ax.axvline(edge, color=RED, linewidth=0.9, linestyle=":")
-    axes[-1].set_xlabel("minutes of load" + ("; dotted: where a new process went on" if resumed else ""))
+    axes[-1].set_xlabel("minutes of load" + ("; dotted: a new process continued" if resumed else ""))
 
 
-def _title(soak: Soak) -> str:
-    spread = f", spread {soak.fps_spread.estimate:.1%}" if soak.fps_spread else ""
-    lost = soak.drift and soak.drift.estimate
+def _title(soak: SoakResult) -> str:
+    spread = f", spread {soak.fps_spread.value:.1%}" if soak.fps_spread else ""
+    lost = soak.drift and soak.drift.value
     drift = "" if lost is None else f", {abs(lost):.1%} {'slower' if lost > 0 else 'faster'} at the end"
     return f"{len(soak.windows)} of {soak.planned} windows{spread}{drift}"
 
@@ -214,12 +213,12 @@ READERS = {
 
 
 def main() -> int:
-    """0: all that is there was drawn. 1: something could not be. 2: there is no such folder."""
+    """Exit code 0 when everything there was drawn, 1 when something could not be, 2 without such a folder."""
     parser = argparse.ArgumentParser(prog="python -m harness.report", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", metavar="DIR", type=Path, help="what --report has written")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="the report folder of a run")
     folder = parser.parse_args().folder
     if not folder.is_dir():
-        print(f"error: {shown(folder)} is no folder; name one that --report has written", file=sys.stderr)
+        print(f"error: {shown(folder)} is not a folder; name the report folder of a run", file=sys.stderr)
         return 2
     lines = list(draw(folder))
     print("\n".join(lines))

@@ -7,75 +7,84 @@ import sys
 import tempfile
 from pathlib import Path
 
+from model import readers
 from model.backends import CASTS
-from model.decoding import DEFAULT, PROFILES, RESIZE, profile_for
+from model.decoding import profile_for
 from model.logs import without_log_lines
+from model.options import DetectorOptions, Option, OptionError, add_option, chosen, rows, values, with_flag
 
 
 def main(arguments=None) -> int:
-    options = _parser().parse_args(arguments)
     try:
+        options = values(_parser().parse_args(arguments))
         return options.run(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (OptionError, ValueError, OSError) as error:
+        print(f"error: {with_flag(str(error), DetectorOptions)}", file=sys.stderr)
         return 2
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model", description="Builds and runs YOLOv4 detectors.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    build = commands.add_parser("build", help="darknet weights → SavedModel (TensorFlow Serving loads it as it is)")
-    build.add_argument("--cfg", metavar="FILE", help="darknet cfg (default: YOLOv4 for COCO, 80 classes, 608 pixels)")
-    build.add_argument("--weights", required=True, metavar="FILE",
-                       help="darknet weights or PyTorch checkpoint; `random` for untrained ones")
-    build.add_argument("--bn-epsilon", type=float, metavar="X",
-                       help="epsilon of a PyTorch checkpoint's batch norms (default: what its names say)")
-    build.add_argument("--size", type=int, metavar="N", help="input size in pixels (default: the cfg's)")
-    build.add_argument("--names", metavar="FILE",
-                       help="class names, one a line (default: COCO's for a detector of 80 classes)")
-    build.add_argument("--profile", choices=PROFILES, default=DEFAULT,
-                       help="how it looks at pictures and suppresses boxes (default: %(default)s)")
-    for option, settings in (("--resize", {"choices": RESIZE}), ("--score-threshold", {"type": float, "metavar": "X"}),
-                             ("--iou-threshold", {"type": float, "metavar": "X"}),
-                             ("--max-pixels", {"type": int, "metavar": "N"})):
-        build.add_argument(option, help="in place of the profile's", **settings)
-    build.add_argument("--output", required=True, metavar="DIR", help="SavedModel folder to write; must not exist")
-    build.set_defaults(run=_build)
-    convert = commands.add_parser("convert", help="darknet weights ↔ PyTorch checkpoint (.pth, .pt, .safetensors)")
-    convert.add_argument("input", metavar="IN", help="weights in the format that the suffix names")
-    convert.add_argument("output", metavar="OUT", help="file to write; must not exist")
-    convert.add_argument("--cfg", metavar="FILE", help="darknet cfg (default: YOLOv4 for COCO)")
-    convert.add_argument("--bn-epsilon", type=float, metavar="X",
-                         help="epsilon of a PyTorch checkpoint's batch norms (default: what its names say)")
-    convert.set_defaults(run=_convert)
-    detect = commands.add_parser("detect", help="find objects in images")
-    detect.add_argument("images", nargs="+", metavar="IMAGE")
-    detect.add_argument("--model", required=True, metavar="DIR", help="SavedModel folder that `build` wrote")
-    detect.add_argument("--cast", choices=CASTS["cpu"], default="fp32")
-    detect.add_argument("--score-threshold", type=float, default=0.25, metavar="X", help="show what scores at least X")
-    detect.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    detect.add_argument("--draw", metavar="DIR", help="write the images with their boxes into this folder")
-    detect.set_defaults(run=_detect)
-    doctor = commands.add_parser("doctor", help="what is missing to run on Inferentia; exit 0 if nothing is")
-    doctor.add_argument("--detector-python", default=sys.executable, metavar="PATH",
-                        help="the Python that is to run the detector (default: this one)")
-    doctor.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    doctor.set_defaults(run=_doctor)
-    plan = commands.add_parser("plan", help="predict which operators tensorflow-neuron would place on the device")
-    plan.add_argument("path", metavar="PATH", help="SavedModel folder, or file with a frozen GraphDef (.pb)")
-    plan.add_argument("--route", choices=("tf1", "tf2"), default="tf1",
-                      help="tensorflow-neuron 1.15 or 2.x (default: %(default)s)")
-    plan.add_argument("--no-fuse", action="extend", nargs="+", default=[], metavar="NAME",
-                      help="nodes to leave on the CPU, by name or by a prefix that ends in *")
-    plan.add_argument("--minimum-segment-size", type=int, metavar="N", help="route tf1: smallest segment (default: 2)")
-    plan.add_argument("--batch-size", type=int, default=1, metavar="N", help="default: 1")
-    plan.add_argument("--input", action="extend", nargs="+", metavar="NAME",
-                      help="default: the signature's, or all placeholders")
-    plan.add_argument("--output", action="extend", nargs="+", metavar="NAME",
-                      help="default: the signature's, or what nobody reads")
-    plan.add_argument("--json", action="store_true", help="print the whole plan as JSON")
-    plan.set_defaults(run=_plan)
+    for name, (help, add, run) in COMMANDS.items():
+        command = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+        add(command)
+        command.set_defaults(run=run)
     return parser
+
+
+BN_EPSILON = Option("--bn-epsilon", readers.above_zero(), "X",
+                    "epsilon of a PyTorch checkpoint's batch norms (default: the one that its names imply)")
+
+
+def _add_build(parser) -> None:
+    for name, row in rows(DetectorOptions).items():
+        add_option(parser.add_argument, name, row, required=name == "weights")
+    add_option(parser.add_argument, "bn_epsilon", BN_EPSILON)
+    parser.add_argument("--output", required=True, metavar="DIR", help="SavedModel folder to write; must not exist")
+
+
+def _add_convert(parser) -> None:
+    parser.add_argument("input", metavar="IN", help="weights; the suffix says in which format")
+    parser.add_argument("output", metavar="OUT", help="file to write, its suffix likewise; must not exist")
+    add_option(parser.add_argument, "cfg", rows(DetectorOptions)["cfg"])
+    add_option(parser.add_argument, "bn_epsilon", BN_EPSILON)
+
+
+def _add_detect(parser) -> None:
+    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser.add_argument("--model", required=True, metavar="DIR", help="SavedModel folder that `build` wrote")
+    add_option(parser.add_argument, "cast", Option(
+        "--cast", readers.one_of(*CASTS["cpu"]), "FORMAT",
+        f"numeric format of the convolutions: {' or '.join(CASTS['cpu'])} (default: %(default)s)", CASTS["cpu"][0]))
+    add_option(parser.add_argument, "score_threshold", Option(
+        "--score-threshold", readers.between(0, 1), "SCORE",
+        "lowest score that is shown, 0 to 1 (default: %(default)s)", "0.25"))
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--draw", metavar="DIR", help="write the images with their boxes into this folder")
+
+
+def _add_doctor(parser) -> None:
+    parser.add_argument("--detector-python", default=sys.executable, metavar="PATH",
+                        help="the Python that will run the detector (default: this one)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _add_plan(parser) -> None:
+    parser.add_argument("path", metavar="PATH", help="SavedModel folder, or file with a frozen GraphDef (.pb)")
+    parser.add_argument("--route", choices=("tf1", "tf2"), default="tf1",
+                        help="tensorflow-neuron 1.15 or 2.x (default: %(default)s)")
+    parser.add_argument("--no-fuse", action="extend", nargs="+", default=[], metavar="NAME",
+                        help="nodes to leave on the CPU, by name or by a prefix that ends in *")
+    add_option(parser.add_argument, "minimum_segment_size", Option(
+        "--minimum-segment-size", readers.whole(1), "N", "smallest segment of operators, with route tf1 (default: 2)"))
+    add_option(parser.add_argument, "batch_size", Option(
+        "--batch-size", readers.whole(1), "N", "images in a batch (default: %(default)s)", "1"))
+    parser.add_argument("--input", action="extend", nargs="+", metavar="NAME",
+                        help="input tensors (default: the signature's, or all placeholders)")
+    parser.add_argument("--output", action="extend", nargs="+", metavar="NAME",
+                        help="output tensors (default: the signature's, or those that no node reads)")
+    parser.add_argument("--json", action="store_true", help="print the whole plan as JSON")
 
 
 def _build(options) -> int:
@@ -83,15 +92,14 @@ def _build(options) -> int:
     from model.graph.build import build
     from model.names import checked_names, default_names
 
-    architecture = load_architecture(options.cfg, options.size)
-    profile = profile_for(architecture, options.profile, resize=options.resize,
-                          score_threshold=options.score_threshold, iou_threshold=options.iou_threshold,
-                          max_pixels=options.max_pixels)
-    weights = load_weights(options.weights, architecture, options.bn_epsilon)
+    subject = chosen(DetectorOptions, options)
+    architecture = load_architecture(subject.cfg, subject.size)
+    profile = profile_for(architecture, subject.profile, **subject.profile_changes)
+    weights = load_weights(subject.weights, architecture, options.bn_epsilon)
     classes = architecture.classes
-    names = checked_names(options.names, classes) if options.names else default_names(classes)
+    names = checked_names(subject.names, classes) if subject.names else default_names(classes)
     build(architecture, weights, options.output, profile, names)
-    whose = " with COCO's names" if names and not options.names else ""
+    whose = " with COCO's names" if names and not subject.names else ""
     print(f"{options.output}: {architecture.width}x{architecture.height}, {classes} classes{whose}, "
           f"{architecture.parameters():,} parameters, {architecture.flops() / 1e9:.1f} GFLOP an image")
     return 0
@@ -101,7 +109,7 @@ def _convert(options) -> int:
     from model.formats.detector_files import load_architecture, load_weights, save_weights
 
     if Path(options.output).exists():
-        raise ValueError(f"{options.output}: exists already")
+        raise ValueError(f"{options.output}: exists already; name another file")
     architecture = load_architecture(options.cfg)
     save_weights(options.output, architecture, load_weights(options.input, architecture, options.bn_epsilon))
     print(f"{options.output}: {architecture.parameters():,} parameters")
@@ -116,7 +124,8 @@ def _detect(options) -> int:
     drawings = {Path(image).stem: image for image in options.images}
     if options.draw and len(drawings) < len(options.images):
         twice = next(i for i in options.images if drawings[Path(i).stem] != i or options.images.count(i) > 1)
-        raise ValueError(f"--draw: {twice} and {drawings[Path(twice).stem]} would be drawn into the same file")
+        raise ValueError(f"--draw: {twice} and {drawings[Path(twice).stem]} would be drawn into the same file; "
+                         "draw them one at a time")
     with tempfile.TemporaryDirectory() as folder:
         detector = Detector(cpu.compile(options.model, Path(folder, "compiled"), options.cast))
         names = detector.metadata.get("names") or default_names(detector.metadata.get("classes", 0))
@@ -129,15 +138,15 @@ def _detect_one(detector, path: Path, options, names) -> dict:
     from model.draw import class_name, draw
 
     encoded = path.read_bytes()
-    answer = detector.detect([encoded])[0]
-    if options.draw and not answer.error:
+    found = detector.detect([encoded])[0]
+    if options.draw and not found.error:
         Path(options.draw).mkdir(parents=True, exist_ok=True)
-        draw(encoded, answer, names, options.score_threshold).save(Path(options.draw, f"{path.stem}.png"))
-    rows = [
+        draw(encoded, found, names, options.score_threshold).save(Path(options.draw, f"{path.stem}.png"))
+    detections = [
         {"class": class_name(names, label), "score": round(float(score), 4), "box": [round(float(x), 1) for x in box]}
-        for box, score, label in zip(*answer[:3]) if score >= options.score_threshold
+        for box, score, label in zip(found.boxes, found.scores, found.classes) if score >= options.score_threshold
     ]
-    return {"image": str(path), "error": answer.error, "detections": rows}
+    return {"image": str(path), "error": found.error, "detections": detections}
 
 
 def _doctor(options) -> int:
@@ -172,6 +181,17 @@ def _plan(options) -> int:
                    expanded(graph_def, options.no_fuse), options.minimum_segment_size, options.batch_size)
     print(json.dumps(as_dict(planned), indent=1) if options.json else text(planned))
     return 0
+
+
+# Name → what it does, its options, and how it runs.
+COMMANDS = {
+    "build": ("make a SavedModel of a detector's weights, as TensorFlow Serving loads it", _add_build, _build),
+    "convert": ("convert darknet weights to a PyTorch checkpoint (.pth, .pt, .safetensors) or back", _add_convert,
+                _convert),
+    "detect": ("find objects in images", _add_detect, _detect),
+    "doctor": ("list what is missing to run on Inferentia; the exit code is 0 if nothing is", _add_doctor, _doctor),
+    "plan": ("predict which operators tensorflow-neuron would place on the device", _add_plan, _plan),
+}
 
 
 if __name__ == "__main__":

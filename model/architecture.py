@@ -1,8 +1,7 @@
-"""The detector's architecture as a list of layer records, in the vocabulary of darknet's cfg files.
+"""A detector's architecture: a list of layer records, in the vocabulary of darknet's cfg files.
 
-Records come from the built-in YOLOv4 table below or from a `.cfg` file (`model.formats.darknet.read_cfg`); both say
+Records come from the built-in YOLOv4 table (`model.yolov4`) or from a `.cfg` file (`model.formats.cfg`). Both define
 exactly what the network computes, so two equal architectures are the same network.
-Source: Bochkovskiy, Wang, Liao, "YOLOv4: Optimal Speed and Accuracy of Object Detection", 2020, and yolov4.cfg.
 """
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ class Convolutional:
 
 @dataclass(frozen=True)
 class DilatedConvolutional(Convolutional):
-    """A convolution whose kernel's numbers lie `dilation` pixels apart; `padding` counts pixels all the same."""
+    """A convolution whose kernel samples every `dilation`-th pixel. `padding` is still in pixels."""
 
     dilation: int = 2
 
@@ -43,9 +42,10 @@ class Route:
 
 @dataclass(frozen=True)
 class Shortcut:
-    """The previous layer plus an earlier one (absolute index): as many channels as the previous, its first ones summed.
+    """The previous layer plus an earlier one (absolute index).
 
-    Where the earlier layer has fewer channels, the others stay; where it has more, they are left out.
+    The output has as many channels as the previous layer: missing channels of the earlier layer count as 0, further
+    ones are ignored.
     """
 
     source: int
@@ -62,7 +62,7 @@ class MultiShortcut:
 
 @dataclass(frozen=True)
 class ScaleChannels:
-    """An earlier layer (absolute index), each channel multiplied by the previous layer's one number for it."""
+    """An earlier layer (absolute index), each channel multiplied by its one value in the previous layer."""
 
     source: int
     activation: str = "linear"
@@ -70,7 +70,7 @@ class ScaleChannels:
 
 @dataclass(frozen=True)
 class Sam:
-    """Spatial attention: the product of the previous layer and an earlier one (absolute index), number by number."""
+    """Spatial attention: the element-wise product of the previous layer and an earlier one (absolute index)."""
 
     source: int
     activation: str = "linear"
@@ -78,14 +78,14 @@ class Sam:
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation on its own."""
+    """An activation as a layer of its own."""
 
     activation: str = "linear"
 
 
 @dataclass(frozen=True)
 class MaxPool:
-    """Maximum over size × size; darknet pads by `padding` pixels in all, the smaller half before."""
+    """Maximum over size × size. `padding` is the sum of both sides, the smaller half first."""
 
     size: int
     stride: int
@@ -94,12 +94,12 @@ class MaxPool:
 
 @dataclass(frozen=True)
 class LocalAvgPool(MaxPool):
-    """Mean over size × size, of the pixels of the image alone; padded as a `MaxPool` is."""
+    """Mean over size × size, without the padding, which is as in `MaxPool`."""
 
 
 @dataclass(frozen=True)
 class AvgPool:
-    """The mean of each channel: one pixel."""
+    """The mean of each channel, as one pixel."""
 
 
 @dataclass(frozen=True)
@@ -118,19 +118,19 @@ class Upsample:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Nothing at inference; a record because darknet counts it as a layer."""
+    """Does nothing at inference. It is a record because darknet counts it as a layer."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What only training computes; a record because darknet counts it as a layer. No head may read it."""
+    """A layer for training only, a record because darknet counts it as a layer. No head may read it."""
 
 
 @dataclass(frozen=True)
 class Yolo:
     """A detection head: anchors (width, height) in pixels of the network's input, one per predicted box.
 
-    `scale_x_y` widens the sigmoid of the box centre; `new_coords` is the encoding of scaled-YOLOv4.
+    `scale_x_y` widens the sigmoid of the box centre; `new_coords` selects the encoding of scaled-YOLOv4.
     """
 
     anchors: tuple[tuple[float, float], ...]
@@ -147,15 +147,15 @@ class Shape(NamedTuple):
     channels: int
 
 
-# darknet counts the numbers of a layer in 32 bits.
+# darknet counts the elements of a layer in 32 bits.
 LARGEST_OUTPUT = 2**31 - 1
-# Beyond any detector that is known (yolov4-p7, 1536 pixels and 287 million numbers), and below what harms a machine.
+# Above every known detector (yolov4-p7 has 1536 pixels and 287 million parameters), and small enough for a machine.
 LARGEST_SIDE = 16_384
 MOST_PARAMETERS = 1_000_000_000
 
 
 class ArchitectureError(ValueError):
-    """The records do not make a network; the message names the layer, and `layer` is its index where it is one's."""
+    """The records do not form a network. `layer` is the index of the layer at fault, or None."""
 
     def __init__(self, message, layer=None):
         super().__init__(message)
@@ -164,10 +164,9 @@ class ArchitectureError(ValueError):
 
 @dataclass(frozen=True)
 class Architecture:
-    """Input size in pixels, the layer records, and how the weights' own framework looks at pictures.
+    """Input size in pixels, the layer records, and the pre- and post-processing that the weights were trained for.
 
-    `letterbox`: it keeps their aspect ratio; `diou_beta`: the exponent of its DIoU-NMS, None where suppression is
-    greedy by IoU alone.
+    `letterbox`: images keep their aspect ratio. `diou_beta`: the exponent of DIoU-NMS, None for greedy NMS by IoU.
     """
 
     width: int
@@ -179,21 +178,21 @@ class Architecture:
     def __post_init__(self):
         heads = self.heads
         if not heads:
-            raise ArchitectureError("the architecture has no yolo layer, so it detects nothing")
+            raise ArchitectureError("the architecture has no yolo layer, so it detects nothing; add a head")
         if len({(head.classes, head.new_coords) for head in heads}) > 1:
-            raise ArchitectureError("the yolo layers disagree on classes or new_coords")
+            raise ArchitectureError("the yolo layers must have the same classes and new_coords")
         self._check_references()
         if not (0 < self.width <= LARGEST_SIDE and 0 < self.height <= LARGEST_SIDE):
             raise ArchitectureError(
-                f"the input size {self.width}x{self.height} is not between 1 and {LARGEST_SIDE:,} pixels a side"
+                f"the input size {self.width}x{self.height}: must be between 1 and {LARGEST_SIDE:,} pixels a side"
             )
         self.shapes()
         if self.parameters() > MOST_PARAMETERS:
-            raise ArchitectureError(f"has {self.parameters():,} parameters, more than {MOST_PARAMETERS:,}")
-        self._check_what_heads_read()
+            raise ArchitectureError(f"has {self.parameters():,} parameters, must have at most {MOST_PARAMETERS:,}")
+        self._check_inputs_of_heads()
 
     def with_centre_scale(self, scale: float) -> Architecture:
-        """The same network, its heads read with that scale_x_y."""
+        """The same network with this scale_x_y in all heads."""
         layers = (replace(layer, scale_x_y=scale) if isinstance(layer, Yolo) else layer for layer in self.layers)
         return replace(self, layers=tuple(layers))
 
@@ -209,12 +208,12 @@ class Architecture:
         return self.heads[0].classes
 
     def inputs(self, index: int) -> tuple[int, ...]:
-        """The layers whose outputs the layer reads, in order; -1 is the image."""
+        """The indexes of the layers that a layer reads, in order; -1 is the image."""
         layer = self.layers[index]
         return layer.layers if isinstance(layer, Route) else (*_sources(layer), index - 1)
 
     def needed(self) -> set[int]:
-        """The layers that a head depends on, heads included. What the others hold is in the weights file, unread."""
+        """The layers that a head depends on, and the heads. Others may have weights, but are not computed."""
         needed = {index for index, _ in self._indexed(Yolo)}
         for index in reversed(range(len(self.layers))):
             if index in needed:
@@ -225,18 +224,18 @@ class Architecture:
         for index, layer in enumerate(self.layers):
             wrong = [source for source in _sources(layer) if not 0 <= source < index]
             if wrong:
-                raise _named(index, layer, f"refers to layer {wrong[0]}, which is not before it")
+                raise _named(index, layer, f"refers to layer {wrong[0]}, must refer to an earlier one")
 
-    def _check_what_heads_read(self) -> None:
+    def _check_inputs_of_heads(self) -> None:
         for index in sorted(self.needed()):
             for source in self.inputs(index):
                 if source >= 0 and isinstance(self.layers[source], (Yolo, Loss)):
                     kind = _kind(self.layers[source])
-                    raise _named(index, self.layers[index], f"reads layer {source} ({kind}), which gives no map to "
-                                                            "compute with; a [route] before it names the layer to read")
+                    raise _named(index, self.layers[index], f"reads layer {source} ({kind}), which has no output map; "
+                                                            "put a [route] to another layer before it")
 
     def _largest_stride(self) -> int:
-        """Pixels of the input to one cell of the coarsest layer that a head depends on."""
+        """Input pixels per cell of the coarsest layer that a head depends on."""
         strides: list[Fraction] = []
         for index, layer in enumerate(self.layers):
             source = self.inputs(index)[0] if isinstance(layer, (Route, ScaleChannels)) else index - 1
@@ -248,9 +247,9 @@ class Architecture:
         return math.ceil(max(strides[i] for i in self.needed()))
 
     def shapes(self) -> list[Shape]:
-        """The output shape of every layer: sizes that do not divide are rounded down at each, as darknet does.
+        """The output shape of every layer: sizes that do not divide are rounded down at each, as in darknet.
 
-        Raises ArchitectureError where the records do not fit together.
+        Raises ArchitectureError if the records do not fit together.
         """
         shapes: list[Shape] = []
         previous = Shape(self.height, self.width, 3)
@@ -265,11 +264,11 @@ class Architecture:
         return shapes
 
     def _size_hint(self) -> str:
-        """What to do where maps of one image differ in size, if the input size may be why."""
+        """What to do about maps of different sizes, if the input size may be the reason; else ''."""
         stride = self._largest_stride()
         if self.width % stride == self.height % stride == 0:
             return ""
-        return f" (the input size {self.width}x{self.height} is not a multiple of {stride}; one that is may fit)"
+        return f"; try an input size that is a multiple of {stride}, unlike {self.width}x{self.height}"
 
     def convolutions(self) -> list[tuple[int, Convolutional, int]]:
         """(layer index, record, input channels) of every convolution, in the order of a weights file."""
@@ -277,11 +276,11 @@ class Architecture:
         return [(i, layer, shapes[i - 1].channels if i else 3) for i, layer in self._indexed(Convolutional)]
 
     def parameters(self) -> int:
-        """Numbers in a darknet weights file: kernels, and per filter a bias or the four rows of batch norm."""
+        """How many numbers a darknet weights file has: kernels, and per filter a bias or batch norm's four values."""
         return sum(parameter_count(conv, channels) for _, conv, channels in self.convolutions())
 
     def flops(self) -> int:
-        """Floating-point operations of the needed convolutions for one image: 2 per multiply-add, as darknet counts."""
+        """Floating-point operations of the needed convolutions for one image, 2 per multiply-add as in darknet."""
         shapes, needed = self.shapes(), self.needed()
         return sum(
             2 * shapes[i].height * shapes[i].width * kernel_count(conv, channels)
@@ -298,7 +297,7 @@ def _named(index: int, layer, problem) -> ArchitectureError:
 
 
 def _sources(layer) -> tuple:
-    """The earlier layers that the record refers to; -1, which is none, for a route that names no layer."""
+    """The earlier layers that a record refers to; the invalid index -1 if it should name one and does not."""
     if isinstance(layer, Route):
         return layer.layers or (-1,)
     if isinstance(layer, MultiShortcut):
@@ -307,26 +306,26 @@ def _sources(layer) -> tuple:
 
 
 def kernel_count(conv: Convolutional, channels: int) -> int:
-    """Numbers in the convolution's kernel."""
+    """How many numbers the kernel of a convolution has."""
     return conv.filters * (channels // conv.groups) * conv.size * conv.size
 
 
 def parameter_count(conv: Convolutional, channels: int) -> int:
-    """Numbers that a darknet weights file holds for the convolution."""
+    """How many numbers a darknet weights file has for a convolution."""
     return kernel_count(conv, channels) + conv.filters * (4 if conv.batch_normalize else 1)
 
 
 def _output_shape(layer, previous: Shape, shapes: list[Shape]) -> Shape:
     shape = _unchecked_shape(layer, previous, shapes)
     if min(shape) < 1:
-        raise ArchitectureError(f"is larger than what it gets, {previous.height}x{previous.width} pixels")
+        raise ArchitectureError(f"is larger than its input of {previous.height}x{previous.width} pixels")
     if math.prod(shape) > LARGEST_OUTPUT:
-        raise ArchitectureError(f"gives more than {LARGEST_OUTPUT:,} numbers an image")
+        raise ArchitectureError(f"has more than {LARGEST_OUTPUT:,} output numbers per image")
     return shape
 
 
 class _SizesDiffer(ArchitectureError):
-    """Maps that belong together differ in height or width."""
+    """Maps that are combined differ in height or width."""
 
 
 def _unchecked_shape(layer, previous: Shape, shapes: list[Shape]) -> Shape:
@@ -364,7 +363,7 @@ def _convolved(layer: Convolutional, previous: Shape) -> Shape:
 
 def _pooled(layer: MaxPool, previous: Shape) -> Shape:
     if layer.padding > 2 * (layer.size - 1):
-        raise ArchitectureError(f"{layer.padding} pixels of padding are more than a window of {layer.size} covers")
+        raise ArchitectureError(f"has {layer.padding} pixels of padding, must have at most {2 * (layer.size - 1)}")
     sides = ((side + layer.padding - layer.size) // layer.stride + 1 for side in previous[:2])
     return Shape(*sides, previous.channels)
 
@@ -372,14 +371,14 @@ def _pooled(layer: MaxPool, previous: Shape) -> Shape:
 def _reorganised(layer: Reorg, previous: Shape) -> Shape:
     height, width, channels = previous
     if height % layer.stride or width % layer.stride:
-        raise _SizesDiffer(f"cuts {height}x{width} pixels into blocks of {layer.stride}, which do not fill them")
+        raise _SizesDiffer(f"cannot cut {height}x{width} pixels into blocks of {layer.stride}")
     return Shape(height // layer.stride, width // layer.stride, channels * layer.stride ** 2)
 
 
 def _added(layer, previous: Shape, sources: list[Shape]) -> Shape:
     for index, source in zip(_sources(layer), sources):
         if source[:2] != previous[:2]:
-            raise _SizesDiffer(f"adds {tuple(source)} (layer {index}) to {tuple(previous)}, a map of another size")
+            raise _SizesDiffer(f"adds {tuple(source)} (layer {index}) to {tuple(previous)}, must be of the same size")
     return previous
 
 
@@ -387,7 +386,7 @@ def _multiplied(layer, previous: Shape, source: Shape) -> Shape:
     expected = Shape(1, 1, source.channels) if isinstance(layer, ScaleChannels) else source
     if previous != expected:
         raise ArchitectureError(f"multiplies {tuple(source)} (layer {layer.source}) with {tuple(previous)}, "
-                                f"expected {tuple(expected)}")
+                                f"must be {tuple(expected)}")
     return source
 
 
@@ -409,104 +408,3 @@ def _routed(layer: Route, sources: list[Shape]) -> Shape:
         channels = (different or sources)[0].channels
         raise ArchitectureError(f"cannot take group {layer.group_id} of {layer.groups} of {channels} channels")
     return Shape(*sources[0][:2], sum(source.channels // layer.groups for source in sources))
-
-
-# The YOLOv4 table: CSPDarknet53's stages (filters, residual blocks), anchors and centre scale of the three heads.
-STAGES = (64, 128, 256, 512, 1024)
-DEPTH = (1, 2, 8, 8, 4)
-ANCHORS = ((12, 16), (19, 36), (40, 28), (36, 75), (76, 55), (72, 146), (142, 110), (192, 243), (459, 401))
-SCALES_X_Y = (1.2, 1.1, 1.05)
-
-
-def yolov4(classes=80, size=608, width=1.0, depth=DEPTH, anchors=ANCHORS) -> Architecture:
-    """YOLOv4 with `classes`, square input `size`, channels scaled by `width`, `depth` residual blocks per stage.
-
-    Scaled channels are rounded to multiples of 8 and never fewer than 8. Nine anchors, smallest first.
-    """
-    if len(depth) != len(STAGES) or len(anchors) != 9:
-        raise ArchitectureError(f"YOLOv4 needs 5 stage depths and 9 anchors, not {len(depth)} and {len(anchors)}")
-    return Architecture(size, size, tuple(_Yolov4(classes, width, depth, anchors).layers))
-
-
-class _Yolov4:
-    """Writes the layer records one after the other and remembers where the branches leave."""
-
-    def __init__(self, classes, width, depth, anchors):
-        self.classes, self.width, self.anchors = classes, width, anchors
-        self.layers: list = []
-        self._conv(32, 3, activation="mish")
-        stages = [self._stage(filters, blocks) for filters, blocks in zip(STAGES, depth)]
-        deep = self._spatial_pyramid_pooling()
-        middle = self._upward(512, stages[3])
-        fine = self._upward(256, stages[2])
-        self._head(0, 256, fine)
-        middle = self._downward(512, fine, middle)
-        self._head(1, 512, middle)
-        deep = self._downward(1024, middle, deep)
-        self._head(2, 1024, deep)
-
-    def _add(self, layer) -> int:
-        self.layers.append(layer)
-        return len(self.layers) - 1
-
-    def _conv(self, filters, size=1, stride=1, activation="leaky") -> int:
-        filters = max(8, round(filters * self.width / 8) * 8)
-        return self._add(Convolutional(filters, size, stride, size // 2, activation=activation))
-
-    def _route(self, *layers) -> int:
-        return self._add(Route(layers))
-
-    def _stage(self, filters, blocks) -> int:
-        """A cross-stage-partial stage: halve the size, split, `blocks` residual blocks on one part, join."""
-        part = filters if filters == STAGES[0] else filters // 2
-        down = self._conv(filters, 3, 2, "mish")
-        skip = self._conv(part, activation="mish")
-        self._route(down)
-        last = self._conv(part, activation="mish")
-        for _ in range(blocks):
-            self._conv(filters // 2, activation="mish")
-            self._conv(part, 3, activation="mish")
-            last = self._add(Shortcut(last))
-        self._route(self._conv(part, activation="mish"), skip)
-        return self._conv(filters, activation="mish")
-
-    def _spatial_pyramid_pooling(self) -> int:
-        self._conv(512)
-        self._conv(1024, 3)
-        source = self._conv(512)
-        pools = []
-        for size in (5, 9, 13):
-            if pools:
-                self._route(source)
-            pools.append(self._add(MaxPool(size, 1, size - 1)))
-        self._route(*reversed(pools), source)
-        self._conv(512)
-        self._conv(1024, 3)
-        return self._conv(512)
-
-    def _upward(self, filters, lateral) -> int:
-        """Joins the enlarged deeper map with a backbone stage; five convolutions on the result."""
-        self._conv(filters // 2)
-        enlarged = self._add(Upsample(2))
-        self._route(lateral)
-        self._route(self._conv(filters // 2), enlarged)
-        return self._five(filters)
-
-    def _downward(self, filters, finer, deeper) -> int:
-        """Joins the halved finer map with the deeper one of the way up; five convolutions on the result."""
-        self._route(finer)
-        self._route(self._conv(filters // 2, 3, 2), deeper)
-        return self._five(filters)
-
-    def _five(self, filters) -> int:
-        for _ in range(2):
-            self._conv(filters // 2)
-            self._conv(filters, 3)
-        return self._conv(filters // 2)
-
-    def _head(self, index, filters, source) -> None:
-        self._conv(filters, 3)
-        boxes = 3 * (5 + self.classes)
-        self._add(Convolutional(boxes, batch_normalize=False, activation="linear"))
-        anchors = tuple(tuple(map(float, pair)) for pair in self.anchors[3 * index:3 * index + 3])
-        self._add(Yolo(anchors, self.classes, SCALES_X_Y[index]))

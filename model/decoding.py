@@ -1,4 +1,4 @@
-"""Decoding profiles: how a detector looks at pictures and which boxes it reports, in one table."""
+"""Decoding profiles: pre- and post-processing settings (resize, score, NMS) by name, in one table."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -10,18 +10,17 @@ RESIZE = ("stretch", "letterbox")
 
 
 class ProfileError(ValueError):
-    """A value that makes no sense; the message names the option."""
+    """A setting has an impossible value. The message starts with the setting's name, such as `score_threshold`."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Part of what is measured, and so part of the exported model and of every result.
+    """Pre- and post-processing settings. They change the results, so they are part of the exported model.
 
-    Suppression is greedy per class: a box goes when its IoU with a better one exceeds `iou_threshold`; with
-    `diou_beta` when IoU − (d / c)^beta does, d and c the squared distance of the centres and the squared diagonal
-    of both boxes (Zheng et al., "Distance-IoU Loss", 2020; the exponent is darknet's beta_nms). `centre_scale`
-    stands in for the weights' own scale_x_y where it is not None. An image that declares more than `max_pixels` is not
-    decoded.
+    NMS is greedy per class: a box is dropped if its IoU with a better one exceeds `iou_threshold`, or with `diou_beta`
+    if IoU − (d / c)^beta does, where d is the squared distance of the centres and c the squared diagonal of both boxes
+    (Zheng et al., "Distance-IoU Loss", 2020; the exponent is darknet's beta_nms). `centre_scale`, if not None, replaces
+    the scale_x_y of the heads. An image that declares more than `max_pixels` is rejected before it is decoded.
     """
 
     name: str = "darknet"
@@ -35,12 +34,12 @@ class Profile:
 
     def __post_init__(self):
         if self.resize not in RESIZE:
-            raise ProfileError(f"--resize {self.resize} is not one of: {', '.join(RESIZE)}")
-        for option in ("score_threshold", "iou_threshold"):
-            if not 0 <= getattr(self, option) <= 1:
-                raise ProfileError(f"--{option.replace('_', '-')} {getattr(self, option)} is not between 0 and 1")
+            raise ProfileError(f"resize {self.resize}: must be one of: {', '.join(RESIZE)}")
+        for name in ("score_threshold", "iou_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ProfileError(f"{name} {getattr(self, name)}: must be between 0 and 1")
         if self.max_pixels < 1:
-            raise ProfileError(f"--max-pixels {self.max_pixels}: must be at least 1")
+            raise ProfileError(f"max_pixels {self.max_pixels}: must be at least 1")
 
     def __str__(self):
         centre = "" if self.centre_scale is None else f"centre scale {self.centre_scale:g}, "
@@ -48,10 +47,10 @@ class Profile:
         return f"{self.name}: {self.resize}, {centre}{nms} {self.iou_threshold:g}, score {self.score_threshold:g}"
 
 
-# Name → what its results are known for, and its profile for an architecture.
+# Name → description, and the profile for an architecture.
 PROFILES = {
     "darknet": (
-        "as the cfg says, the way the weights were trained",
+        "the cfg's own settings, as the weights were trained",
         lambda a: Profile("darknet", "letterbox" if a.letterbox else "stretch", diou_beta=a.diou_beta),
     ),
     "aws": (
@@ -67,18 +66,18 @@ DEFAULT = "darknet"
 
 
 def checked(name: str, **changes) -> dict:
-    """The changes that are not None. Raises ProfileError for what no architecture could make right."""
+    """The changes that are not None. Raises ProfileError for values that are wrong with any architecture."""
     if name not in PROFILES:
-        raise ProfileError(f"--profile {name} is not one of: {', '.join(PROFILES)}")
+        raise ProfileError(f"profile {name}: must be one of: {', '.join(PROFILES)}")
     given = {key: value for key, value in changes.items() if value is not None}
     Profile(**given)
     return given
 
 
 def profile_for(architecture: Architecture, name: str = DEFAULT, **changes) -> Profile:
-    """The architecture's profile of that name, with those of the values that are not None. Raises ProfileError."""
+    """The named profile for an architecture, with the changes that are not None. Raises ProfileError."""
     given = checked(name, **changes)
     if name == "aws" and architecture.heads[0].new_coords:
-        raise ProfileError("--profile aws: is for YOLOv4's own heads; this cfg's have new_coords")
+        raise ProfileError("profile aws: is for YOLOv4's own heads, this cfg's have new_coords; use another profile")
     _, profile = PROFILES[name]
     return replace(profile(architecture), **given)

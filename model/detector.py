@@ -1,4 +1,4 @@
-"""The detector as its users call it: encoded images in, one `Detections` per image out."""
+"""The detector: encoded images in, one `Detections` per image out. Runs on Python 3.7 and TensorFlow 1.15."""
 from __future__ import annotations
 
 import re
@@ -12,10 +12,10 @@ from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 from model.detections import Detections
 from model.graph.saved_model import NETWORK, SavedModelError, read_metadata
 from model.image_headers import MAX_PIXELS, fault
-from model.neuron.placement import because, placement
+from model.neuron.placement import placement, with_warning
 from model.neuron.runtime import DeviceError, explained
 
-# The number of a layer of the architecture in the names of its operators, and those of them that compute nothing.
+# The index of a layer in the names of its operators, and the types of operators that compute nothing.
 LAYER = re.compile(NETWORK + r"/.*?[a-z]+_(\d{3})\D")
 NOT_LAYERS = ("Const", "Identity", "Cast")
 
@@ -25,7 +25,7 @@ OUTPUTS = ("boxes", "scores", "classes", "count")
 class Detector:
     """A compiled SavedModel, loaded and ready. `detect` may be called from several threads at once.
 
-    `metadata` holds what the model says of itself (names, flops, hashes, profile, backend, cast).
+    `metadata` is that of the model: names, flops, hashes, profile, backend, cast and more.
     """
 
     def __init__(self, compiled):
@@ -37,24 +37,26 @@ class Detector:
         graph = self._session.graph
         tensors = map(graph.get_tensor_by_name, self._outputs)
         self._call = self._session.make_callable(list(tensors), [graph.get_tensor_by_name(self._image)])
-        # What a model that this project did not build can decode, only it knows.
+        # A model that this project did not build may decode other formats and sizes.
         profile = self.metadata.get("profile")
         self._max_pixels = profile.get("max_pixels", MAX_PIXELS) if profile else None
 
     def detect(self, images: Sequence[bytes]) -> list[Detections]:
-        """One answer per encoded image, in order. An image that is not decoded gets an answer with `error` set, before
-        it costs memory; its batch-mates are answered as if it were not there. Raises DeviceError for what Neuron's
-        runtime says."""
+        """One `Detections` per encoded image, in order.
+
+        An image that cannot be decoded gets one with `error` set, without an effect on the others in the batch. Raises
+        DeviceError for errors of Neuron's runtime.
+        """
         faults = [self._fault(image) for image in images]
-        good = iter(self._answers([image for image, why in zip(images, faults) if not why]))
-        return [_unanswered(f"the image {why}") if why else next(good) for why in faults]
+        good = iter(self._detect_decodable([image for image, why in zip(images, faults) if not why]))
+        return [_failed(f"the image {why}") if why else next(good) for why in faults]
 
     def _fault(self, image) -> str:
-        """Why an image is not decoded, or ''."""
+        """Why an image is rejected, or ''."""
         return "" if self._max_pixels is None else fault(bytes(image), self._max_pixels)
 
-    def _answers(self, images) -> list[Detections]:
-        """As `detect`, of images whose headers are good: where the decoder fails each is sent alone."""
+    def _detect_decodable(self, images) -> list[Detections]:
+        """As `detect`, for images with good headers. If the decoder fails, each image is sent alone."""
         if not images:
             return []
         try:
@@ -64,7 +66,7 @@ class Detector:
                 raise
             if len(images) == 1:
                 return [_undecodable(images[0], error)]
-        return [self._answers([image])[0] for image in images]
+        return [self._detect_decodable([image])[0] for image in images]
 
     def _run(self, images) -> list[Detections]:
         try:
@@ -77,12 +79,12 @@ class Detector:
         return [Detections(boxes[i, :n], scores[i, :n], classes[i, :n]) for i, n in enumerate(count)]
 
     def fallback(self, image: bytes) -> str:
-        """What of the backend's promise this machine does not keep, seen in what it really executes; '' if nothing."""
+        """Why the executed graph is not what the backend promises; '' if it is."""
         if self.metadata.get("backend") == "neuron":
             fault = placement(self._session.graph.as_graph_def()).fault()
             if not fault:
-                self.detect([image])  # a device that is not there is noticed by the first call
-            return because(fault, self.metadata)
+                self.detect([image])  # the first call fails if there is no device
+            return with_warning(fault, self.metadata)
         if self.metadata.get("backend") == "xla":
             return self._xla_fallback(image)
         if self.metadata.get("cast", "fp32") != "fp32":
@@ -90,9 +92,9 @@ class Detector:
         return ""
 
     def layers(self) -> list:
-        """The operators that give the network's layers their outputs, in the order of execution.
+        """The names of the operators that compute the outputs of the network's layers, in order of execution.
 
-        Those within a layer are left out: TensorFlow fuses them even when they are asked for.
+        Operators inside a layer are not listed, because TensorFlow fuses them.
         """
         last = {}
         for op in self._session.graph.get_operations():
@@ -102,7 +104,7 @@ class Detector:
         return list(last.values())
 
     def outputs(self, image: bytes, layers: list) -> list:
-        """What these operators give for one image."""
+        """The outputs of these operators (`layers()`) for one encoded image."""
         return self._session.run([name + ":0" for name in layers], {self._image: np.array([image], object)})
 
     def _cast_fallback(self, image) -> str:
@@ -118,7 +120,7 @@ class Detector:
         on = [device.device for device in devices for step in device.node_stats if step.node_name == NETWORK]
         inside = {step.node_name for device in devices for step in device.node_stats if "conv" in step.node_name}
         if inside or not on:
-            return f"XLA did not compile the network: TensorFlow ran {len(inside)} steps of its convolutions by itself"
+            return f"XLA did not compile the network: TensorFlow ran {len(inside)} steps of its convolutions"
         wanted = self.metadata["cast_engine"].upper()
         return "" if wanted in on[0] else f"the network ran on {on[0]}, not on the {wanted}"
 
@@ -130,20 +132,20 @@ class Detector:
 
 
 def _session_config(metadata: dict):
-    """The ConfigProto under which the compiled model is to run."""
-    # Only XLA may take a GPU: the CPU backend is what others are measured against.
+    """The ConfigProto for a compiled model."""
+    # Only XLA may use a GPU, because the CPU backend is the reference of the others.
     config = tf.compat.v1.ConfigProto(device_count={} if metadata.get("backend") == "xla" else {"GPU": 0})
     if metadata.get("cast_engine") == "onednn":
         rewrite = config.graph_options.rewrite_options
         if not hasattr(rewrite, "auto_mixed_precision_onednn_bfloat16"):
-            raise SavedModelError(f"TensorFlow {tf.__version__} has no auto-cast to BF16 by oneDNN, for which the "
-                                  "model is compiled: compile it in FP32, or run it on TensorFlow 2.10 or newer")
+            raise SavedModelError(f"TensorFlow {tf.__version__} has no auto-cast to BF16 by oneDNN, which the model "
+                                  "needs; compile it in FP32 or run it on TensorFlow 2.10 or newer")
         rewrite.auto_mixed_precision_onednn_bfloat16 = rewrite.ON
     return config
 
 
 def _is_narrow_convolution(node) -> bool:
-    """Whether a node of the executed graph is a convolution of BF16 numbers, or of rounded ones."""
+    """Whether a node of the executed graph is a convolution of BF16 or rounded numbers."""
     rounded = any("/rounded_" in source for source in node.input)
     return "Conv2" in node.op and "T" in node.attr and (node.attr["T"].type == tf.bfloat16.as_datatype_enum or rounded)
 
@@ -157,15 +159,16 @@ def _load(session, compiled: Path):
         raise SavedModelError(f"{compiled}: is not a SavedModel: {str(error).splitlines()[0]}") from None
     missing = {"image"} - set(signature.inputs) | set(OUTPUTS) - set(signature.outputs)
     if missing:
-        raise SavedModelError(f"{compiled}: its signature serving_default lacks {', '.join(sorted(missing))}")
+        raise SavedModelError(f"{compiled}: its signature serving_default has no {', '.join(sorted(missing))}; "
+                              "build it with `python -m model build`")
     return signature
 
 
 def _undecodable(image: bytes, error) -> Detections:
-    # TensorFlow puts the decoder's own words last, before a line that points into the graph.
+    # The decoder's message comes last, before a line that points into the graph.
     reason = [line for line in error.message.splitlines() if line.strip() and "[[" not in line][-1]
-    return _unanswered(f"the image ({len(image):,} bytes) cannot be decoded: {reason[:200]}")
+    return _failed(f"the image ({len(image):,} bytes) cannot be decoded: {reason[:200]}")
 
 
-def _unanswered(error: str) -> Detections:
+def _failed(error: str) -> Detections:
     return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32), error=error)

@@ -1,4 +1,4 @@
-"""Detections drawn onto the picture they were found in."""
+"""Draws detections onto their image."""
 from __future__ import annotations
 
 import colorsys
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from model.image_headers import orientation
 
-# EXIF orientation → what shows the image upright.
+# EXIF orientation → the operation that turns the image upright.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -17,15 +17,14 @@ TURNS = {
 
 
 def draw(encoded: bytes, detections, names=(), score_threshold=0.25) -> Image.Image:
-    """The decoded picture (RGB), upright as its EXIF orientation says, with a box and `name score` for every detection
-    at or above the threshold.
+    """The decoded image (RGB, upright) with a box and `name score` for every detection at or above the threshold.
 
-    Colours are one per class; lines and letters grow with the picture.
+    Each class has its own colour; lines and letters grow with the image.
     """
-    picture = _upright(encoded)
-    canvas = ImageDraw.Draw(picture)
-    line = max(2, round(min(picture.size) / 200))
-    font = ImageFont.load_default(max(11, round(min(picture.size) / 36)))
+    image = _upright(encoded)
+    canvas = ImageDraw.Draw(image)
+    line = max(2, round(min(image.size) / 200))
+    font = ImageFont.load_default(max(11, round(min(image.size) / 36)))
     shown = [row for row in zip(detections.boxes, detections.scores, detections.classes) if row[1] >= score_threshold]
     for box, _, label in reversed(shown):
         canvas.rectangle(box.tolist(), outline=_colour(int(label)), width=line)
@@ -34,27 +33,28 @@ def draw(encoded: bytes, detections, names=(), score_threshold=0.25) -> Image.Im
         text = f"{class_name(names, label)} {score:.2f}"
         plates.append(_free_plate(canvas, box, text, font, plates))
         _label(canvas, plates[-1], text, _colour(int(label)), font)
-    return picture
+    return image
 
 
 def _upright(encoded: bytes) -> Image.Image:
     """The image as the detector sees it, in RGB."""
-    picture = Image.open(io.BytesIO(encoded))
-    if picture.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
-        picture = picture.convert("I").point(lambda value: value / 256).convert("L")
-    turn = orientation(encoded)
-    picture = picture.convert("RGB")
-    return picture if turn == 1 else picture.transpose(TURNS[turn])
+    image = Image.open(io.BytesIO(encoded))
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
+        image = image.convert("I").point(lambda value: value / 256).convert("L")
+    image, turn = image.convert("RGB"), orientation(encoded)
+    return image if turn == 1 else image.transpose(TURNS[turn])
 
 
 def class_name(names, label) -> str:
-    """The class's name, or its index where the detector has no names."""
+    """The name of a class, or `class` and its index if the detector has no names."""
     return names[label] if label < len(names) else f"class {label}"
 
 
 def _free_plate(canvas, box, text, font, taken) -> tuple:
-    """Where the text goes, inside the picture: above the box, else at its top, its bottom or below, where it hides
-    no earlier text."""
+    """The rectangle for a text, inside the image and clear of earlier texts if possible.
+
+    It is above the box, else at its top, at its bottom or below.
+    """
     left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
     width, height = right - left + 6, bottom - top + 6
     x1, y1, _, y2 = box.tolist()
@@ -69,7 +69,7 @@ def _overlap(one, two) -> bool:
 
 
 def _label(canvas, plate, text, colour, font) -> None:
-    """The text on a plate of the box's colour."""
+    """Draws the text on a plate of the box's colour."""
     canvas.rectangle(plate, fill=colour)
     left, top, *_ = canvas.textbbox((0, 0), text, font=font)
     brightness = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
@@ -78,6 +78,6 @@ def _label(canvas, plate, text, colour, font) -> None:
 
 
 def _colour(label: int) -> tuple:
-    """Well apart for neighbouring classes: the golden ratio walks round the circle of hues."""
+    """A colour far from those of neighbouring classes: the golden ratio steps round the circle of hues."""
     red, green, blue = colorsys.hsv_to_rgb(label * 0.618 % 1, 0.85, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)

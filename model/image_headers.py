@@ -1,7 +1,7 @@
-"""What the first bytes of an encoded image say before anything is decoded: kind, size, orientation, and whether it can
-be read. Runs on Python 3.7 and needs the standard library alone.
+"""Reads the headers of encoded images: kind, size, orientation, and whether the image can be decoded.
 
 A few hundred bytes may declare an image of gigabytes, so the declared size is checked before a decoder sees it.
+Runs on Python 3.7 and needs only the standard library.
 """
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import struct
 from typing import NamedTuple
 
 READ = "JPEG, PNG, BMP or GIF"
-MAX_PIXELS = 100_000_000  # 1.5 GB while it is decoded and resized; cameras and phones mostly stay below
+MAX_PIXELS = 100_000_000  # 1.5 GB while it is decoded and resized; most cameras and phones stay below
 
-# JPEG markers: start of scan, end of image, APP1; those that stand alone, without a length.
+# JPEG markers: start of scan, end of image, APP1; markers without a length.
 SCAN, END, APP1 = 0xDA, b"\xff\xd9", 0xE1
 ALONE = {0x00, 0x01, *range(0xD0, 0xDA)}
 FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -21,9 +21,9 @@ SHORT = 3  # TIFF's type of 16-bit numbers
 
 
 class Header(NamedTuple):
-    """What an image declares: `kind` in words, width and height in pixels as stored (0 where it does not say).
+    """What an image declares: `kind` in words, width and height in pixels as stored (0 if unknown).
 
-    `fault` says why it cannot be decoded, with what to do, or is ''.
+    `fault` is why it cannot be decoded and what to do, or ''.
     """
 
     kind: str
@@ -33,7 +33,7 @@ class Header(NamedTuple):
 
 
 def fault(encoded: bytes, max_pixels: int = MAX_PIXELS) -> str:
-    """Why the detector does not decode this image, with what to do; '' if it does."""
+    """Why the detector rejects this image, and what to do; '' if it decodes it."""
     if not encoded:
         return "is empty (0 bytes)"
     header = read_header(encoded)
@@ -42,7 +42,7 @@ def fault(encoded: bytes, max_pixels: int = MAX_PIXELS) -> str:
 
 
 def read_header(encoded: bytes) -> Header:
-    """The image's header; of a kind that is not known the kind is ''."""
+    """The header of an image; `kind` is '' if it is not known."""
     for start, read in READERS:
         if encoded.startswith(start):
             try:
@@ -53,7 +53,7 @@ def read_header(encoded: bytes) -> Header:
 
 
 def orientation(encoded: bytes) -> int:
-    """The EXIF orientation, 1 to 8, of a JPEG or PNG; 1 where there is none. Source: Exif 2.32, 4.6.4."""
+    """The EXIF orientation of a JPEG or PNG, 1 to 8; 1 if it has none. Source: Exif 2.32, 4.6.4."""
     value = _tags(_exif(encoded)).get(ORIENTATION, 1)
     return value if 1 <= value <= 8 else 1
 
@@ -68,7 +68,7 @@ def _kind(encoded: bytes) -> str:
 
 def _described(header: Header) -> str:
     if not header.kind:
-        return f"not an image of a kind that is read ({READ})"
+        return f"not an image in a supported format ({READ})"
     return f"{header.kind} and declares {_size(header)}" if header.width or header.height else header.kind
 
 
@@ -79,7 +79,7 @@ def _size(header: Header) -> str:
 def _too_large(header: Header, max_pixels: int) -> str:
     if header.fault == CONVERT or header.width * header.height <= max_pixels:
         return ""
-    return f", more than the {max_pixels:,} of --max-pixels; make it smaller, or allow more by --max-pixels"
+    return f", more than the limit of {max_pixels:,} (max_pixels); make it smaller or raise the limit"
 
 
 def _jpeg(encoded: bytes) -> Header:

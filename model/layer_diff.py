@@ -1,17 +1,16 @@
-"""Two builds of one detector compared layer by layer, to name the layer where they part."""
+"""Compares two builds of one detector layer by layer, to name the first layer that differs."""
 from __future__ import annotations
 
 import numpy as np
 
-# Layers whose outputs are held in memory at once.
+# Layers whose outputs are in memory at once.
 AT_ONCE = 16
 
 
 def first_difference(reference, other, image: bytes, tolerance: float) -> str:
-    """The first layer in the order of execution whose output is further off than `tolerance`, and how far, or ''.
+    """The first layer in order of execution that differs by more than `tolerance`, with its difference; '' if none.
 
-    Both are `model.detector.Detector` of the same SavedModel. How far: the norm of the difference in parts of the
-    reference's norm; a number that is not finite on one side alone is infinitely far off.
+    Both are `model.detector.Detector` of the same SavedModel. For `tolerance` see `distance`.
     """
     known = set(other.layers())
     names = [name for name in reference.layers() if name in known]
@@ -25,7 +24,7 @@ def first_difference(reference, other, image: bytes, tolerance: float) -> str:
 
 
 def distance(expected: np.ndarray, found: np.ndarray) -> float:
-    """The norm of the difference in parts of the expected norm."""
+    """The norm of the difference as a share of the expected norm; infinite if only one side is finite."""
     expected, found = expected.astype(np.float64), found.astype(np.float64)
     if not np.isfinite(found).all():
         return 0.0 if np.array_equal(expected, found, equal_nan=True) else np.inf

@@ -1,7 +1,7 @@
-"""Keeps TensorFlow's log lines out of what a command prints.
+"""Keeps TensorFlow's log lines out of a command's output.
 
-TensorFlow writes some of them before it reads TF_CPP_MIN_LOG_LEVEL, straight to the file descriptor. So the
-descriptor goes through a filter, in a process of its own: what the library says when it aborts must not be lost.
+TensorFlow writes some of them before it reads TF_CPP_MIN_LOG_LEVEL, straight to the file descriptor. The descriptor is
+therefore filtered by another process, so that the last message of a library that aborts is not lost.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 LEVEL_OF_ERRORS = "2"
 STDERR = 2
 SECONDS = 5  # to wait for the filter's last line
-# A line below fatal, as absl and older TensorFlows write it, the notice before it, and a line that belongs to one.
+# A line below fatal, as absl and older TensorFlows write it, the notice before it, and its second line.
 LOG_LINE = (
     r"^([IWE][0-9]{4} |[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.]+: [IWE] |WARNING: All log messages before absl::"
     r"|To enable the following instructions: )"
@@ -25,9 +25,9 @@ LOG_LINE = (
 
 @contextmanager
 def without_log_lines():
-    """While it lasts stderr shows no log lines of native libraries, unless TF_CPP_MIN_LOG_LEVEL asks for them (0, 1).
+    """Removes the log lines of native libraries from stderr, unless TF_CPP_MIN_LOG_LEVEL asks for them (0, 1).
 
-    For a program of its own: it changes the process's file descriptor 2.
+    Only for a program of its own, because it changes file descriptor 2 of the process.
     """
     if os.environ.setdefault(LEVEL, LEVEL_OF_ERRORS) < LEVEL_OF_ERRORS or not shutil.which("grep"):
         yield
@@ -46,7 +46,7 @@ def without_log_lines():
             yield
     finally:
         sys.stderr = stream
-        os.dup2(shown, STDERR)  # the last writer is gone, so that the filter ends
+        os.dup2(shown, STDERR)  # closes the last writer, which ends the filter
         os.close(shown)
-        with suppress(subprocess.TimeoutExpired):  # unless a process that the command has left behind holds the pipe
+        with suppress(subprocess.TimeoutExpired):  # a process that the command left behind may hold the pipe
             drop.wait(SECONDS)

@@ -4,45 +4,59 @@
 """
 from __future__ import annotations
 
+import atexit
 import configparser
 import os
 import re
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
-from model.__main__ import _parser
+from tests import trial
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAM = re.compile(r"(sudo )?([\w~./-]*/bin/)?(make|tox|pytest|pytest-benchmark|python[\d.]*|pip|git|apt-get)( |$)")
 # What cannot be tried without the device, an account or the network, and why.
 NOT_HERE = {
-    r"sudo apt-get install linux-headers": "AWS's drivers, for Inferentia instances alone",
-    r"python3\.10 -m venv ~/neuron": "the environment of the next one",
-    r"~/neuron/bin/pip install .tensorflow-neuron": "AWS's own package index",
-    r"git clone …": "the reader's own address",
+    r"sudo (apt-get|add-apt-repository) ": "needs root, and for AWS's driver an Inferentia instance",
+    r"curl .*\.repos\.neuron\.amazonaws\.com/": "AWS's own repository",
+    r"echo .*\.repos\.neuron\.amazonaws\.com .* \| sudo tee /etc/apt/": "needs root",
+    r"python3\.(7|10) -m venv ~/neuron": "the environment of the next one",
+    r"~/neuron/bin/pip install ": "AWS's own package index",
+    r"git clone … gate": "the reader's own address",
+    r"cd gate": "what the one before has made",
+    r"export DETECTOR_PYTHON=": "the environment that was made before",
 }
 # What README and docs leave to the reader, by option or by value.
 GIVEN = {
     "--cfg": "FILE", "--weights": "FILE", "--coco": "DIR", "--annotations": "FILE", "--images": "DIR",
-    "--report": "DIR",
+    "--names": "FILE", "--report": "DIR", "--junitxml": "FILE",
     "--detector-python": sys.executable, "--profile": "aws", "--cast": "all",
 }
 KIND = "empty"
 
 
+def fences(text: str) -> list[tuple[str, str]]:
+    """(language, content) of each code block."""
+    return re.findall(r"^ *```([^\n]*)\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
+
+
 def commands(text: str) -> list[str]:
-    """The commands in code blocks and in code within sentences, each once, as they would be typed."""
-    blocks = "\n".join(re.findall(r"^ *```(?:sh|bash|console|)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE))
-    outside = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
-    lines = blocks.replace("\\\n", " ").splitlines() + re.findall(r"`([^`]+)`", outside)
-    typed = [re.sub(r"\s+# .*", "", line).strip().removeprefix("$ ") for line in lines]
-    parts = [part.strip() for line in typed if PROGRAM.match(line) for part in line.split("&&")]
-    return list(dict.fromkeys(re.sub(r"\s+", " ", part) for part in parts if PROGRAM.match(part)))
+    """The commands, each once, as they would be typed: every line of a block of sh, and those in code in sentences."""
+    blocks = "\n".join(content for language, content in fences(text) if language == "sh")
+    outside = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    quoted = [code for code in re.findall(r"`([^`]+)`", outside) if PROGRAM.match(code)]
+    typed = [re.sub(r"(^|\s+)# .*", "", line) for line in blocks.replace("\\\n", " ").splitlines() + quoted]
+    parts = [" ".join(part.split()) for line in typed for part in line.split("&&")]
+    return list(dict.fromkeys(filter(None, parts)))
 
 
 DOCUMENTED = list(dict.fromkeys(command for path in DOCUMENTS for command in commands(path.read_text("utf-8"))))
@@ -54,6 +68,21 @@ def run(*arguments, **options) -> str:
                            text=True, timeout=300, check=False, **options)
     assert ended.returncode == 0, f"{shlex.join(map(str, arguments))}\nended with {ended.returncode}:\n{ended.stdout}"
     return ended.stdout
+
+
+@cache
+def processes() -> ProcessPoolExecutor:
+    """One process that tries what documented commands would run, in turn."""
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    atexit.register(pool.shutdown)
+    return pool
+
+
+def tried(what: Callable, *arguments) -> str:
+    """What one of `tests.trial` prints, which must end well."""
+    code, printed = processes().submit(what, *arguments).result(timeout=300)
+    assert code == 0, f"{what.__name__} {arguments}\nended with {code}:\n{printed}"
+    return printed
 
 
 def tox_commands(environment: str, arguments: str) -> list[str]:
@@ -70,6 +99,9 @@ def check_make(words: list, folder) -> None:
     if shlex.join(words) in (ROOT / ".ci" / "run").read_text().splitlines():
         return
     recipe = run("make", "-n", *words[1:], f"PYTHON={sys.executable}")
+    if scripts := re.findall(r"bash (\S+\.sh) \w+$", recipe, re.MULTILINE):
+        run("bash", "-n", *scripts)
+        return
     calls = re.findall(r"tox run -q -e (\w+) -- ?(.*)", recipe)
     assert calls, f"make {words[1:]} does not lead to tox:\n{recipe}"
     for environment, arguments in calls:
@@ -85,31 +117,31 @@ def check_tox(words: list, folder) -> None:
 
 def check_pytest(words: list, folder) -> None:
     """Collects with these arguments, which must select tests."""
-    printed = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only",
-                  *_filled(words[1:], folder))
+    printed = tried(trial.collect, _filled(words[1:], folder))
     assert "--help" in words or re.search(r"^\d+(/\d+)? tests? collected", printed, re.MULTILINE), printed
 
 
-def _filled(arguments: list, folder) -> list:
+def _filled(arguments: list, folder, given=GIVEN) -> list:
     """The arguments with something in place of what the reader has: files, folders, names."""
     places = {"FILE": folder / "file", "DIR": folder}
     places["FILE"].write_text("")
     filled, option = [], ""
     for argument in arguments:
-        if argument != "random" and option in GIVEN:
-            argument = places.get(GIVEN[option], GIVEN[option])
-        filled.append(str(argument).replace("faulty:KIND", f"faulty:{KIND}"))
+        if argument != "random" and option in given:
+            argument = places.get(given[option], given[option])
+        filled.append(argument if isinstance(argument, Path) else argument.replace("faulty:KIND", f"faulty:{KIND}"))
         option = argument
-    return [argument for argument in filled if argument != "…"]
+    return [str(argument) for argument in filled if argument != "…"]
 
 
 def check_python(words: list, folder) -> None:
-    """`python -m model` takes the arguments; every other module of ours says what it takes. Their tests run them."""
+    """A module of ours reads the arguments; its own tests run it."""
     assert words[1] == "-m", f"only modules are documented, not {words}"
-    if words[2] == "model":
-        _parser().parse_args(words[3:])
+    if words[2] == "pytest":
+        check_pytest(words[2:], folder)
     else:
-        assert "usage" in run(sys.executable, "-m", words[2], "--help")
+        files = {option: place for option, place in GIVEN.items() if place == "FILE"}
+        tried(trial.parse, words[2], _filled(words[3:], folder, files))
 
 
 def check_pip(words: list, folder) -> None:
@@ -140,17 +172,35 @@ def test_documented_command_runs(command, tmp_path):
         check(command, tmp_path)
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_block_says_what_it_is(path):
+    """Commands (sh), what they print (text) or a part of a workflow (yaml): else nobody would check them."""
+    languages = {language for language, _ in fences(path.read_text("utf-8"))}
+    assert languages <= {"sh", "text", "yaml"}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_shell_can_read_every_block(path):
+    for content in (content for language, content in fences(path.read_text("utf-8")) if language == "sh"):
+        run("bash", "-n", "-c", content)
+
+
 def test_what_is_not_run_is_still_documented():
     assert [pattern for pattern in NOT_HERE if not any(re.match(pattern, command) for command in DOCUMENTED)] == []
 
 
 @pytest.mark.parametrize(("command", "words"), [
     ("docker run gate", "nothing runs it"),
+    ("FOO=1 surprise", "nothing runs it"),
+    (".tox/tests/bin/python -m pytest tests/no_such_room", "file or directory not found"),
     ("make deploy", "No rule to make target"),
     ("make gate ARGS='-m accuracy --no-such-option'", "unrecognized arguments: --no-such-option"),
     ("pytest tests/gates -m speediness", "Unknown marker"),
     ("pytest tests/gates/test_no_such.py", "file or directory not found"),
     ("python -m benchmarks.no_such", "No module named"),
+    ("python -m benchmarks.promises --no-such-option", "unrecognized arguments"),
+    ("python -m benchmarks.case", "reads no arguments"),
+    ("python -m model detect --no-such-option", "ended with 2"),
     ("pip install no-such-package", "no-such-package is in no requirements file"),
     ("tox -e peers -- --no-such-option", "unrecognized arguments"),
 ])
@@ -159,15 +209,10 @@ def test_command_that_does_not_run_is_noticed(command, words, tmp_path):
         check(command, tmp_path)
 
 
-def test_model_command_with_a_wrong_option_is_noticed(tmp_path):
-    with pytest.raises(SystemExit):
-        check("python -m model detect --no-such-option", tmp_path)
-
-
 def test_commands_are_read_from_blocks_and_sentences():
     text = "Say `make x\nARGS=1` or `word`.\n"
-    text += "```\n$ tox -e y && pip install z  # why\n+ output\n```\n```python\nmake = 1\n```\n"
-    assert commands(text) == ["tox -e y", "pip install z", "make x ARGS=1"]
+    text += "```sh\ntox -e y && pip install z  # why\nsurprise \\\n  me\n# a remark\n```\n```text\nmake = 1\n```\n"
+    assert commands(text) == ["tox -e y", "pip install z", "surprise me", "make x ARGS=1"]
 
 
 # The modules of what only the project's own tests need.

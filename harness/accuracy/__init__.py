@@ -1,1 +1,1 @@
-"""Datasets, COCO's average precision and whether the responses of a detector can be believed."""
+"""Datasets, COCO's average precision, and checks that a detector's responses are genuine."""

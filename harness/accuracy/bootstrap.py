@@ -1,7 +1,7 @@
-"""How sure COCO's average precision is: bootstrap over images, and the paired difference of two sets of answers.
+"""Bounds of COCO's average precision by bootstrap over images, and of the paired difference of two detectors.
 
-Which detection finds which object does not depend on the other images, so images are matched once. A resample then only
-counts each image as often as it was drawn. AP is pycocotools' own: all areas, 100 detections an image, IoU .50:.95.
+Which detection matches which object does not depend on other images, so images are matched once. A resample then only
+counts each image as often as it was drawn. AP is that of pycocotools: all areas, 100 detections an image, IoU .50:.95.
 """
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pycocotools import mask
 
 from harness.accuracy.dataset import Dataset
 from harness.accuracy.evaluation import InvalidRun, require_scorable
-from harness.stats.percentiles import INTERVAL_CONFIDENCE, Interval, error_rate
-from harness.verdict.intervals import narrowing
-from harness.verdict.verdict import TOO_FEW, Estimate
+from harness.stats.estimate import TOO_FEW, Estimate, narrowing
+from harness.stats.intervals import INTERVAL_CONFIDENCE
+from harness.stats.percentiles import error_rate
 
 # Computed as pycocotools does: the last bit decides whether a recall reaches a threshold.
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 LARGEST = 1e5**2  # square pixels: above it pycocotools ignores
 RESAMPLES = 1000
-# Of fewer a resample shows too little of how others may differ. A cast that costs 0.009 AP by moving every box a little
-# was taken for one that costs at most 0.005 in 49 % of runs with 1 image, 10 % with 5, 5 % with 10 and 1 % with 16.
+# Resamples of fewer images show too little of how others may differ. A cast that costs 0.009 AP by moving every box a
+# little was taken for one that costs at most 0.005 in 49 % of runs with 1 image, 10 % with 5, 5 % with 10, 1 % with 16.
 LEAST_IMAGES = 30
 CHUNK = 2**18  # counts at a time, so that they stay in the processor's cache
 
@@ -33,7 +33,7 @@ CHUNK = 2**18  # counts at a time, so that they stay in the processor's cache
 class Hits(NamedTuple):
     """The true positives of one class at one IoU, by falling score: their places in the class, and their images.
 
-    `ignored` are the places of the detections that count neither as right nor as wrong.
+    `ignored` are the places of detections that count neither as right nor as wrong.
     """
 
     places: np.ndarray
@@ -41,8 +41,20 @@ class Hits(NamedTuple):
     ignored: np.ndarray
 
 
+class ImageMatches(NamedTuple):
+    """The detections of one image: classes, scores and outcomes [n, IoUs] (1 hit, -1 ignored, 0 wrong).
+
+    `objects` are the classes of the objects to be found.
+    """
+
+    classes: np.ndarray
+    scores: np.ndarray
+    outcomes: np.ndarray
+    objects: list[int]
+
+
 class ClassMatches(NamedTuple):
-    """One class: the image of each detection by falling score, of each object to be found, and the hits of each IoU."""
+    """One class: the image of each detection by falling score, the image of each object, and the hits at each IoU."""
 
     images: np.ndarray
     objects: np.ndarray
@@ -50,43 +62,42 @@ class ClassMatches(NamedTuple):
 
 
 def ap_interval(
-    dataset: Dataset, answers: Mapping[int, Any], resamples: int = RESAMPLES,
+    dataset: Dataset, detections: Mapping[int, Any], resamples: int = RESAMPLES,
     confidence: float = INTERVAL_CONFIDENCE, seed: int = 0,
-) -> dict[str, Interval]:
+) -> dict[str, Estimate]:
     """"AP" and "AP50" in [0, 1] with bounds by bootstrap over images (Efron 1979), the same for the same seed.
 
-    Bounded is the AP to be expected of as many images of the same kind. `answers` maps image id -> detections; each
-    bound holds with `confidence` on its own. Raises InvalidRun for answers that `evaluate` refuses and when a resample
-    has no object to find, ValueError for a bad argument.
+    The bounds are those of the AP on as many other images of the same kind; each holds with `confidence` on its own.
+    `detections` maps image id -> detections. Raises InvalidRun as `evaluate` and when a resample has no object to find,
+    ValueError for a bad argument.
     """
     weights = _weights(len(dataset), resamples, seed)
-    return _intervals(_precisions(dataset, answers, weights), confidence, least=0)
+    return _estimates(_precisions(dataset, detections, weights), confidence, least=0)
 
 
 def ap_drop(
-    dataset: Dataset, reference: Mapping[int, Any], candidate: Mapping[int, Any], resamples: int = RESAMPLES,
-    confidence: float = INTERVAL_CONFIDENCE, seed: int = 0,
-) -> dict[str, Interval]:
+    dataset: Dataset, reference: Mapping[int, Any], candidate: Mapping[int, Any], resamples: int = RESAMPLES
+) -> dict[str, Estimate]:
     """How far AP and AP50 fall from `reference` to `candidate`, both on the same images of every resample.
 
-    `decide(drop["AP"], 0.005, "<=")` of harness.stats.percentiles is the one-sided test of parity. Arguments and errors
-    as `ap_interval`.
+    `decide(drop["AP"], 0.005, "<=")` of harness.stats.estimate is the one-sided test of parity. Arguments and errors as
+    `ap_interval`.
     """
-    weights = _weights(len(dataset), resamples, seed)
+    weights = _weights(len(dataset), resamples, seed=0)
     drops = _precisions(dataset, reference, weights) - _precisions(dataset, candidate, weights)
-    return _intervals(drops, confidence, least=-1)
+    return _estimates(drops, INTERVAL_CONFIDENCE, least=-1)
 
 
 def drop_estimate(dataset: Dataset, reference: Mapping[int, Any], candidate: Mapping[int, Any]) -> Estimate:
-    """How far AP falls from `reference` to `candidate`, without bounds from fewer than LEAST_IMAGES images.
+    """How far AP falls from `reference` to `candidate`, without bounds for fewer than LEAST_IMAGES images.
 
-    What goes wrong in few images alone, and badly there, shows in none of a few: so the bounds are those of a
-    difference that all images have a part of, as rounding has. Errors as `ap_drop`.
+    The bounds are those of a difference in which all images have a part, as rounding is. What goes wrong in a few
+    images alone may be in none of those that were drawn. Errors as `ap_drop`.
     """
     if len(dataset) < LEAST_IMAGES:
         before, after = (_precisions(dataset, each, _whole(dataset))[0, 0] for each in (reference, candidate))
         few = f"at least {LEAST_IMAGES} images are needed, there are {len(dataset)}"
-        return Estimate(None, float(before - after), None, lambda bound, sense: few)
+        return Estimate(float(before - after), more=lambda limit, sense: few)
     return narrowing(ap_drop(dataset, reference, candidate)["AP"], len(dataset), "images of the kind")
 
 
@@ -97,7 +108,7 @@ def _whole(dataset: Dataset) -> np.ndarray:
 def average_precision(classes: list[ClassMatches], weights: np.ndarray) -> np.ndarray:
     """AP and AP50, float64 [resamples, 2], with each image counted `weights` (whole numbers [resamples, images]) times.
 
-    As if a drawn image stood several times in the data set, its copies side by side. NaN without an object to find.
+    It is as if a drawn image stood several times in the dataset, side by side. NaN without an object to find.
     """
     totals, known = np.zeros((len(weights), len(IOUS))), np.zeros(len(weights))
     for matches in classes:
@@ -111,75 +122,77 @@ def average_precision(classes: list[ClassMatches], weights: np.ndarray) -> np.nd
     return np.divide(figures, known[:, None], out=np.full_like(figures, np.nan), where=known[:, None] > 0)
 
 
-def match(dataset: Dataset, answers: Mapping[int, Any]) -> list[ClassMatches]:
+def match(dataset: Dataset, detections: Mapping[int, Any]) -> list[ClassMatches]:
     """Match every image's detections with its objects, as pycocotools does: by falling score, at each IoU anew.
 
-    An object is found once, a crowd as often as it is met; what meets only a crowd is ignored. Images are numbered
-    as in `dataset.image_ids`. Raises InvalidRun as `evaluate`.
+    An object is matched once, a crowd any number of times; a detection that matches only a crowd is ignored. Images are
+    numbered as in `dataset.image_ids`. Raises InvalidRun as `evaluate`.
     """
-    require_scorable(dataset, answers)
+    require_scorable(dataset, detections)
     truth = defaultdict(list)
     for row in dataset.ground_truth["annotations"]:
         truth[row["image_id"]].append(row)
     index = {category: k for k, category in enumerate(dataset.category_ids)}
-    parts = [_match_image(truth[i], answers[i], index) for i in dataset.image_ids]
-    labels, scores, outcomes = (np.concatenate(part) for part in zip(*(part[:3] for part in parts)))
-    images = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
-    objects = np.array([(k, i) for i, part in enumerate(parts) for k in part[3]], np.int64).reshape(-1, 2)
-    by_class = np.lexsort((-scores, labels))  # stable: equal scores keep the order of the images
-    bounds = np.searchsorted(labels[by_class], np.arange(len(index) + 1))
+    parts = [_match_image(truth[i], detections[i], index) for i in dataset.image_ids]
+    labels = np.concatenate([part.classes for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    outcomes = np.concatenate([part.outcomes for part in parts])
+    images = np.repeat(np.arange(len(parts)), [len(part.scores) for part in parts])
+    objects = np.concatenate([part.objects for part in parts]).astype(np.int64)
+    images_of_objects = np.repeat(np.arange(len(parts)), [len(part.objects) for part in parts])
+    ranked = np.lexsort((-scores, labels))  # stable: equal scores keep the order of the images
+    starts = np.searchsorted(labels[ranked], np.arange(1, len(index)))
     return [
-        _class_matches(images[chosen], objects[objects[:, 0] == k, 1], outcomes[chosen])
-        for k, chosen in enumerate(by_class[a:b] for a, b in zip(bounds, bounds[1:]))
+        _class_matches(images[chosen], images_of_objects[objects == k], outcomes[chosen])
+        for k, chosen in enumerate(np.split(ranked, starts))
     ]
 
 
 def _weights(images: int, resamples: int, seed: int) -> np.ndarray:
     if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, not {resamples}")
+        raise ValueError(f"resamples {resamples}: must be at least 1")
     rng = np.random.default_rng(seed)
     drawn = (rng.integers(0, images, images) for _ in range(resamples))
     return np.array([np.ones(images)] + [np.bincount(d, minlength=images) for d in drawn], np.int32)
 
 
-def _precisions(dataset: Dataset, answers: Mapping[int, Any], weights: np.ndarray) -> np.ndarray:
-    precisions = average_precision(match(dataset, answers), weights)
+def _precisions(dataset: Dataset, detections: Mapping[int, Any], weights: np.ndarray) -> np.ndarray:
+    precisions = average_precision(match(dataset, detections), weights)
     empty = int(np.isnan(precisions[:, 0]).sum())
     if empty:
-        raise InvalidRun(f"{empty} of {len(weights) - 1} resamples hold no object to be found; annotate more images",
+        raise InvalidRun(f"{empty} of {len(weights) - 1} resamples have no object to find; annotate more images",
                          TOO_FEW)
     return precisions
 
 
-def _intervals(figures: np.ndarray, confidence: float, least: float) -> dict[str, Interval]:
-    """From figures [1 + resamples, 2], the first row being that of the images as they are.
+def _estimates(figures: np.ndarray, confidence: float, least: float) -> dict[str, Estimate]:
+    """AP and AP50 from figures [1 + resamples, 2], the first row being that of the images as they are.
 
-    The basic interval (Davison and Hinkley 1997), of the resamples' errors round their own mean: AP rises when images
-    repeat, and what is bounded is the AP of this many different images.
+    The bounds are those of the basic interval (Davison and Hinkley 1997), of the resamples' errors about their own
+    mean: AP rises when images repeat, and the bounds are those of as many different images.
     """
     alpha = error_rate(confidence)
     errors = np.quantile(figures[1:] - figures[1:].mean(0), (1 - alpha, alpha), axis=0)
-    low, high = (figures[0] - errors).clip(least, 1).tolist()
-    return {name: Interval(*row) for name, *row in zip(("AP", "AP50"), low, figures[0].tolist(), high)}
+    rows = zip(("AP", "AP50"), figures[0].tolist(), *(figures[0] - errors).clip(least, 1).tolist())
+    return {name: Estimate(value, low, high) for name, value, low, high in rows}
 
 
-def _match_image(truth: list[dict[str, Any]], answer: Any, index: dict[int, int]) -> tuple:
-    """Classes, scores and outcomes [n, IoUs] (1 hit, -1 ignored, 0 wrong) of detections; classes of the objects."""
+def _match_image(truth: list[dict[str, Any]], detections: Any, index: dict[int, int]) -> ImageMatches:
     ignored = np.array([row["iscrowd"] or row["area"] > LARGEST for row in truth], bool)
     labels = np.array([index[row["category_id"]] for row in truth], np.int64)
-    low, high = np.hsplit(answer.boxes.astype(np.float64), 2)
+    low, high = np.hsplit(detections.boxes.astype(np.float64), 2)
     boxes = np.hstack([low, high - low])
     outcomes = np.zeros((len(boxes), len(IOUS)), np.int8)
     if len(boxes) and len(truth):
         overlaps = mask.iou(boxes, [row["bbox"] for row in truth], [row["iscrowd"] for row in truth])
-        near = (overlaps >= IOUS[0]) & (answer.classes[:, None] == labels)
+        near = (overlaps >= IOUS[0]) & (detections.classes[:, None] == labels)
         pairs = [(d, g, overlaps[d, g]) for d, g in zip(*(axis.tolist() for axis in np.nonzero(near)))]
-        pairs.sort(key=lambda pair: -answer.scores[pair[0]])
+        pairs.sort(key=lambda pair: -detections.scores[pair[0]])
         crowd = [bool(row["iscrowd"]) for row in truth]
         for level, iou in enumerate(IOUS):
             _match_level(pairs, iou, ignored, crowd, outcomes[:, level])
     outcomes[(outcomes == 0) & (boxes[:, 2] * boxes[:, 3] > LARGEST)[:, None]] = -1
-    return answer.classes, answer.scores.astype(np.float64), outcomes, labels[~ignored].tolist()
+    return ImageMatches(detections.classes, detections.scores.astype(np.float64), outcomes, labels[~ignored].tolist())
 
 
 def _match_level(pairs: list[tuple], iou: float, ignored: np.ndarray, crowd: list[bool], outcomes: np.ndarray) -> None:
@@ -187,7 +200,7 @@ def _match_level(pairs: list[tuple], iou: float, ignored: np.ndarray, crowd: lis
     for detection, candidates in groupby(pairs, key=lambda pair: pair[0]):
         free = [(overlap, g) for _, g, overlap in candidates if overlap >= iou and (crowd[g] or g not in taken)]
         if free:
-            # Objects before what is ignored; of equal overlaps the later.
+            # Objects come before ignored ones; of equal overlaps the later.
             _, g = max(free, key=lambda pair: (not ignored[pair[1]], *pair))
             taken.add(g)
             outcomes[detection] = -1 if ignored[g] else 1
@@ -199,11 +212,11 @@ def _class_matches(images: np.ndarray, objects: np.ndarray, outcomes: np.ndarray
         places = np.flatnonzero(column == 1)
         hits.append(Hits(places, images[places], np.flatnonzero(column == -1)))
     last = max((hit.places[-1] + 1 for hit in hits if len(hit.places)), default=0)
-    return ClassMatches(images[:last], objects, hits)  # after the last hit nothing changes the precision
+    return ClassMatches(images[:last], objects, hits)  # detections after the last hit do not change the precision
 
 
 def _class_precision(matches: ClassMatches, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean precision over the recall thresholds [resamples, IoUs], 0 without objects; whether there are [resamples]."""
+    """Mean precision over recall thresholds [resamples, IoUs], 0 without objects; whether there are any [resamples]."""
     objects = weights[:, matches.objects].sum(1)
     counted = weights[:, matches.images]
     seen = np.cumsum(counted, axis=1, dtype=np.int32)
@@ -218,7 +231,7 @@ def _class_precision(matches: ClassMatches, weights: np.ndarray) -> tuple[np.nda
 
 
 def _ignored_before(counted: np.ndarray, hits: Hits) -> np.ndarray | int:
-    """How many ignored detections come before each hit."""
+    """The number of ignored detections before each hit."""
     ignored = hits.ignored[hits.ignored < hits.places[-1]]
     if not len(ignored):
         return 0
@@ -228,7 +241,7 @@ def _ignored_before(counted: np.ndarray, hits: Hits) -> np.ndarray | int:
 
 
 def _interpolated(right: np.ndarray, judged: np.ndarray, reached: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Mean of the best precision at each recall threshold or beyond: every hit stands for those that it reaches first.
+    """The mean of the best precision at or beyond each recall threshold; a hit counts for those it reaches first.
 
     `right` and `judged` [resamples, hits] are running counts, `reached[offsets + right]` the thresholds reached.
     """
@@ -239,9 +252,9 @@ def _interpolated(right: np.ndarray, judged: np.ndarray, reached: np.ndarray, of
 
 
 def _recalls_reached(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each number of hits from 0 to all, how many recall thresholds it reaches; where a resample's numbers begin.
+    """How many recall thresholds each number of hits, from 0 to all, reaches; where each resample's numbers start.
 
-    Resamples with as many objects share theirs. Without objects none is reached.
+    Resamples with equally many objects share theirs. Without objects no threshold is reached.
     """
     sizes, which = np.unique(objects, return_inverse=True)
     tables = [np.searchsorted(RECALLS, np.arange(n + 1) / n, "right") if n else np.zeros(1, np.int64) for n in sizes]

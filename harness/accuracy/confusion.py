@@ -1,4 +1,4 @@
-"""Do the boxes fit and the classes not? Then the detector's classes come in another order than the dataset's."""
+"""Finds classes in the wrong order: boxes fit the objects, but their classes do not."""
 from __future__ import annotations
 
 from collections import Counter
@@ -11,13 +11,13 @@ from harness.accuracy.dataset import Dataset
 from harness.accuracy.evaluation import box_iou
 
 FITS = 0.5  # IoU
-SEEN = 3  # objects of a class that must have been found before it is called confused
+SEEN = 3  # found objects of a class from which on it is called confused
 
 
 class Confusion(NamedTuple):
-    """Of `objects` (crowds are left out) `found` have a box that fits, `right` of these with the right class.
+    """How many `objects` there are (without crowds), how many have a box that fits, and how many the right class too.
 
-    `mostly` maps a class to the other one that more than half of its found objects have.
+    `mostly` maps a class to the other one that more than half of its found objects got.
     """
 
     objects: int
@@ -26,17 +26,17 @@ class Confusion(NamedTuple):
     mostly: dict[str, str]
 
     def hint(self) -> str:
-        """Why accuracy is low and what to do, if it is the classes; else ''."""
+        """Why accuracy is low and what to do, if the classes are the cause; else ''."""
         if 2 * self.found < self.objects or (2 * self.right >= self.found and len(self.mostly) < 2):
             return ""
         example = next((f", such as {one} as {other}" for one, other in self.mostly.items()), "")
         return (f"the boxes fit and the classes do not: {self.found} of {self.objects} objects have a box of IoU "
-                f"{FITS:g}, and {self.right} of these its class; the classes are confused{example}: give the "
-                "detector's class names in order by --names FILE")
+                f"{FITS:g}, and {self.right} of these boxes the right class; the classes are confused{example}: give "
+                "the detector's class names in order")
 
 
 def confusion(dataset: Dataset, detections: Mapping[int, Any]) -> Confusion:
-    """What class the best-scored box that fits each object has; `detections` maps image id → sane detections."""
+    """The classes of the best-scored box that fits each object; `detections` maps image id → sane detections."""
     pairs = Counter(pair for image_id in dataset.image_ids for pair in _pairs(dataset, image_id, detections[image_id]))
     objects = sum(not row["iscrowd"] for row in dataset.ground_truth["annotations"])
     right = sum(count for (true, seen), count in pairs.items() if true == seen)

@@ -35,9 +35,9 @@ class Dataset:
 
     `category_ids` rise and `category_names` follow them: a detector's class index points into both.
     `ground_truth` is a COCO dictionary of the chosen images alone, with only the fields that scoring reads;
-    `sha256` is the digest of it, so equal digests mean the same question was asked. `turned` are the ids of the images
-    that their EXIF orientation turns; boxes and sizes are those of the image upright. `root` names the category that
-    only groups all the others and has no annotation, as Roboflow exports one; '' if there is none.
+    `sha256` is its digest, so equal digests mean equal ground truth. `turned` are the ids of the images that their EXIF
+    orientation turns; boxes and sizes are those of the upright image. `root` names the category that only groups all
+    the others and has no annotation, as in Roboflow's exports; '' if there is none.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Dataset:
         """
         annotations, images = Path(annotations), Path(images)
         if limit is not None and limit < 1:
-            raise DatasetError(f"--limit {limit}: must be at least 1; leave it out to take every image")
+            raise DatasetError(f"limit {limit}: must be at least 1; leave it out to take every image")
         content = _read(annotations)
         _check(annotations, content)
         chosen = _restrict(content, limit)
         if not chosen["annotations"]:
-            raise DatasetError(f"--limit {limit}: {annotations} annotates none of these images; raise it")
+            raise DatasetError(f"limit {limit}: {annotations} annotates none of these images; raise it")
         _check_crowds(annotations, chosen["annotations"])
         place = _image_place(annotations, images, chosen["images"])
         return cls(
@@ -81,7 +81,7 @@ class Dataset:
         )
 
     def unknown_to(self, names: Sequence[str]) -> list[str]:
-        """The annotated categories that are none of these classes, by name."""
+        """The names of annotated categories that are not among these classes."""
         index = class_indexes(names, self.category_names)
         used = {row["category_id"] for row in self.ground_truth["annotations"]}
         named = zip(self.category_ids, self.category_names)
@@ -90,8 +90,8 @@ class Dataset:
     def with_classes(self, names: Sequence[str]) -> Dataset:
         """The same dataset with its categories in the order of a detector's classes, all of which it then has.
 
-        Categories that are none of the classes are left out, so they must not be annotated (`unknown_to`); names match
-        as `class_indexes` says. Where the order is the same already, nothing changes.
+        Categories that are not among the classes are left out, so they must not be annotated (`unknown_to`). Names
+        match as `class_indexes` says. Where the order is the same already, nothing changes.
         """
         index = class_indexes(names, self.category_names)
         if [index.get(name) for name in self.category_names] == list(range(len(names))):
@@ -108,7 +108,7 @@ class Dataset:
         return self.with_classes([name for name in self.category_names if name != self.root])
 
     def only(self, image_ids: Iterable[int]) -> Dataset:
-        """The same dataset with these of its images alone."""
+        """The dataset restricted to these images."""
         kept = set(image_ids)
         truth = {
             "images": [row for row in self.ground_truth["images"] if row["id"] in kept],
@@ -125,7 +125,7 @@ class Dataset:
         return ((image_id, self.image_bytes(image_id)) for image_id in self.image_ids)
 
     def image_bytes(self, image_id: int) -> bytes:
-        """The encoded image as it lies on disk; KeyError for an unknown id, DatasetError if unreadable."""
+        """The encoded image from disk; KeyError for an unknown id, DatasetError if unreadable."""
         path = self.file(image_id)
         try:
             return path.read_bytes()
@@ -142,7 +142,7 @@ class Dataset:
         return record["width"], record["height"]
 
     def annotations_of(self, image_id: int) -> list[dict[str, Any]]:
-        """The image's rows of the ground truth."""
+        """The annotations of the image in the ground truth."""
         return self._annotations.get(image_id, [])
 
     @cached_property
@@ -158,11 +158,9 @@ class Dataset:
 
 
 def class_indexes(names: Sequence[str], known: Iterable[str]) -> dict[str, int]:
-    """Each known name → the place of the one of `names` that means the same; those that none or several mean are left
-    out.
+    """Known name → place of the one of `names` that means the same; names that match none or several are left out.
 
-    Names that are not the very same may differ in upper and lower case, spaces, - and _, and as darknet's names for
-    COCO differ from COCO's own.
+    Names may differ in upper and lower case, spaces, - and _, and as darknet's names for COCO differ from COCO's own.
     """
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
@@ -175,7 +173,7 @@ def class_indexes(names: Sequence[str], known: Iterable[str]) -> dict[str, int]:
     return {name: place for name, place in found.items() if count[place] == 1}
 
 
-# VOC's words, which darknet's coco.names has for COCO's.
+# VOC's words, which darknet's coco.names uses for COCO's.
 SYNONYMS = {"aeroplane": "airplane", "motorbike": "motorcycle", "sofa": "couch", "tvmonitor": "tv"}
 
 
@@ -207,21 +205,21 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     return sections
 
 
-# What some exporters write as text or with a decimal point: "7" or 7.0 for 7.
+# Numbers that some exporters write as text or with a decimal point: "7" or 7.0 for 7.
 PLAIN = {
     "images": ("id", "width", "height"), "annotations": ("image_id", "category_id", "iscrowd"), "categories": ("id",),
 }
 
 
 def _plain(value: Any) -> Any:
-    """The whole number that the value stands for, else the value."""
+    """The whole number that the value stands for; any other value as it is."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 17:
         return int(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _complete(row: dict[str, Any]) -> None:
-    """Adds what the formats around COCO's leave out, as pycocotools takes it in `loadRes`."""
+    """Add the fields that formats like COCO's leave out, as pycocotools' `loadRes` does."""
     crowd, box = row.get("iscrowd"), row.get("bbox")
     row["iscrowd"] = int(crowd or 0) if crowd is None or isinstance(crowd, bool) else crowd
     if row.get("area") is None and _is_box(box):
@@ -266,7 +264,7 @@ def _check_references(path: Path, images: list, annotations: list, categories: l
 
 
 def _labels(rows: list, is_wrong: Callable[[dict], bool]) -> list:
-    """The ids of the wrong rows, or where they stand."""
+    """The ids of the wrong rows, or their places."""
     return [row.get("id", f"at place {place}") for place, row in enumerate(rows) if is_wrong(row)]
 
 
@@ -295,7 +293,7 @@ def _refuse(path: Path, must: str, what: str, offenders: Iterable[Any]) -> None:
 
 
 def _restrict(content: dict[str, Any], limit: int | None) -> dict[str, list[dict[str, Any]]]:
-    # Only what scoring reads, in one order: formatting and segmentations then do not change the digest.
+    # Only the fields that scoring reads, in one order, so that formatting and segmentations do not change the digest.
     content = {**content, "annotations": _numbered(content["annotations"])}
     rows = {section: _trimmed(content[section], fields) for section, fields in FIELDS.items()}
     rows["images"] = rows["images"][:limit]
@@ -309,7 +307,7 @@ def _trimmed(rows: list[dict[str, Any]], fields: tuple[str, ...]) -> list[dict[s
 
 
 def _numbered(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The annotations with their ids, or with others where these do not tell them apart."""
+    """The annotations with their ids, or with new ones where these are not unique whole numbers."""
     ids = [row.get("id") for row in annotations]
     if all(_whole(number, 0) for number in ids) and len(set(ids)) == len(ids):
         return annotations
@@ -318,7 +316,7 @@ def _numbered(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _image_place(annotations: Path, folder: Path, images: list[dict[str, Any]]) -> Path:
-    """The folder that the files' names start from: the image folder, or the one around it where they name it too."""
+    """The folder that file names are relative to: the image folder, or its parent where names include the folder."""
     if not folder.is_dir():
         raise DatasetError(f"{folder}: is not a folder; name the image folder of {annotations}")
     bad = _missing(folder, images)
@@ -333,7 +331,7 @@ def _missing(folder: Path, images: list[dict[str, Any]]) -> list[str]:
 
 
 def _turned(annotations: Path, folder: Path, images: list[dict[str, Any]]) -> frozenset[int]:
-    """The ids of the images that EXIF turns. Raises DatasetError where a file is of another size than annotated."""
+    """The ids of the images that EXIF turns. Raises DatasetError where a file has another size than annotated."""
     sizes = {row["id"]: image_size(folder / row["file_name"]) for row in images}
     wrong = [row for row in images if sizes[row["id"]] and sizes[row["id"]].upright != (row["width"], row["height"])]
     if wrong:
@@ -390,12 +388,12 @@ def _fits(box: list[float], width: int, height: int) -> bool:
     return max(-x, -y, x + w - width, y + h - height) <= BORDER_TOLERANCE
 
 
-# What to add where a field is missing.
+# Advice where a field is missing.
 MISSING = {
     "bbox": " (add the bounds x, y, width, height of each object; segmentations are not scored)",
     "width": " (add the image's width in pixels)", "height": " (add the image's height in pixels)",
 }
-# Section, field, what it must be, whether it is; references between sections are checked after these.
+# Section, field, requirement in words, its check; references between sections are checked after these.
 RULES = (
     ("images", "width", "a whole number from 1", lambda width: _whole(width, 1)),
     ("images", "height", "a whole number from 1", lambda height: _whole(height, 1)),

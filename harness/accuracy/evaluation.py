@@ -1,4 +1,4 @@
-"""COCO average precision that cannot fail open: only complete, sane answers; two evaluators must agree."""
+"""COCO's average precision, never open to a broken detector: detections must be complete and sane, evaluators agree."""
 from __future__ import annotations
 
 import contextlib
@@ -27,7 +27,7 @@ AGREEMENT = 1e-6
 
 
 class InvalidRun(ValueError):
-    """The answers cannot be scored; the message says which images or figures and why.
+    """The run proves nothing about the detector; the message says which images or figures, and why.
 
     `reason` is one of `harness.verdict.verdict.REASONS`.
     """
@@ -42,7 +42,7 @@ class Evaluation:
     """COCO's twelve figures and the AP of each class by name, in [0, 1]; None without ground truth.
 
     `curves` has each class's precision at COCO's 101 recalls (0, 0.01, ... 1) at IoU 0.5; classes without ground truth
-    are left out. `unscored` counts the detections of those, which are wrong and cost nothing.
+    are left out. `unscored` counts the detections of those classes, which are wrong and cost nothing.
     """
 
     figures: dict[str, float | None]
@@ -55,39 +55,42 @@ class Evaluation:
 
 
 class Scores(NamedTuple):
+    """The figures of one evaluator; fields as of `Evaluation`."""
+
     figures: dict[str, float | None]
     per_class: dict[str, float | None]
     curves: dict[str, list[float]]
 
 
-def evaluate(dataset: Dataset, answers: Mapping[int, Any]) -> Evaluation:
-    """Score `answers` (image id -> detections) against the data set, changing neither.
+def evaluate(dataset: Dataset, detections: Mapping[int, Any]) -> Evaluation:
+    """Score `detections` (by image id) against the dataset, changing neither.
 
-    Raises InvalidRun when an image is unanswered or unknown, an answer is not sane, or pycocotools and
-    hotcoco (where it is installed) differ by more than 1e-6. Figures: https://cocodataset.org/#detection-eval.
+    Raises InvalidRun as `require_scorable`, and when pycocotools and hotcoco (where it is installed) differ by more
+    than 1e-6. Figures: https://cocodataset.org/#detection-eval.
     """
-    require_scorable(dataset, answers)
-    scores = _pycocotools(dataset, answers)
+    require_scorable(dataset, detections)
+    scores = _pycocotools(dataset, detections)
     evaluator = f"pycocotools {version('pycocotools')}"
     if hotcoco:
-        _require_agreement(scores, _hotcoco(dataset, answers))
+        _require_agreement(scores, _hotcoco(dataset, detections))
         evaluator += f" and hotcoco {version('hotcoco')}"
     else:
         evaluator += " alone"
-    detections = sum(len(answer.scores) for answer in answers.values())
-    unscored = _unscored(scores, dataset, answers)
-    return Evaluation(*scores, images=len(answers), detections=detections, unscored=unscored, evaluator=evaluator)
+    return Evaluation(
+        **scores._asdict(), images=len(detections), detections=sum(len(own.scores) for own in detections.values()),
+        unscored=_unscored(scores, dataset, detections), evaluator=evaluator,
+    )
 
 
-def _unscored(scores: Scores, dataset: Dataset, answers: Mapping[int, Any]) -> int:
+def _unscored(scores: Scores, dataset: Dataset, detections: Mapping[int, Any]) -> int:
     without = [k for k, name in enumerate(dataset.category_names) if scores.per_class[name] is None]
-    return sum(int(np.isin(answer.classes, without).sum()) for answer in answers.values())
+    return sum(int(np.isin(own.classes, without).sum()) for own in detections.values())
 
 
-def require_scorable(dataset: Dataset, answers: Mapping[int, Any]) -> None:
-    """Raises InvalidRun when an image is unanswered or unknown, or an answer is not sane."""
-    require_complete(dataset.image_ids, answers)
-    _require_sane(dataset, answers)
+def require_scorable(dataset: Dataset, detections: Mapping[int, Any]) -> None:
+    """Raises InvalidRun when an image of the dataset has no detections, another one has, or they are not sane."""
+    require_complete(dataset.image_ids, detections)
+    _require_sane(dataset, detections)
 
 
 def matched(
@@ -98,7 +101,7 @@ def matched(
 
     Matched means the same class with at least this IoU and scores at most `score_gap` apart, one to one, the best free
     box for each reference detection by falling score; a box without area is never matched. Both map image id ->
-    detections. Raises InvalidRun unless both answered the same images.
+    detections. Raises InvalidRun unless both have the same images.
     """
     require_complete(reference, candidate)
     require_complete(candidate, reference)
@@ -133,56 +136,57 @@ def _matched(reference: Any, candidate: Any, min_score: float, iou: float, score
     return len(found), len(overlaps)
 
 
-def require_complete(expected: Iterable[int], answers: Mapping[int, Any]) -> None:
-    """Raises InvalidRun when an expected image is unanswered or another one is answered."""
+def require_complete(expected: Iterable[int], detections: Mapping[int, Any]) -> None:
+    """Raises InvalidRun when an expected image has no detections or an error, or another image has detections."""
     expected = list(expected)
-    unknown = sorted(set(answers) - set(expected))
+    unknown = sorted(set(detections) - set(expected))
     if unknown:
-        raise InvalidRun(f"{len(unknown)} answers are for unknown images; first {_first(unknown)}")
-    missing = {i: _why_unanswered(answers.get(i)) for i in expected}
+        raise InvalidRun(f"{len(unknown)} unknown images have detections; first {_first(unknown)}")
+    missing = {i: _why_missing(detections.get(i)) for i in expected}
     missing = {i: why for i, why in missing.items() if why}
     if missing:
         which = _first(f"{i} ({why})" for i, why in missing.items())
-        raise InvalidRun(f"{len(missing)} of {len(expected)} images are unanswered; first {which}")
+        raise InvalidRun(f"{len(missing)} of {len(expected)} images have no detections; first {which}")
 
 
-def _why_unanswered(answer: Any) -> str:
-    return "no answer" if answer is None else getattr(answer, "error", "")
+def _why_missing(detections: Any) -> str:
+    return "no response" if detections is None else getattr(detections, "error", "")
 
 
-def _require_sane(dataset: Dataset, answers: Mapping[int, Any]) -> None:
+def _require_sane(dataset: Dataset, detections: Mapping[int, Any]) -> None:
     classes = len(dataset.category_ids)
     faults = [
-        fault for i in dataset.image_ids for fault in sanity.faults(i, answers[i], classes, *dataset.size(i))
-    ] or sanity.stale(answers)
+        fault for i in dataset.image_ids for fault in sanity.faults(i, detections[i], classes, *dataset.size(i))
+    ] or sanity.stale(detections)
     if faults:
         images = len({fault.image_id for fault in faults})
-        raise InvalidRun(f"{images} of {len(dataset)} answers cannot be scored; first {_first(faults)}")
+        raise InvalidRun(f"detections of {images} of {len(dataset)} images cannot be scored; first {_first(faults)}")
 
 
 def _require_agreement(ours: Scores, theirs: Scores) -> None:
-    for kind, mine, other in zip(("", "AP of class "), ours[:2], theirs[:2]):
-        for name in mine:
-            if not _agree(mine[name], other[name]):
-                figure = f"{kind}{name} is {mine[name]} by pycocotools and {other[name]} by hotcoco"
-                raise InvalidRun(f"{figure}; one is wrong, compare with other versions of them", ERROR)
+    pairs = [(name, ours.figures[name], theirs.figures[name]) for name in ours.figures]
+    pairs += [(f"AP of class {name}", ours.per_class[name], theirs.per_class[name]) for name in ours.per_class]
+    for name, mine, other in pairs:
+        if not _agree(mine, other):
+            raise InvalidRun(f"pycocotools and hotcoco disagree on {name} ({mine}, {other}): try other versions to "
+                             "find the faulty one", ERROR)
 
 
 def _agree(a: float | None, b: float | None) -> bool:
     return a is b if a is None or b is None else math.isclose(a, b, rel_tol=0, abs_tol=AGREEMENT)
 
 
-def _pycocotools(dataset: Dataset, answers: Mapping[int, Any]) -> Scores:
-    return _run(pycoco.COCO, pycocoeval.COCOeval, dataset, answers)
+def _pycocotools(dataset: Dataset, detections: Mapping[int, Any]) -> Scores:
+    return _run(pycoco.COCO, pycocoeval.COCOeval, dataset, detections)
 
 
-def _hotcoco(dataset: Dataset, answers: Mapping[int, Any]) -> Scores:
-    return _run(hotcoco.COCO, hotcoco.COCOeval, dataset, answers)
+def _hotcoco(dataset: Dataset, detections: Mapping[int, Any]) -> Scores:
+    return _run(hotcoco.COCO, hotcoco.COCOeval, dataset, detections)
 
 
-def _run(coco: Any, cocoeval: Any, dataset: Dataset, answers: Mapping[int, Any]) -> Scores:
+def _run(coco: Any, cocoeval: Any, dataset: Dataset, detections: Mapping[int, Any]) -> Scores:
     with contextlib.redirect_stdout(io.StringIO()):  # they print their progress and a table
-        truth, rows = _truth(coco, dataset), _detections(dataset, answers)
+        truth, rows = _truth(coco, dataset), _rows(dataset, detections)
         # pycocotools cannot load an empty list.
         found = truth.loadRes(rows) if len(rows) else _truth(coco, dataset, annotated=False)
         run = cocoeval(truth, found, "bbox")
@@ -191,13 +195,13 @@ def _run(coco: Any, cocoeval: Any, dataset: Dataset, answers: Mapping[int, Any])
         run.summarize()
     by_class = run.eval["precision"][:, :, :, 0, -1]  # IoU, recall, class, any area, 100 detections
     per_class = {name: _known(by_class[..., k]) for k, name in enumerate(dataset.category_names)}
-    curves = {name: by_class[0, :, k].tolist() for name, k in zip(dataset.category_names, range(by_class.shape[2]))
+    curves = {name: by_class[0, :, k].tolist() for k, name in enumerate(dataset.category_names)
               if per_class[name] is not None}
     return Scores({name: _known(figure) for name, figure in zip(FIGURES, run.stats)}, per_class, curves)
 
 
 def _truth(coco: Any, dataset: Dataset, annotated: bool = True) -> Any:
-    # Ids from 1: pycocotools takes a match with annotation id 0 for no match. Copies, as it writes into them.
+    # Ids from 1, because pycocotools takes a match with annotation id 0 for no match. It writes into them: copies.
     rows = dataset.ground_truth["annotations"] if annotated else []
     numbered = [{**row, "id": i} for i, row in enumerate(rows, 1)]
     made = coco()
@@ -206,16 +210,16 @@ def _truth(coco: Any, dataset: Dataset, annotated: bool = True) -> Any:
     return made
 
 
-def _detections(dataset: Dataset, answers: Mapping[int, Any]) -> np.ndarray:
+def _rows(dataset: Dataset, detections: Mapping[int, Any]) -> np.ndarray:
     """All detections as float64 [n, 7]: image id, x, y, width, height, score, category id."""
     category_ids = np.array(dataset.category_ids)
     rows = []
     for image_id in dataset.image_ids:
-        answer = answers[image_id]
-        low, high = np.hsplit(answer.boxes.astype(np.float64), 2)
+        own = detections[image_id]
+        low, high = np.hsplit(own.boxes.astype(np.float64), 2)
         ids = np.full(len(low), image_id)
-        # No + 1 pixel: COCO boxes are continuous.
-        rows.append(np.column_stack([ids, low, high - low, answer.scores, category_ids[answer.classes]]))
+        # Not + 1 pixel: COCO boxes are continuous.
+        rows.append(np.column_stack([ids, low, high - low, own.scores, category_ids[own.classes]]))
     return np.concatenate(rows)
 
 

@@ -28,7 +28,7 @@ class ImageSize(NamedTuple):
 
 
 def image_size(path: Path) -> ImageSize | None:
-    """What the file's header says; None where Pillow does not read it, which is for the detector to judge."""
+    """The size in a file's header; None where Pillow cannot read it, which is for the detector to judge."""
     try:
         with _any_size(), Image.open(path) as image:
             return ImageSize(*image.size, _orientation(image.info.get("exif")))
@@ -37,7 +37,7 @@ def image_size(path: Path) -> ImageSize | None:
 
 
 def _orientation(exif: bytes | None) -> int:
-    # Not image.getexif(), which reads XMP too, as decoders do not.
+    # Not image.getexif(), which reads XMP too, unlike decoders.
     tags = Image.Exif()
     tags.load(exif or b"")
     value = tags.get(ORIENTATION, 1)
@@ -46,7 +46,7 @@ def _orientation(exif: bytes | None) -> int:
 
 @contextmanager
 def _any_size() -> Iterator[None]:
-    """Lets Pillow open what it takes for a decompression bomb: nothing is decoded here."""
+    """Let Pillow open what it takes for a decompression bomb: nothing is decoded here."""
     with LOCK:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

@@ -1,4 +1,4 @@
-"""Where exporters put the annotation file and the images of a dataset: COCO's own layout and those of other tools."""
+"""Finds the annotation file and the images of a dataset, in COCO's own layout and in those of exporters."""
 from __future__ import annotations
 
 import json
@@ -10,17 +10,17 @@ from harness.accuracy.dataset import DatasetError
 # Annotation files by exporter: Roboflow, Label Studio, FiftyOne, labelme2coco, CVAT and others.
 KNOWN = ("_annotations.coco.json", "result.json", "labels.json", "annotations.json", "instances*.json", "*coco*.json")
 IMAGE_FOLDERS = ("", "images", "data", "JPEGImages", "img", "imgs")
-MOST_FILES = 50  # of annotations in a format with a file for each image there are thousands
+MOST_FILES = 50  # a format with one annotation file per image has thousands
 SECTIONS = {"images", "annotations", "categories"}
-USAGE = "name one by --annotations FILE --images DIR"
+USAGE = "name the annotation file and the image folder"
 
 
 def coco_folder(folder: str | Path) -> tuple[Path, Path]:
     """Find (annotation file, image folder) in a folder; DatasetError names the candidates when unclear.
 
-    In COCO's layout the images of `annotations/instances_val2017.json` are in `val2017`, `images/val2017` or `images`;
-    else the files that Roboflow, Label Studio, FiftyOne, labelme2coco or CVAT write are looked for, here and one folder
-    further down, with the images beside them.
+    In COCO's layout the images of `annotations/instances_val2017.json` are in `val2017`, `images/val2017` or `images`.
+    Otherwise the files that Roboflow, Label Studio, FiftyOne, labelme2coco or CVAT write are looked for, here and one
+    folder down, with the images beside them.
     """
     folder = Path(folder)
     candidates = sorted(folder.glob("annotations/instances_*.json"))
@@ -33,16 +33,16 @@ def coco_folder(folder: str | Path) -> tuple[Path, Path]:
     images = _image_folder(folder, candidates[0], shared=True)
     if not images:
         part = _part(candidates[0])
-        raise DatasetError(f"{folder}: has no image folder {part}, images/{part} or images; add the images, or give "
-                           f"--annotations {candidates[0]} --images DIR")
+        raise DatasetError(f"{folder}: has no image folder {part}, images/{part} or images; add the images, or name "
+                           f"the annotation file {candidates[0]} and the image folder")
     return candidates[0], images
 
 
 def _exported(folder: Path) -> tuple[Path, Path]:
     files = _annotation_files(folder)
     if not files:
-        raise DatasetError(f"{folder}: holds no annotations in COCO's format, neither annotations/instances_*.json nor "
-                           "what Roboflow, Label Studio or FiftyOne write; give --annotations FILE --images DIR")
+        raise DatasetError(f"{folder}: has no annotations in COCO's format, neither annotations/instances_*.json nor a "
+                           f"file of Roboflow, Label Studio or FiftyOne; {USAGE}")
     found = {file: _images_of(file, folder, content) for file, content in files.items()}
     whole = [file for file, images in found.items() if images]
     if len(whole) == 1:
@@ -50,12 +50,12 @@ def _exported(folder: Path) -> tuple[Path, Path]:
     if whole:
         raise DatasetError(f"{folder}: {_listed(whole, folder)} could each be meant; {USAGE}")
     file = next(iter(files))
-    raise DatasetError(f"{folder}: the images of {file.relative_to(folder)} are not beside it; give "
-                       f"--annotations {file} --images DIR")
+    raise DatasetError(f"{folder}: the images of {file.relative_to(folder)} are not beside it; name the annotation "
+                       f"file {file} and the image folder")
 
 
 def _annotation_files(folder: Path) -> dict[Path, dict[str, Any]]:
-    """The JSON files with COCO's sections, the exporters' own names first, and what is in them."""
+    """The JSON files with COCO's sections, the exporters' own names first, and their content."""
     paths = [path for start in ("", "*/") for name in KNOWN for path in sorted(folder.glob(start + name))]
     paths = paths or sorted((*folder.glob("*.json"), *folder.glob("*/*.json")))
     read = {path: _content(path) for path in dict.fromkeys(paths[:MOST_FILES])}
@@ -63,7 +63,7 @@ def _annotation_files(folder: Path) -> dict[Path, dict[str, Any]]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """What the file holds if it has COCO's sections, else nothing."""
+    """The file's content if it has COCO's sections, else {}."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -72,10 +72,10 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _images_of(file: Path, folder: Path, content: dict[str, Any]) -> Path | None:
-    """The folder that all the files named in the content start from."""
+    """The folder in which all files named in the content are; None if there is none."""
     try:
         names = [row["file_name"].replace("\\", "/") for row in content["images"]]
-    except (LookupError, TypeError, AttributeError):  # the dataset says what is wrong with it
+    except (LookupError, TypeError, AttributeError):  # Dataset.load explains what is wrong with it
         names = []
     if not all(names) or "\0" in "".join(names):
         return None

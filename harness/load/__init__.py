@@ -1,1 +1,1 @@
-"""Load on a detector and what it gives: the load generator, the sweep, MLPerf's scenarios."""
+"""Load on a detector: the load generator, the estimates of its runs, the sweep, MLPerf's scenarios."""

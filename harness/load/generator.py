@@ -1,14 +1,14 @@
-"""Load on a detector: who sends how many images when, and one record per request.
+"""The load generator: callers that send images to a detector, and one record for each request.
 
-Closed loop: each caller sends its next batch when the last came back. Open loop: requests are due at random times of a
-given rate, whatever the detector does, and their latency counts from then on, so that a stall is charged to the
-detector and not hidden by callers that wait (MLPerf's Server scenario; "coordinated omission").
+Closed loop: each caller sends its next batch when the response to the last one came. Open loop: requests are due at
+random times of a given rate, whatever the detector does, and their latency counts from when they were due. So a stall
+is charged to the detector and not hidden by callers that wait (MLPerf's Server scenario; "coordinated omission").
 """
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from itertools import count, repeat
 from math import inf
 from queue import Empty, SimpleQueue
@@ -19,16 +19,19 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 DEADLINE = 60.0  # seconds
-WATCH_SECONDS = 0.05  # how often requests are looked after
-ARRIVALS = 4096  # times of arrival that are drawn at once
+WATCH_SECONDS = 0.05  # between two looks for requests past their deadline
+ARRIVALS = 4096  # drawn at once
 SHORTEST = 1e-9  # seconds
 
 Detect = Callable[[Sequence[bytes]], list]
 
 
 @dataclass(frozen=True)
-class Shape:
-    """`callers` that send batches of `batch_size`; with `rate`, requests a second on average, an open loop."""
+class LoadPattern:
+    """`callers` that send batches of `batch_size`; with `rate`, requests a second on average, an open loop.
+
+    Raises ValueError for a field out of range.
+    """
 
     callers: int
     batch_size: int
@@ -37,9 +40,9 @@ class Shape:
     def __post_init__(self):
         for name in ("callers", "batch_size"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.rate is not None and not 0 < self.rate < float("inf"):
-            raise ValueError(f"rate must be above 0 requests a second, not {self.rate:g}")
+                raise ValueError(f"{name} {getattr(self, name)}: must be at least 1")
+        if self.rate is not None and not 0 < self.rate < inf:
+            raise ValueError(f"rate {self.rate:g}: must be a finite number of requests a second above 0")
 
     def __str__(self) -> str:
         callers = f"{self.callers} caller{'s' if self.callers > 1 else ''}"
@@ -48,10 +51,10 @@ class Shape:
 
 
 class Request(NamedTuple):
-    """One call of the detector; times are seconds of time.perf_counter, error is '' when it answered.
+    """One call of the detector; times are seconds of time.perf_counter, error is '' when a response came.
 
-    `due` is when it was to be sent: in a closed loop when it was. `answered` counts the images whose own answer carries
-    no error.
+    `due` is when it was to be sent, in a closed loop when it was sent. `answered` counts the images whose detections
+    carry no error.
     """
 
     caller: int
@@ -64,24 +67,24 @@ class Request(NamedTuple):
 
     @property
     def latency(self) -> float:
-        """Seconds of the whole request from when it was due, never divided by the batch size."""
+        """Seconds of the whole request from when it was due, not divided by the batch size."""
         return self.end - self.due
 
 
 @dataclass(frozen=True)
 class Load:
-    """What one run sent and got back; `answers` holds each image's first answer.
+    """The requests of one run, and the first detections of each image by its id.
 
     `warm_up` are the requests before the clock started; they count only in `failed`.
     """
 
     requests: list[Request]
     warm_up: list[Request]
-    answers: dict[int, Any]
+    detections: dict[int, Any]
 
     @property
     def failed(self) -> list[Request]:
-        """Requests, warm-up included, that raised, broke the contract of the call or missed the deadline."""
+        """Requests, warm-up included, that raised, broke the contract of the call or missed their deadline."""
         return [request for request in self.warm_up + self.requests if request.error]
 
     @cached_property
@@ -93,10 +96,11 @@ class Load:
     def loaded(self) -> tuple[float, float]:
         """The times of time.perf_counter between which every caller was at work; of the whole run where there are none.
 
-        From when each has its first response, because a detector that starts empty is faster, to when the first of them
-        has its last, because a detector whose callers run out of images is not under this load any more.
+        It starts when each has its first response, because a detector that starts empty is faster. It ends when one of
+        them has its last, because a detector whose callers run out of images is not under this load any more.
         """
-        first, last = {}, {}
+        first: dict[int, float] = {}
+        last: dict[int, float] = {}
         for request in sorted(self.requests, key=lambda request: request.start):
             first.setdefault(request.caller, request.end)
             last[request.caller] = request.end
@@ -107,60 +111,63 @@ class Load:
 
     @property
     def latencies(self) -> list[float]:
-        """Seconds of each request that did not fail."""
+        """Latencies in seconds of the requests that did not fail."""
         return [request.latency for request in self.requests if not request.error]
 
     @property
     def driver_share(self) -> float:
-        """The share of the callers' time, from the first start to the last end of each, that was not the detector's."""
-        spans: dict[int, list[float]] = {}
-        for caller, _, _, start, end, _, _ in self.requests:
-            span = spans.setdefault(caller, [start, end, 0.0])
-            span[0], span[1], span[2] = min(span[0], start), max(span[1], end), span[2] + end - start
-        total = sum(last - first for first, last, _ in spans.values())
-        return 1 - sum(busy for _, _, busy in spans.values()) / total if total else 0.0
+        """The load generator's overhead: its share of the callers' time, each from its first start to its last end."""
+        first: dict[int, float] = {}
+        last: dict[int, float] = {}
+        for request in self.requests:
+            first[request.caller] = min(request.start, first.get(request.caller, inf))
+            last[request.caller] = max(request.end, last.get(request.caller, -inf))
+        total = sum(last.values()) - sum(first.values())
+        busy = sum(request.end - request.start for request in self.requests)
+        return 1 - busy / total if total else 0.0
 
 
 def drive(
-    detect: Detect, samples, shape: Shape, *, seconds: float | None = None, first: int = 0, warm_up: int = 1,
+    detect: Detect, samples, pattern: LoadPattern, *, seconds: float | None = None, first: int = 0, warm_up: int = 1,
     deadline: float = DEADLINE, observe: Callable[[Request], Any] | None = None, seed: int = 0,
 ) -> Load:
     """Send every sample once, the short last batch included; or with `seconds` again and again for so long.
 
     `samples` is a list of (image id, bytes), which stays in memory, or a `Dataset`, which reads each image when it is
-    due, outside the timed call. With `seconds` the first batch is number `first`, and none is sent after their end.
+    sent, outside the timed call. With `seconds` the first batch is number `first`, and none is sent after their end.
     Before the clock starts the first batch is sent `warm_up` times per caller. `observe` gets each request as it ends,
-    from the caller's thread, but none that is given up. What `detect` raises becomes that request's error; one that is
-    not back by `deadline` seconds gets that as its error, ends the run and is left to itself. An unreadable sample and
-    KeyboardInterrupt end the run. Raises ValueError for a bad argument.
+    from the caller's thread. What `detect` raises becomes that request's error. A request without a response within
+    `deadline` seconds fails, ends the run and is given up. An unreadable sample and KeyboardInterrupt end the run.
+    `seed` draws the arrivals of an open loop. Raises ValueError for a bad argument.
     """
     if warm_up < 0:
-        raise ValueError(f"warm_up must be at least 0, not {warm_up}")
+        raise ValueError(f"warm_up {warm_up}: must be at least 0")
     for name, value in (("seconds", inf if seconds is None else seconds), ("deadline", deadline)):
-        if not value > 0:  # NaN too, with which a run would never end
-            raise ValueError(f"{name} must be above 0, not {value:g}")
-    batches = _Batches(samples, shape.batch_size)
-    warmed = _Run(detect, batches, deadline).drive(shape.callers, _turns(repeat(first, warm_up * shape.callers)))
-    answers: dict[int, Any] = {}
+        if not value > 0:  # true of NaN too, with which a run would never end
+            raise ValueError(f"{name} {value:g}: must be above 0")
+    batches = _Batches(samples, pattern.batch_size)
+    warming = Callers(detect, batches.batch, deadline, partial(_keep, {}))
+    warmed = warming.run(pattern.callers, _turns(repeat(first, warm_up * pattern.callers)))
+    detections: dict[int, Any] = {}
     if any(request.error for request in warmed):
-        return Load([], warmed, answers)  # what fails already has no speed
+        return Load([], warmed, detections)  # what fails already has no speed
     until = inf if seconds is None else perf_counter() + seconds
-    run = _Run(detect, batches, deadline, answers, observe, until)
+    callers = Callers(detect, batches.batch, deadline, partial(_keep, detections), observe, until)
     numbers = range(len(batches)) if seconds is None else count(first)
-    return Load(run.drive(shape.callers, _turns(iter(numbers), shape.rate, seed)), warmed, answers)
+    return Load(callers.run(pattern.callers, _turns(iter(numbers), pattern.rate, seed)), warmed, detections)
 
 
 def images_per_second(loads: Sequence[Load]) -> float:
-    """Answered images a second of one or more runs while every caller was at work, stalls included (`Load.loaded`)."""
+    """Images a second with detections, of one or more runs while every caller was at work, stalls included."""
     spans = [load.loaded for load in loads]
     answered = sum(rates(load.requests, span)[0] * (span[1] - span[0]) for load, span in zip(loads, spans))
     return answered / sum(end - start for start, end in spans)
 
 
 def rates(requests: Sequence[Request], edges: Sequence[float]) -> list[float]:
-    """Answered images a second between neighbouring times of time.perf_counter.
+    """Images a second with detections between neighbouring times of time.perf_counter.
 
-    A request that is under way at one of them counts on both sides, by its time there.
+    A request that is under way at one of these times counts on both sides, by the time it spent there.
     """
     start, end, answered = np.array([(r.start, r.end, r.answered) for r in requests], np.float64).reshape(-1, 3).T
     done = [answered @ ((edge - start) / np.maximum(end - start, SHORTEST)).clip(0, 1) for edge in edges]
@@ -168,12 +175,12 @@ def rates(requests: Sequence[Request], edges: Sequence[float]) -> list[float]:
 
 
 def window_rates(loads: Sequence[Load], windows: int) -> list[float]:
-    """As `rates`, in `windows` windows of equal length of each run while every caller was at work."""
+    """`rates` in `windows` equally long windows of each run while every caller was at work."""
     return [rate for load in loads for rate in rates(load.requests, np.linspace(*load.loaded, windows + 1))]
 
 
 def latencies_in_turn(loads: Sequence[Load], parts: int) -> list[list[float]]:
-    """Seconds of each request that did not fail, in `parts` equal times of each run by when it was sent."""
+    """Latencies in seconds of the requests that did not fail, in `parts` equal times of each run by their start."""
     found: list[list[float]] = []
     for load in loads:
         starts = [request.start for request in load.requests]
@@ -187,13 +194,13 @@ def latencies_in_turn(loads: Sequence[Load], parts: int) -> list[list[float]]:
 
 
 class _Batches:
-    """Samples as numbered batches (image ids, encoded images), again from the first after the last."""
+    """Samples as numbered batches; after the last comes the first again."""
 
     def __init__(self, samples, size: int):
         if not hasattr(samples, "__len__"):
-            raise ValueError("samples can be read only once; give a list or a Dataset: the warm-up reads from it too")
+            raise ValueError("samples can be read only once; give a list or a Dataset, because the warm-up reads too")
         if not len(samples):
-            raise ValueError("samples is empty; give at least one image")
+            raise ValueError("samples are empty; give at least one image")
         self._read = getattr(samples, "image_bytes", None)
         whole = samples.image_ids if self._read else samples
         parts = [whole[place:place + size] for place in range(0, len(whole), size)]
@@ -202,7 +209,8 @@ class _Batches:
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, number: int) -> tuple:
+    def batch(self, number: int) -> tuple:
+        """(image ids, encoded images)."""
         batch = self._batches[number % len(self._batches)]
         return (batch, tuple(map(self._read, batch))) if self._read else batch
 
@@ -210,13 +218,13 @@ class _Batches:
 def _turns(numbers: Iterator[int], rate: float | None = None, seed: int = 0) -> Iterator[tuple]:
     """(number of a batch, when it is due or None), each for exactly one of several callers.
 
-    Of C iterators alone, whose next cannot be interrupted by another thread: no lock for which callers would wait.
+    Closed loops use C iterators alone: no thread can interrupt their next, so no caller waits for a lock.
     """
     return _Locked(zip(numbers, _arrivals(rate, seed))) if rate else zip(numbers, repeat(None))
 
 
 def _arrivals(rate: float, seed: int) -> Iterator[float]:
-    """Times of time.perf_counter at which requests are due: a Poisson process that begins now."""
+    """Times of time.perf_counter at which requests are due: a Poisson process that starts now."""
     rng, due = np.random.default_rng(seed), perf_counter()
     while True:
         for gap in rng.exponential(1 / rate, ARRIVALS).tolist():
@@ -239,25 +247,49 @@ class _Locked:
 
 
 class _Flight(NamedTuple):
-    """A request under way. Whoever acquires `claim`, its caller or the watch, says what became of it."""
+    """A request under way. Whoever acquires `claim`, its caller or the watch, records its outcome."""
 
     claim: Lock
-    image_ids: tuple[int, ...]
+    ids: tuple
     due: float
     start: float
 
+    def ended(self, caller: int, end: float, answered: int, error: str) -> Request:
+        return Request(caller, self.ids, self.due, self.start, end, answered, error)
 
-class _Run:
-    """The callers of one run, each a thread, and the watch over them. Threads that hang must not keep Python alive."""
 
-    def __init__(self, detect: Detect, batches: _Batches, deadline: float, answers=None, observe=None, until=inf):
-        self._detect, self._batches, self._deadline = detect, batches, deadline
-        self._answers, self._observe, self._until = {} if answers is None else answers, observe, until
-        self._stopped, self._ended, self._raised = Event(), SimpleQueue(), []
+@dataclass
+class Callers:
+    """The callers of one run, each a thread, and the watch over them. A thread that hangs does not keep Python alive.
 
-    def drive(self, callers: int, turns: Iterator[tuple]) -> list[Request]:
-        """Every request that was sent, those first that came back, by caller."""
-        self._in_flight: list[_Flight | None] = [None] * callers
+    `batch(number)` gives (ids, encoded images) of a turn. `receive(ids, found, error)` takes what `detect` returned for
+    them, or the error that it raised, and gives (how many got detections, error). `observe` gets each request that
+    ended, but none that is given up. `until` is a time of time.perf_counter after which nothing is sent.
+    """
+
+    detect: Detect
+    batch: Callable[[Any], tuple]
+    deadline: float
+    receive: Callable[[tuple, Any, str], tuple[int, str]]
+    observe: Callable[[Request], Any] | None = None
+    until: float = inf
+    _stopped: Event = field(default_factory=Event)
+    _ended: SimpleQueue = field(default_factory=SimpleQueue)
+    _raised: list[BaseException] = field(default_factory=list)
+    _in_flight: list[_Flight | None] = field(default_factory=list)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the run ends before its turns do: a turn that waits must not wait any longer."""
+        return self._stopped.is_set()
+
+    def run(self, callers: int, turns: Iterator[tuple]) -> list[Request]:
+        """Send turns (number, when it is due or None) until there are no more; every request, those given up last.
+
+        A request that misses the deadline is given up and ends the run. Raises what a caller's thread raised, except
+        what `detect` did. `turns` must be safe to use from several threads.
+        """
+        self._in_flight = [None] * callers
         records: list[list[Request]] = [[] for _ in range(callers)]
         try:
             for number, record in enumerate(records):
@@ -270,7 +302,7 @@ class _Run:
         return [request for record in records for request in record] + late
 
     def _wait(self, callers: set) -> list[Request]:
-        """Waits until all callers have ended; → the requests of those that are given up."""
+        """Wait until all callers have ended; the requests that were given up."""
         late = []
         while callers:
             try:
@@ -284,41 +316,40 @@ class _Run:
 
     def _overdue(self, caller: int) -> Request | None:
         flight, now = self._in_flight[caller], perf_counter()
-        if flight is None or now - flight.start <= self._deadline or not flight.claim.acquire(blocking=False):
+        if flight is None or now - flight.start <= self.deadline or not flight.claim.acquire(blocking=False):
             return None
-        return Request(caller, *flight[1:], now, 0, f"gave no answer within {self._deadline:g} s")
+        return flight.ended(caller, now, 0, f"no response within {self.deadline:g} s")
 
     def _call(self, caller: int, turns: Iterator[tuple], record: list) -> None:
         try:
             for number, due in turns:
-                image_ids, images = self._batches[number]
-                start = self._begin(due)
-                if self._stopped.is_set() or start >= self._until:
+                ids, images = self.batch(number)
+                start = self._start(due)
+                if self._stopped.is_set() or start >= self.until:
                     break
-                flight = self._in_flight[caller] = _Flight(Lock(), image_ids, start if due is None else due, start)
+                flight = self._in_flight[caller] = _Flight(Lock(), ids, start if due is None else due, start)
                 found, error = self._ask(images)
                 end = perf_counter()
                 if not flight.claim.acquire(blocking=False):
                     break  # given up meanwhile: nothing of it may reach a run that has ended
-                answered, error = (0, error) if error else _keep(image_ids, found, self._answers)
-                record.append(Request(caller, *flight[1:], end, answered, error))
-                if self._observe:
-                    self._observe(record[-1])
-        except BaseException as error:  # the run as a whole ends with it
+                record.append(flight.ended(caller, end, *self.receive(ids, found, error)))
+                if self.observe:
+                    self.observe(record[-1])
+        except BaseException as error:  # ends the run as a whole
             self._raised.append(error)
             self._stopped.set()
         finally:
             self._ended.put(caller)
 
-    def _begin(self, due: float | None) -> float:
-        """The time when a request is sent: now, or when it is due; when the run ends first, that."""
+    def _start(self, due: float | None) -> float:
+        """The time when a request is sent: now, or when it is due, or when the run ends before that."""
         if due is not None:
-            self._stopped.wait(max(0.0, min(due, self._until) - perf_counter()))
+            self._stopped.wait(max(0.0, min(due, self.until) - perf_counter()))
         return perf_counter()
 
     def _ask(self, images: tuple) -> tuple[Any, str]:
         try:
-            return self._detect(images), ""
+            return self.detect(images), ""
         except Exception as raised:
             return None, f"{type(raised).__name__}: {raised}"
 
@@ -327,15 +358,21 @@ def breach(found: Any, images: int) -> str:
     """How what `detect` returned for so many images breaks the contract of the call; '' if it does not."""
     if isinstance(found, list) and len(found) == images:
         return ""
-    got = f"{len(found)} answers" if isinstance(found, list) else f"a {type(found).__name__}"
+    got = f"{len(found)} responses" if isinstance(found, list) else f"a {type(found).__name__}"
     return f"detect returned {got} for {images} images; it must return a list, one for each"
 
 
-def _keep(image_ids: tuple[int, ...], found: Any, answers: dict) -> tuple[int, str]:
-    if broken := breach(found, len(image_ids)):
+def error_of(detections: Any) -> str:
+    """The error that one image's detections carry; '' if there is none."""
+    return str(getattr(detections, "error", "no Detections"))
+
+
+def _keep(detections: dict, image_ids: tuple[int, ...], found: Any, error: str) -> tuple[int, str]:
+    """Keep the first detections of each image; (how many images got detections without an error, error)."""
+    if broken := error or breach(found, len(image_ids)):
         return 0, broken
     answered = 0
-    for image_id, detections in zip(image_ids, found):
-        answers.setdefault(image_id, detections)
-        answered += not getattr(detections, "error", "no Detections")
+    for image_id, own in zip(image_ids, found):
+        detections.setdefault(image_id, own)
+        answered += not error_of(own)
     return answered, ""

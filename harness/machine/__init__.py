@@ -1,1 +1,1 @@
-"""The machine beside the detector: what it is, how fast it computes, and what it did meanwhile."""
+"""The machine: its facts, its speed, and its noise while a detector is measured."""

@@ -1,8 +1,8 @@
-"""How much of the difference between windows of load the machine explains, and what is left of it for the detector.
+"""How much of the differences between windows of load the machine explains; the rest is the detector's.
 
-A regression of the log of the windows' images a second on the log of the share of the cores that was left for the
-detector and on the log of the reference workload's time. It fits exponents that make sense only, resists windows that
-are unlike the others, and leaves a steady trend to the detector.
+It is a regression of log(images a second) of the windows on log(share of the cores left for the detector) and log(time
+of the reference workload). Exponents are kept within plausible bounds, windows that are unlike the others count less,
+and a steady trend is left to the detector.
 """
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.machine.noise import LEAST_LEFT, MOST_LEFT_EXPONENT, MOST_REFERENCE_EXPONENT, QUIET, Conditions
+from harness.machine.noise import LEAST_LEFT, MOST_LEFT_EXPONENT, MOST_REFERENCE_EXPONENT, UNDISTURBED, Conditions
 
 LEAST_WINDOWS = 8  # four values are fitted
 ROUNDS = 20  # of reweighting
-TUKEY = 4.685  # robust standard deviations beyond which a window counts for nothing (95 % efficiency)
+TUKEY = 4.685  # robust standard deviations beyond which a window does not count (95 % efficiency)
 MAD_TO_SIGMA = 1.4826
 REACH = 2.0  # standard errors on either side
-SMALLEST = 1e-3  # of the median rate: what counts for a window without an image
+SMALLEST = 1e-3  # of the median rate, as the rate of a window without an image
 
 
 class Exponents(NamedTuple):
-    """Images a second go with left ** `left` * reference ** -`reference`; both from 0 on."""
+    """Images a second are proportional to left ** `left` * reference ** -`reference`; both exponents from 0 on."""
 
     left: float
     reference: float
 
 
 NOTHING = Exponents(0.0, 0.0)
-# A grid over all that make sense.
+# A grid over all plausible exponents; the last ones explain most.
 SENSIBLE = tuple(Exponents(*pair) for pair in product(np.linspace(0, MOST_LEFT_EXPONENT, 4).tolist(),
                                                       np.linspace(0, MOST_REFERENCE_EXPONENT, 3).tolist()))
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """`exponents` fit best; `likely` are these and those at the edge of what the windows allow, at 95 %.
+    """The exponents that fit best, and `likely`: these and those at the edge of what the windows allow, at 95 %.
 
-    `left` is the share of the cores' time that was left for the detector in each window, `reference` the reference
+    `left` is the share of the cores' time that was left for the detector in each window. `reference` is the reference
     workload's time by its median, 1 where unknown.
     """
 
@@ -50,18 +50,18 @@ class Explanation:
     likely: tuple[Exponents, ...]
 
     def without_noise(self, rates: Sequence[float], exponents: Exponents | None = None) -> np.ndarray:
-        """The windows' images a second as they were, had the machine been in each what it was on average."""
+        """The windows' images a second if the machine had been in each as it was on average."""
         factors = self._factors(self.exponents if exponents is None else exponents)
         return np.asarray(rates, np.float64) / factors * np.exp(np.log(factors).sum() / max(len(factors), 1))
 
     def slowdowns(self, exponents: Exponents | None = None) -> np.ndarray:
-        """How many times slower each window was for the machine's sake, from 1 on, beside an undisturbed one."""
-        quiet = np.percentile(self.reference, QUIET)
-        factors = self._factors(self.exponents if exponents is None else exponents)
-        return np.maximum(quiet ** -(exponents or self.exponents).reference / factors, 1.0)
+        """How many times slower the machine made each window than an undisturbed one, from 1 on."""
+        exponents = self.exponents if exponents is None else exponents
+        undisturbed = np.percentile(self.reference, UNDISTURBED) ** -exponents.reference
+        return np.maximum(undisturbed / self._factors(exponents), 1.0)
 
     def as_record(self) -> dict[str, Any]:
-        """For strict JSON."""
+        """A dictionary for strict JSON."""
         return {"exponents": self.exponents._asdict(), "left": self.left.tolist(), "reference": self.reference.tolist()}
 
     def _factors(self, exponents: Exponents) -> np.ndarray:
@@ -69,7 +69,7 @@ class Explanation:
 
 
 def explain(rates: Sequence[float], conditions: Sequence[Conditions]) -> Explanation:
-    """What the conditions of each window explain of its images a second: nothing for fewer than eight windows."""
+    """How far the conditions of each window explain its images a second: not at all for fewer than eight windows."""
     left, reference = left_for_us(conditions), _by_median([one.reference for one in conditions])
     if len(rates) < LEAST_WINDOWS or not max(rates):
         return Explanation(left, reference, NOTHING, (NOTHING, *SENSIBLE))
@@ -84,7 +84,7 @@ def left_for_us(conditions: Sequence[Conditions]) -> np.ndarray:
     """The share of the cores' time that was left for the detector in each window.
 
     Others take what a detector that sleeps does not use. So their share counts only as far as the detector's threads
-    waited for a core: beside what they wait for one another, which is what they usually do at that share.
+    waited for a core more than usual at that share, which is how long they wait for one another.
     """
     not_others = np.array([1.0 - (one.others or 0.0) for one in conditions])
     not_waiting = np.array([1.0 if one.waited is None else 1.0 - one.waited for one in conditions])
@@ -100,7 +100,7 @@ def _by_median(values: Sequence[float | None]) -> np.ndarray:
 
 
 def _robust_fit(columns: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The exponents and their covariance, by Tukey's weights."""
+    """The exponents and their covariance, with Tukey's weights."""
     weights = np.ones(len(y))
     for _ in range(ROUNDS):
         fit = _bounded_fit(columns, y, weights)
@@ -113,10 +113,12 @@ def _robust_fit(columns: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _bounded_fit(columns: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Least squares; an exponent beyond its bound is held there and the others are fitted again."""
+    """Least squares; an exponent beyond its bound is fixed there, and the others are fitted again."""
     low = np.array([-np.inf, -np.inf, 0, 0])
     high = np.array([np.inf, np.inf, MOST_LEFT_EXPONENT, MOST_REFERENCE_EXPONENT])
-    roots, fit, held = np.sqrt(weights), np.zeros(4), np.zeros(4, bool)
+    roots = np.sqrt(weights)
+    fit = np.zeros(4)
+    held = np.zeros(4, bool)
     for _ in range(3):
         rest = y - columns[:, held] @ fit[held]
         fit[~held] = np.linalg.lstsq(columns[:, ~held] * roots[:, None], rest * roots, rcond=None)[0]
@@ -128,7 +130,7 @@ def _bounded_fit(columns: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.
 
 
 def _likely(fit: np.ndarray, covariance: np.ndarray) -> list[Exponents]:
-    """The best, and the ends of the axes of the ellipse round it."""
+    """The best exponents, and those at the ends of the axes of the ellipse round them."""
     sizes, axes = np.linalg.eigh(covariance)
     steps = [sign * REACH * np.sqrt(max(size, 0.0)) * axis for size, axis in zip(sizes, axes.T) for sign in (-1, 1)]
     most = (MOST_LEFT_EXPONENT, MOST_REFERENCE_EXPONENT)

@@ -1,4 +1,4 @@
-"""What this machine is and how fast it multiplies matrices: the yardstick for throughput on a CPU."""
+"""Facts of this machine and its rate of matrix products, the yardstick for throughput on a CPU."""
 from __future__ import annotations
 
 import json
@@ -34,7 +34,7 @@ def facts() -> dict[str, Any]:
 
 
 def cores() -> int:
-    """Logical cores this process may use: by affinity and by the container's CPU quota, at least 1."""
+    """The number of logical cores this process may use, by affinity and the container's CPU quota, at least 1."""
     affinity = getattr(os, "sched_getaffinity", None)
     allowed = len(affinity(0)) if affinity else psutil.cpu_count()
     quota, _, period = _cgroup("cpu.max").partition(" ")
@@ -42,16 +42,16 @@ def cores() -> int:
 
 
 def matrix_product_rate(seconds: float = 1.0) -> float:
-    """The best of `matrix_product_rates`: what this machine can do, in FLOP/s."""
+    """The highest of `matrix_product_rates`, in FLOP/s."""
     return max(matrix_product_rates(seconds))
 
 
 def matrix_product_rates(seconds: float = 0.3) -> list[float]:
     """FP32 rate in FLOP/s of each matrix product done in about `seconds`, four at least, by NumPy's BLAS.
 
-    On the cores that a detector has here: as many threads as there are usable cores, whatever OMP_NUM_THREADS and its
-    like say in this process, and in a process of its own, so that the two do not share threads. Raises OSError where it
-    cannot be started, and RuntimeError with its last words where it fails.
+    They run on the cores that a detector has here, with as many threads as there are usable cores, whatever
+    OMP_NUM_THREADS and the like say in this process. They have a process of their own, so that the two do not share
+    threads. Raises OSError where it cannot be started, and RuntimeError with its last output where it fails.
     """
     ended = subprocess.run(
         [sys.executable, str(PRODUCTS), str(seconds)], capture_output=True, text=True, env=_with_threads(cores()),
@@ -64,8 +64,8 @@ def matrix_product_rates(seconds: float = 0.3) -> list[float]:
 
 
 def _with_threads(count: int) -> dict[str, str]:
-    """This process's environment with as many threads for every BLAS there is."""
-    bound = ("_AFFINITY", "_PROC_BIND", "_PLACES", "_THREAD_LIMIT")  # what else would keep them to fewer cores
+    """This process's environment with so many threads for every BLAS."""
+    bound = ("_AFFINITY", "_PROC_BIND", "_PLACES", "_THREAD_LIMIT")  # variables that limit threads to fewer cores
     others = {name: value for name, value in os.environ.items() if not name.endswith(bound)}
     return {**others, **dict.fromkeys(THREADED, str(count))}
 

@@ -1,7 +1,7 @@
-"""Matrix products, timed one by one, in a process of its own: `python products.py SECONDS` prints FLOP/s as JSON.
+"""Times matrix products one by one in a process of its own: `python products.py SECONDS` prints FLOP/s as JSON.
 
-It is started by `harness.machine.facts` with the threads that it is to use, which NumPy's BLAS reads only once, and
-needs nothing else of the project.
+`harness.machine.facts` starts it with the threads that it should use, because NumPy's BLAS reads their number only
+once. It needs nothing else of the project.
 """
 import json
 import sys
@@ -9,23 +9,23 @@ from time import perf_counter
 
 import numpy as np
 
-SIDE = 1024  # rows and columns: large enough that memory does not decide, small enough to see the machine change
+SIDE = 1024  # rows and columns: large enough not to be bound by memory, small enough to follow the machine
 LEAST = 4  # products, however busy the machine is
 
 
-def rates(seconds, side=SIDE):
+def rates(seconds):
     """FP32 rate of each product done in about `seconds`, at least four, in FLOP/s.
 
     A product of two n x n matrices counts 2 n^3 operations (LINPACK's convention).
     """
     generator = np.random.default_rng(0)
-    a, b = (generator.random((side, side), np.float32) for _ in range(2))
-    a @ b  # threads and pages are there from the second on
+    a, b = (generator.random((SIDE, SIDE), np.float32) for _ in range(2))
+    a @ b  # the first one creates threads and maps pages
     found, end = [], perf_counter() + seconds
     while len(found) < LEAST or perf_counter() < end:
         start = perf_counter()
         a @ b
-        found.append(2 * side**3 / (perf_counter() - start))
+        found.append(2 * SIDE**3 / (perf_counter() - start))
     return found
 
 

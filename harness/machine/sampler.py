@@ -1,4 +1,4 @@
-"""What could explain a detector that is not steady: the machine, looked at once a second by a thread of its own."""
+"""Samples the machine once a second in a thread of its own, to explain a detector that is not steady."""
 from __future__ import annotations
 
 import math
@@ -10,25 +10,29 @@ import psutil
 from harness.machine.noise import ProcessTree
 
 PERIOD = 1.0  # seconds
-CHILDREN_EVERY = 10  # samples: to look for new processes takes milliseconds
+CHILDREN_EVERY = 10  # samples: looking for new processes takes milliseconds
 LONGEST_LAST_SAMPLE = 5.0  # seconds
 
 
 class Sampler:
-    """A context manager that hands `record` a sample each second, and one when it is left; `clock` gives its time.
+    """A context manager that hands `record` a sample each second, and a last one at its end; `clock` gives the time.
 
     A sample is {"kind": "sample", "at": clock's seconds, "seconds": since the one before, "steal", "iowait": shares of
-    all cores' time, "others": cores used by processes that are not ours, "load": average of a minute, "mhz",
+    all cores' time, "others": cores used by processes outside this tree, "load": average of a minute, "mhz",
     "celsius", "available", "rss": bytes, the latter of this process and its children together, "extra": the numbers
-    that `extra` gave}. What the machine does not tell is None. Nothing that goes wrong here reaches the run.
+    that `extra` gave}. What the machine does not report is None. No error in here reaches the run.
     """
 
     def __init__(
         self, record: Callable[[dict], Any], clock: Callable[[], float],
         extra: Callable[[], dict] | None = None, period: float = PERIOD,
     ):
-        self._record, self._clock, self._extra, self._period = record, clock, extra or dict, period
-        self._processes, self._end = ProcessTree(CHILDREN_EVERY), Event()
+        self._record = record
+        self._clock = clock
+        self._extra = extra or dict
+        self._period = period
+        self._processes = ProcessTree(CHILDREN_EVERY)
+        self._end = Event()
         self._thread = Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Sampler:
@@ -47,29 +51,30 @@ class Sampler:
                 now = self._counters()
                 self._record({"kind": "sample", "at": now["at"], **_differences(before, now), **self._present()})
                 before = now
-        except Exception:  # the journal cannot be written: whoever drives the run is told so as well
+        except Exception:  # the journal cannot be written: the run gets the same error
             return
 
     def _counters(self) -> dict[str, Any]:
-        return {"at": self._clock(), "cpu": _told(_cpu_seconds), "own": _told(lambda: self._processes.seconds()[0])}
+        own = _reported(lambda: self._processes.seconds()[0])
+        return {"at": self._clock(), "cpu": _reported(_cpu_seconds), "own": own}
 
     def _present(self) -> dict[str, Any]:
         return {
-            "load": _told(lambda: psutil.getloadavg()[0]),
-            "mhz": _told(lambda: psutil.cpu_freq().current),
-            "celsius": _told(_hottest),
-            "available": _told(lambda: psutil.virtual_memory().available),
-            "rss": _told(self._rss),
-            "extra": {str(name): value for name, value in (_told(self._extra) or {}).items() if _is_number(value)},
+            "load": _reported(lambda: psutil.getloadavg()[0]),
+            "mhz": _reported(lambda: psutil.cpu_freq().current),
+            "celsius": _reported(_hottest),
+            "available": _reported(lambda: psutil.virtual_memory().available),
+            "rss": _reported(self._rss),
+            "extra": {str(name): value for name, value in (_reported(self._extra) or {}).items() if _is_number(value)},
         }
 
     def _rss(self) -> int:
-        found = (_told(process.memory_info) for process in self._processes.all())
+        found = (_reported(process.memory_info) for process in self._processes.all())
         return sum(one.rss for one in found if one)
 
 
 def _cpu_seconds() -> dict[str, float]:
-    """Of all cores since the machine started; user time holds that of guests as well."""
+    """Seconds of all cores since the machine started; user time includes that of guests."""
     times = psutil.cpu_times()._asdict()
     total = sum(value for name, value in times.items() if not name.startswith("guest"))
     steal, iowait = times.get("steal"), times.get("iowait")
@@ -100,8 +105,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _told(ask: Callable[[], Any]) -> Any:
-    """What was answered, or None: machines and drivers differ in what they tell and in how they fail."""
+def _reported(ask: Callable[[], Any]) -> Any:
+    """The reported value, or None: machines and drivers differ in what they report and in how they fail."""
     try:
         found = ask()
     except Exception:

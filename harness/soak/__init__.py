@@ -1,1 +1,1 @@
-"""Load for hours: the journal, the windows, the machine beside it, and what they show."""
+"""A soak: load for hours in windows, its journal, its result and the estimates from it."""

@@ -1,4 +1,4 @@
-"""Which windows of a soak are not as the others, and what the machine did at that time."""
+"""Finds the windows of a soak that are unlike the others, and what on the machine explains them."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ LEAST_WINDOWS = 5  # fewer have no "usual"
 SIGMAS = 3.0
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 NOTHING = "nothing on the machine explains it"
-UNSEEN = "nothing was seen of the machine meanwhile"
+UNSEEN = "the machine reported nothing at that time"
 
 
 class Deviation(NamedTuple):
-    """What is unusual of a window, and what of the machine was unusual meanwhile, in words."""
+    """An unusual window: how it differs, and what on the machine was unusual at that time, in words."""
 
     window: int
-    what: str
+    difference: str
     cause: str
 
 
 @dataclass(frozen=True)
 class _Measure:
-    """A figure of a window and the least share of its median that is a deviation."""
+    """A figure of a window, and the least share of its median by which it deviates."""
 
     name: str
     least: float
@@ -33,7 +33,7 @@ class _Measure:
 
 @dataclass(frozen=True)
 class _Condition:
-    """A figure of the machine, and the least change that could explain anything: of itself or as a share."""
+    """A figure of the machine, and the least change that explains anything, absolute or as a share of its median."""
 
     name: str
     label: str
@@ -47,14 +47,14 @@ MEASURES = (
     _Measure("images_per_second", 0.02, -1, lambda value, usual: f"{abs(1 - value / usual):.1%} "
                                                                  f"{'fewer' if value < usual else 'more'} images/s"),
     _Measure("P99", 0.2, 1, lambda value, usual: f"P99 {value * 1e3:.1f} ms, usually {usual * 1e3:.1f} ms"),
-    _Measure("longest_gap", 1.0, 1, lambda value, usual: f"no answer for {value:.2f} s"),
+    _Measure("longest_gap", 1.0, 1, lambda value, usual: f"no response for {value:.2f} s"),
 )
 CONDITIONS = (
     _Condition("steal", "steal", 1, 0.01, 0, "{:.1%}".format),
     _Condition("iowait", "waiting for disks", 1, 0.05, 0, "{:.1%}".format),
-    _Condition("others", "what other processes took", 1, 0.2, 0, "{:.1f} cores".format),
+    _Condition("others", "the use by other processes", 1, 0.2, 0, "{:.1f} cores".format),
     _Condition("reference", "the reference workload's time", 1, 0, 0.1, lambda value: f"{value * 1e3:.2f} ms"),
-    _Condition("waited", "the share of their time that its threads waited for a core", 1, 0.1, 0, "{:.0%}".format),
+    _Condition("waited", "the share of time for which its threads waited for a core", 1, 0.1, 0, "{:.0%}".format),
     _Condition("mhz", "the processor's frequency", -1, 0, 0.03, "{:.0f} MHz".format),
     _Condition("celsius", "temperature", 1, 5, 0, "{:.0f} °C".format),
     _Condition("available", "free memory", -1, 0, 0.5, lambda value: f"{value / 1e6:.0f} MB"),
@@ -62,26 +62,27 @@ CONDITIONS = (
 
 
 def deviations(windows: Sequence[Any]) -> list[Deviation]:
-    """Of `harness.soak.result.Window`s: those more than three robust standard deviations, and more than a little, off.
+    """The windows (`harness.soak.result.Window`) that differ by more than three robust standard deviations.
 
-    Off are images a second by 2 % either way, P99 by 20 % upwards, the longest gap by twice. Fewer than five windows
-    have none.
+    Images a second must differ by 2 % either way, P99 be 20 % higher, or the longest gap twice as long. Fewer than five
+    windows have no deviations.
     """
     if len(windows) < LEAST_WINDOWS:
         return []
     usual = {name: _median(windows, name) for name in (one.name for one in (*MEASURES, *CONDITIONS))}
     reach = {one.name: _reach(windows, one, usual[one.name]) for one in MEASURES}
-    return [found for window in windows for found in [_deviation(window, windows, usual, reach)] if found]
+    found = (_deviation(window, windows, usual, reach) for window in windows)
+    return [one for one in found if one]
 
 
 def _deviation(window: Any, windows: Sequence[Any], usual: dict, reach: dict) -> Deviation | None:
     off = [one for one in MEASURES if _is_off(window, one, usual[one.name], reach[one.name])]
     if not off:
         return None
-    what = ", ".join(one.words(getattr(window, one.name), usual[one.name]) for one in off)
+    difference = ", ".join(one.words(getattr(window, one.name), usual[one.name]) for one in off)
     worse = any(one.harm * (getattr(window, one.name) - usual[one.name]) > 0 for one in off)
-    found = "; ".join(_causes(window, windows, usual, 1 if worse else -1))
-    return Deviation(window.number, what, found or (NOTHING if _was_seen(window) else UNSEEN))
+    causes = "; ".join(_causes(window, windows, usual, 1 if worse else -1))
+    return Deviation(window.number, difference, causes or (NOTHING if _was_seen(window) else UNSEEN))
 
 
 def _was_seen(window: Any) -> bool:
@@ -96,7 +97,7 @@ def _is_off(window: Any, measure: _Measure, usual: float | None, reach: float) -
 
 
 def _causes(window: Any, windows: Sequence[Any], usual: dict, direction: int) -> list[str]:
-    """What changed on the machine in the direction that makes a detector worse (1) or better (-1)."""
+    """The changes of the machine in the direction that makes a detector worse (1) or better (-1)."""
     found = []
     for one in CONDITIONS:
         value, middle = getattr(window, one.name), usual[one.name]

@@ -1,37 +1,30 @@
-"""Latencies as counts in bins that grow by 0.1 % each: percentiles of any number of requests in constant memory."""
+"""A histogram of latencies in bins that grow by 0.1 % each: any number of requests in constant memory."""
 from __future__ import annotations
 
 import math
 from collections import Counter
 from typing import Any
 
-from harness.stats.percentiles import (
-    CONFIDENCE,
-    QUOTED,
-    PercentileBound,
-    error_rate,
-    most_by_chance,
-    rank,
-    requests_needed,
-    share_above,
-)
+from harness.stats.estimate import Estimate
+from harness.stats.percentiles import CONFIDENCE, QUOTED, error_rate, most_by_chance, rank, requests_needed, share_above
 
 GROWTH = 1.001
 BINS_PER_E = 1 / math.log(GROWTH)
-SHORTEST = 1e-7  # seconds; what is shorter counts as that
+SHORTEST = 1e-7  # seconds; anything shorter counts as that
 
 
 class Histogram:
-    """Counts of latencies in seconds. A percentile is right to half a bin, 0.05 %."""
+    """Counts of latencies in seconds; a percentile is right to half a bin, 0.05 %."""
 
     def __init__(self):
         self._counts: Counter = Counter()
 
     def add(self, seconds: float) -> None:
+        """Count one latency."""
         self._counts[math.floor(math.log(max(seconds, SHORTEST)) * BINS_PER_E)] += 1
 
     def merge(self, other: Histogram) -> None:
-        """Adds the counts of another one."""
+        """Add the counts of another histogram."""
         self._counts.update(other._counts)
 
     def __len__(self) -> int:
@@ -41,26 +34,29 @@ class Histogram:
         """The middle of the bin that holds the percentile by nearest rank; None without latencies."""
         return self._at(rank(p, len(self)), 0.5) if self._counts else None
 
-    def bound(self, p: float, confidence: float = CONFIDENCE) -> PercentileBound | None:
-        """As `harness.stats.percentiles.percentile_bound`, its bounds widened to the edges of their bins."""
-        n, above, alpha = len(self), share_above(p), error_rate(confidence)
+    def bound(self, p: float) -> Estimate | None:
+        """As `harness.stats.percentiles.percentile_bound`, with bounds widened to the edges of their bins.
+
+        None without latencies.
+        """
+        n, above, alpha = len(self), share_above(p), error_rate(CONFIDENCE)
         if not n:
             return None
         over, under = most_by_chance(n, above, alpha), most_by_chance(n, 1 - above, alpha)
-        return PercentileBound(
+        return Estimate(
+            self.percentile(p),
             low=None if under is None else self._at(under + 1, 0),
-            estimate=self.percentile(p),
             high=None if over is None else self._at(n - over, 1),
             count=n,
-            needed=max(requests_needed(p, 0, confidence), requests_needed(100 - p, 0, confidence)),
+            needed=max(requests_needed(p), requests_needed(100 - p)),
         )
 
-    def percentiles(self) -> dict[str, PercentileBound]:
+    def percentiles(self) -> dict[str, Estimate]:
         """P50, P90 and P99 with their bounds, by name; {} without latencies."""
         return {f"P{p}": self.bound(p) for p in QUOTED} if self._counts else {}
 
     def _at(self, rank: int, place: float) -> float:
-        """Where the rank-th smallest latency lies: the lower edge of its bin (place 0) to the upper one (place 1)."""
+        """The rank-th smallest latency, as a place in its bin from the lower edge (0) to the upper one (1)."""
         for number in sorted(self._counts):
             rank -= self._counts[number]
             if rank <= 0:
@@ -68,7 +64,7 @@ class Histogram:
         raise IndexError(f"rank {rank} is beyond the last latency")
 
     def coarse(self, bins: int) -> tuple[list[float], list[int]]:
-        """(edges in seconds, counts) in at most so many bins of equal ratio, for a picture; ([], []) when empty."""
+        """(edges in seconds, counts) in at most `bins` bins of equal ratio, for a plot; ([], []) when empty."""
         if not self._counts:
             return [], []
         first, last = min(self._counts), max(self._counts)
@@ -79,5 +75,5 @@ class Histogram:
         return [GROWTH ** (first + width * place) for place in range(len(counts) + 1)], counts
 
     def as_record(self) -> dict[str, Any]:
-        """For strict JSON: bin b counts what took from growth^b to growth^(b + 1) seconds."""
+        """A dictionary for strict JSON: bin b counts latencies from growth^b to growth^(b + 1) seconds."""
         return {"growth": GROWTH, "counts": sorted(self._counts.items())}

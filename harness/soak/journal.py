@@ -1,17 +1,17 @@
 """The journal of a soak: a file that is appended to as things happen, so that a killed process loses nothing.
 
-A record a line: a CRC-32 as eight hexadecimal digits, a space, JSON. The CRC is that of the JSON of all lines up to and
-with this one, so that no line can be lost, doubled, swapped or put in unseen. Times are seconds since the session
-started, to the microsecond. Every process that carries the soak on adds a session. The records, in the order of a run:
+Each line is a record: a CRC-32 as eight hexadecimal digits, a space, JSON. The CRC is that of the JSON of all lines up
+to and including this one, so that no line can be lost, doubled, swapped or inserted unnoticed. Times are seconds since
+the session started, to the microsecond. Every process that continues the soak adds a session. The records, in order:
 
     {"kind": "session", "number": 1, "version": 2, "utc": "2026-11-24T10:00:00Z", "identity": {…}, "plan": {…}, …}
     {"kind": "opening", "at": …}                                      before each window
     [caller, start, end, images, answered, error, late]               a request, sent `late` seconds after it was due
-    {"kind": "sample", "at": …, "seconds": …, …}                      what the sampler saw in the `seconds` before
-    {"kind": "window", "number": 1, "start": …, "end": …, …}          the requests since the opening were this window,
-                                                                      which is complete; what the machine was like
-    {"kind": "finish", "outcome": "complete", "why": ""}              or "failed" and why, if no request failed: the
-                                                                      soak is over
+    {"kind": "sample", "at": …, "seconds": …, …}                      the machine over the `seconds` before
+    {"kind": "window", "number": 1, "start": …, "end": …, …}          the window of the requests since its opening is
+                                                                      complete; the machine's conditions
+    {"kind": "finish", "outcome": "complete", "why": ""}              the soak is over; or "failed" and why, if no
+                                                                      request failed
 
 `harness.soak.schema` has their fields and says how to add one.
 """
@@ -42,7 +42,7 @@ __all__ = ["VERSION", "Entry", "Journal", "JournalError", "encode", "read"]
 LONGEST_LINE = 1 << 20  # bytes
 START_ANEW = "restore the file or start a new soak"
 WRITE_SECONDS, SYNC_SECONDS = 0.1, 1.0
-MOST_WAITING = 50_000  # requests that are not yet written; whoever has more waits, so that memory is bounded
+MOST_WAITING = 50_000  # requests not yet written; beyond that callers wait, so that memory is bounded
 MOST_AT_ONCE = 10_000
 PATIENCE = 30.0  # seconds without progress after which a disk counts as hung
 
@@ -55,7 +55,7 @@ def read(path: str | Path) -> Iterator[dict | Entry]:
     """The records of a journal in the order they were written, one at a time, whatever its length.
 
     A last line that was cut off, as when a process is killed while it writes, is left out. JournalError names the
-    first line that is damaged, not in its place or not a record, and a file that is empty or of another version.
+    first line that is damaged, misplaced or not a record, and a file that is empty or of another version.
     """
     return (record for _, _, record in _scan(Path(path)))
 
@@ -93,17 +93,20 @@ def _body(record: dict | Entry) -> str:
 
 
 class Journal:
-    """A journal that belongs to this process until it is closed; any thread may add to it, at little cost.
+    """A journal that this process owns until it is closed; any thread may add to it, at little cost.
 
-    What is added is written by a thread of its own within 0.1 s and safe from a loss of power within about 1 s. A new
-    journal takes the place of an older file, which is kept as `….previous`; with `seen` the older one is continued:
-    it gets every record that is there, and a last line that was cut off is removed. Once a write has failed, as on a
-    full disk, every call raises JournalError, closing it too. Raises JournalError if another process has it.
+    A thread of its own writes records within 0.1 s and makes them safe from a loss of power within about 1 s. A new
+    journal replaces an older file, which is kept as `….previous`. With `seen` the older one is continued: `seen` gets
+    every record in it, and a last line that was cut off is removed. Once a write has failed, as on a full disk, every
+    call raises JournalError, `close` too. Raises JournalError if another process owns the journal.
     """
 
     def __init__(self, path: str | Path, seen: Callable[[Any], None] | None = None):
-        self._path, self._waiting = Path(path), deque()
-        self._failure, self._written, self._closing = "", 0, Event()
+        self._path = Path(path)
+        self._waiting: deque[str | Request] = deque()
+        self._written = 0
+        self._failure = ""
+        self._closing = Event()
         self._lock = _locked(self._path)
         try:
             if seen is None:
@@ -113,38 +116,38 @@ class Journal:
         except BaseException:
             self._lock.release()
             raise
-        self._begin = perf_counter()
+        self._start = perf_counter()
         self._writer = Thread(target=self._write, daemon=True)
         self._writer.start()
 
     def seconds(self, time: float | None = None) -> float:
-        """A time of time.perf_counter, by default now, in seconds since this session began."""
-        return round((perf_counter() if time is None else time) - self._begin, 6)
+        """A time of time.perf_counter, by default now, in seconds since this session started."""
+        return round((perf_counter() if time is None else time) - self._start, 6)
 
     def add(self, record: dict) -> None:
-        """Adds a record of one of `harness.soak.schema.KINDS`. JournalError for one that could not be read again."""
+        """Add a record of one of `harness.soak.schema.KINDS`. JournalError for one that could not be read again."""
         self._put(_body(record))
 
     def add_request(self, request: Request) -> None:
-        """Adds a request."""
+        """Add a request."""
         self._put(request)
 
-    def _put(self, what: str | Request) -> None:
+    def _put(self, record: str | Request) -> None:
         if self._failure:
             raise JournalError(self._failure)
-        self._waiting.append(what)
+        self._waiting.append(record)
         if len(self._waiting) > MOST_WAITING:
             self._wait()
 
     def _wait(self) -> None:
-        """Until there is room again; JournalError if the disk takes nothing any more."""
+        """Wait until there is room again; JournalError if the disk takes nothing any more."""
         written, since = self._written, monotonic()
         while len(self._waiting) > MOST_WAITING and not self._failure:
             sleep(0.001)
             if self._written != written:
                 written, since = self._written, monotonic()
             elif monotonic() - since > PATIENCE:
-                self._failure = self._unwritable(f"nothing was taken for {PATIENCE:g} s")
+                self._failure = self._unwritable(f"the disk took nothing for {PATIENCE:g} s")
         if self._failure:
             raise JournalError(self._failure)
 
@@ -154,7 +157,7 @@ class Journal:
                 self._path.replace(f"{self._path}.previous")
 
     def _continue(self, seen: Callable[[Any], None]) -> tuple[int, int]:
-        """Hands on what is there; → the bytes of it that are sound, and their CRC."""
+        """Hand every record in the file to `seen`; (the number of its bytes that are sound, their CRC)."""
         sound = 0, 0
         for end, crc, record in _scan(self._path):
             seen(record)
@@ -180,7 +183,7 @@ class Journal:
             self._failure = self._unwritable(error)
 
     def _write_waiting(self) -> None:
-        left = len(self._waiting)  # not until it is empty: others go on adding
+        left = len(self._waiting)  # not until it is empty, because others go on adding
         while left:
             number = min(left, MOST_AT_ONCE)
             bodies = [self._encoded(self._waiting.popleft()) for _ in range(number)]
@@ -190,25 +193,25 @@ class Journal:
             self._written += number
             left -= number
 
-    def _encoded(self, what: str | Request) -> str:
-        """The JSON of a record, and faster for requests."""
-        if isinstance(what, str):
-            return what
-        caller, image_ids, due, start, end, answered, error = what
-        begin = self._begin
-        text = json.dumps(error[:LONGEST_ERROR]) if error else '""'
-        late = f"{start - due:.6f}" if start > due else "0"
-        return f"[{caller},{start - begin:.6f},{end - begin:.6f},{len(image_ids)},{answered},{text},{late}]"
+    def _encoded(self, record: str | Request) -> str:
+        """The JSON of a record; that of requests is written by hand, because there are so many."""
+        if isinstance(record, str):
+            return record
+        start, end = record.start - self._start, record.end - self._start
+        error = json.dumps(record.error[:LONGEST_ERROR]) if record.error else '""'
+        late = f"{record.start - record.due:.6f}" if record.start > record.due else "0"
+        images = len(record.image_ids)
+        return f"[{record.caller},{start:.6f},{end:.6f},{images},{record.answered},{error},{late}]"
 
     def _sync(self) -> None:
         os.fsync(self._file.fileno())
 
     def _unwritable(self, why) -> str:
-        return (f"{self._path}: cannot be written ({why}); what is there is sound: make room or repair the disk, then "
+        return (f"{self._path}: cannot be written ({why}); what it has is sound: make room or repair the disk, then "
                 "resume")
 
     def close(self) -> None:
-        """Writes what is still to be written and lets go of the file. JournalError if not all could be written."""
+        """Write the rest and release the file. JournalError if not everything could be written."""
         self._closing.set()
         self._writer.join(PATIENCE)
         failure = self._failure or (self._unwritable("the disk hangs") if self._writer.is_alive() else "")
@@ -233,7 +236,7 @@ def _locked(path: Path) -> filelock.BaseFileLock:
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise JournalError(f"{path}: another process is writing it; wait for its end or name another") from None
+        raise JournalError(f"{path}: another process is writing it; wait for its end or name another file") from None
     except OSError as error:
         raise JournalError(f"{path}.lock: cannot be locked ({error.strerror or error}); remove it if no soak is "
                            "running, or name another folder") from None
@@ -241,17 +244,17 @@ def _locked(path: Path) -> filelock.BaseFileLock:
 
 
 @contextmanager
-def _named(path: Path, what: str) -> Iterator[None]:
-    """Turns an OSError into a JournalError that names the file."""
+def _named(path: Path, problem: str) -> Iterator[None]:
+    """Turn an OSError into a JournalError that names the file."""
     try:
         yield
     except OSError as error:
         why = "it is a link" if error.errno == errno.ELOOP else error.strerror or error
-        raise JournalError(f"{path}: {what} ({why})") from None
+        raise JournalError(f"{path}: {problem} ({why})") from None
 
 
 def _opened(path: Path, flags: int) -> BinaryIO:
-    """A plain file, opened without buffers; OSError for all else, without waiting for whoever is behind a pipe."""
+    """Open a plain file without buffers; OSError for anything else, without waiting for the other end of a pipe."""
     file = os.fdopen(os.open(path, flags | os.O_NONBLOCK, 0o666), "rb" if flags == os.O_RDONLY else "ab", buffering=0)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -260,7 +263,7 @@ def _opened(path: Path, flags: int) -> BinaryIO:
 
 
 def _scan(path: Path) -> Iterator[tuple[int, int, dict | Entry]]:
-    """Each record with the byte after it and the CRC of all lines so far."""
+    """Each record with the place of the byte after it and the CRC of all lines so far."""
     end, chain, order = 0, _Chain(), Order()
     try:
         with io.BufferedReader(_opened(path, os.O_RDONLY), 1 << 16) as file:
@@ -274,11 +277,11 @@ def _scan(path: Path) -> Iterator[tuple[int, int, dict | Entry]]:
     except OSError as error:
         raise JournalError(f"{path}: cannot be read ({error.strerror or error}); is a soak journaled there?") from None
     if not end:
-        raise JournalError(f"{path}: is empty, no soak had started; start one")
+        raise JournalError(f"{path}: is empty, because no soak had started; start one")
 
 
 def _decoded(line: bytes, chain: _Chain, order: Order, where: str) -> dict | Entry:
-    """The record of a line. JournalError names where it stands."""
+    """The record of a line. JournalError names its place."""
     body = line[9:-1]
     chain.crc = crc32(body, chain.crc)
     if line != b"%08x %s\n" % (chain.crc, body):
@@ -303,7 +306,7 @@ def _refuse_constant(name: str) -> None:
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key is there twice")
+        raise ValueError("an object has a key twice")
     return found
 
 

@@ -1,9 +1,8 @@
-"""The records of a soak's journal: the fields of each kind, what they may hold, and the order in which they come.
+"""The records of a soak's journal: the fields of each kind, their values, and the order of records.
 
-To add a kind of record, add a row to KINDS, and to `Order` a method `_<kind>` if records of other kinds must come
-before or after it. To add a field, add it to the row of its kind. What the journal's own writer gives is checked
-against the same rows, so that nothing is written that could not be read again. Once a release has written journals, a
-change of the rows is a new VERSION.
+To add a kind of record, add a row to KINDS, and to `Order` a rule if its place matters. To add a field, add it to the
+row of its kind. The journal's own writer is checked against the same rows, so that nothing is written that could not be
+read again. Once a release has written journals, a change of the rows needs a new VERSION.
 """
 from __future__ import annotations
 
@@ -15,15 +14,15 @@ from typing import Any, Callable, NamedTuple
 VERSION = 2
 LONGEST_ERROR = 2000  # characters
 LONGEST = 1e8  # seconds, three years
-MOST = 10**9  # of whatever is counted
+MOST = 10**9  # of any count
 LARGEST_FIGURE = 1e21  # above every counter of 64 bits
-DEEPEST = 8  # levels of lists and objects in what identifies a soak
+DEEPEST = 8  # levels of lists and objects in the identity of a soak
 UTC = "%Y-%m-%dT%H:%M:%SZ"
 COMPLETE, FAILED = "complete", "failed"
 
 
 class Entry(NamedTuple):
-    """One request as it was journaled: times in seconds since its session started, error is '' when it succeeded."""
+    """One journaled request; times are seconds since its session started, error is '' when it succeeded."""
 
     caller: int
     start: float
@@ -40,7 +39,7 @@ class Entry(NamedTuple):
 
 
 class Field(NamedTuple):
-    """What a value must be, in words, and whether one holds to it."""
+    """The rule for a value, in words and as a check."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -74,7 +73,7 @@ def _is_time(one: Any) -> bool:
 
 
 def _is_plain(one: Any, levels: int = DEEPEST) -> bool:
-    """Whether strict JSON can say it and no comparison of it ends in a RecursionError."""
+    """Whether strict JSON can hold it and comparing it cannot end in a RecursionError."""
     if isinstance(one, (list, dict)):
         parts = one.values() if isinstance(one, dict) else one
         return levels > 0 and all(_is_plain(part, levels - 1) for part in parts)
@@ -116,13 +115,13 @@ REQUEST = {
 
 
 def fault(record: Any) -> str:
-    """What is wrong with a record that JSON has read, whatever it is, in words; '' if nothing is."""
+    """What is wrong with a record as JSON gave it, in words; '' if nothing is."""
     if isinstance(record, list):
         return _request_fault(record)
     version = record.get("version", VERSION) if isinstance(record, dict) else None
     if type(version) is int and version != VERSION:
-        return (f"is of version {shown(version)} of the journal and this reads version {VERSION}: read it with the "
-                "release that wrote it")
+        return (f"has version {shown(version)} of the journal, and this release reads version {VERSION}: read it with "
+                "the release that wrote it")
     kind = record.get("kind") if isinstance(record, dict) else None
     if not isinstance(kind, str) or kind not in KINDS:
         return f"is not a record of a soak's journal: {shown(record)}"
@@ -147,7 +146,7 @@ def _request_fault(values: Sequence) -> str:
 
 def _fields_fault(values: Any, fields: dict[str, Any]) -> str:
     if not isinstance(values, dict):
-        return f"stands {shown(values)}, must be an object"
+        return f"is {shown(values)}, must be an object"
     for name in [*fields, *values]:
         if name not in values:
             return f"{name} is missing"
@@ -177,20 +176,28 @@ def _a(kind: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value of a file in a few characters that any terminal can print."""
+    """A value from a file in a few characters that any terminal can print."""
     return reprlib.repr(value).encode("ascii", "backslashreplace").decode()[:80]
 
 
 class Order:
-    """Whether a record may follow those before it. Records are those without a `fault`."""
+    """Checks that a record may follow those before it; records must be without a `fault`."""
 
     def __init__(self):
         self._first: dict = {}
-        self._sessions, self._windows, self._is_finished = 0, 0, False
+        self._sessions = 0
+        self._windows = 0
+        self._is_finished = False
+        self._rules = {
+            "session": self._session, "opening": self._opening, "sample": self._sample, "window": self._window,
+            "finish": self._finish,
+        }
         self._start_session()
 
     def _start_session(self) -> None:
-        self._is_open, self._opened, self._sampled = False, 0.0, 0.0
+        self._is_open = False
+        self._opened = 0.0
+        self._sampled = 0.0
 
     def fault(self, record: dict | Entry) -> str:
         """What is wrong with a record at this place, in words; '' if nothing is."""
@@ -201,7 +208,7 @@ class Order:
             return f"{_a(kind)} record is before the first session"
         if self._is_finished and kind != "sample":  # the last sample may come late
             return f"{_a(kind)} record follows the finish of the soak"
-        return getattr(self, f"_{kind}", lambda record: "")(record)
+        return self._rules[kind](record)
 
     def _session(self, record: dict) -> str:
         if record["number"] != self._sessions + 1:
@@ -222,7 +229,7 @@ class Order:
 
     def _sample(self, record: dict) -> str:
         if record["at"] < self._sampled:
-            return f"a sample is of {record['at']}, before the one of {self._sampled}"
+            return f"a sample is from {record['at']}, before the one from {self._sampled}"
         self._sampled = record["at"]
         return ""
 

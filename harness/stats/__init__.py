@@ -1,1 +1,1 @@
-"""Percentiles, intervals and trends, each with the bounds that it promises."""
+"""Percentiles, means, spreads and trends, each an estimate with bounds."""

@@ -1,1 +1,1 @@
-"""What a release must reach, under which load, and whether it did: targets, loads, prices, verdicts."""
+"""Targets that a release must reach, the loads and prices behind them, and the verdicts."""

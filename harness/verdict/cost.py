@@ -1,4 +1,4 @@
-"""What a million images cost: measured throughput and a table of dated prices, each with its source."""
+"""The cost of a million images, from measured throughput and a table of dated prices with their sources."""
 from __future__ import annotations
 
 import math
@@ -13,12 +13,12 @@ FRESH_DAYS = 365
 
 
 class UnknownPrice(LookupError):
-    """The table has no such price; the message says what it has and what to do."""
+    """The table lacks a price; the message says which it has and what to do."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """Dollars an hour of one instance type, as `source` gave them on `date` (ISO)."""
+    """Dollars an hour for one instance type, published by `source` on `date` (ISO)."""
 
     instance: str
     region: str
@@ -30,7 +30,7 @@ class Price:
 
 @dataclass(frozen=True)
 class Cost:
-    """Dollars per million images, by which price, and the evidence in words; `stale` when the price is too old."""
+    """Dollars per million images, their price, and the evidence in words; `stale` when the price is too old."""
 
     dollars_per_million: float
     price: Price
@@ -62,10 +62,10 @@ PRICES = (
 
 
 def cost_at(images_per_second: float, price: Price, on: str, fresh_days: int = FRESH_DAYS) -> Cost:
-    """What a million images cost at this price, on the ISO date `on` of the measurement.
+    """The cost of a million images at this price, on the ISO date `on` of the measurement.
 
     A price more than `fresh_days` older than that is stale, and the evidence says so. Raises ValueError for a
-    throughput that is not above 0 or a date that is none.
+    throughput that is not above 0 or an `on` that is not a date.
     """
     dollars = dollars_per_million(images_per_second, price.dollars_per_hour)
     stale = is_stale(price, on, fresh_days)
@@ -73,15 +73,15 @@ def cost_at(images_per_second: float, price: Price, on: str, fresh_days: int = F
 
 
 def dollars_per_million(images_per_second: float, dollars_per_hour: float) -> float:
-    """Dollars that an instance costs while it answers a million images; ValueError unless both are finite and > 0."""
+    """Dollars that an instance costs while it processes a million images; ValueError unless both are finite and > 0."""
     for name, value in (("images_per_second", images_per_second), ("dollars_per_hour", dollars_per_hour)):
         if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} is {value}; it must be a number above 0, or there is no cost")
+            raise ValueError(f"{name} {value}: must be a finite number above 0, or there is no cost")
     return 1e6 / images_per_second / 3600 * dollars_per_hour
 
 
 def at_price(target: Target, price: Price) -> Target:
-    """The target with the bound that its published throughput costs at this price, so that no price buys slowness.
+    """The target with the cost of its published throughput at this price as bound, so that no price buys slowness.
 
     A target without a published throughput stays as it is.
     """
@@ -96,7 +96,7 @@ def is_stale(price: Price, on: str, fresh_days: int = FRESH_DAYS) -> bool:
 
 
 def find_price(instance: str, on: str, purchase: str = ON_DEMAND, region: str = REGION) -> Price:
-    """The newest row of PRICES not dated after `on` (ISO); UnknownPrice says what the table has instead."""
+    """The newest row of PRICES not dated after `on` (ISO); UnknownPrice names the prices that the table has."""
     day = _date(on)
     rows = [row for row in PRICES if (row.instance, row.purchase, row.region) == (instance, purchase, region)]
     known = [row for row in rows if _date(row.date) <= day]
@@ -131,4 +131,4 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{text!r} is no date; write it as 2026-01-19") from error
+        raise ValueError(f"{text!r}: must be a date such as 2026-01-19") from error

@@ -1,4 +1,4 @@
-"""The one table of what a release must reach: thresholds stand nowhere else, the README shows these rows."""
+"""The table of targets that a release must reach; thresholds stand in no other place, docs are generated from it."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ class Target:
     """One bound, in the metric's unit, that holds on `platform` (an instance type, a family of them, 'cpu' or 'any').
 
     `sense` is '>=' or '<='; `source` says where the bound comes from and `date` (ISO) when it was published. The bound
-    of a cost is what `images_per_second` cost at the price of that date: `cost.at_price` gives it at another.
+    of a cost is that of `images_per_second` at the price of that date; `cost.at_price` gives it at another price.
     """
 
     check: str
@@ -33,19 +33,19 @@ BLOG = "AWS's published two-hour run, 8 callers, batch 4"
 TABLE = "AWS Neuron Inf1 performance table, SDK 2.20, YOLOv4 in PyTorch, batch 1, 8 callers"
 MARGIN = "2 % margin as in MLPerf's audits"
 RELEASE = "release"  # the check of a run as a whole
-REHEARSAL = "own bound, a rehearsal that a busy machine passes and a broken measurement does not"
+REHEARSAL = "own bound for a rehearsal: a busy machine meets it, a broken measurement does not"
 
 TARGETS = (
     Target("accuracy", "AP", 0.48, ">=", ANY, f"98.6 % of the 0.487 of the {TUTORIAL}", "2020-10-07"),
     Target("parity", "AP_drop", 0.005, "<=", ANY,
            "own bound, BF16 against FP32 on CPU; AWS reported no measurable degradation", "2026-11-23"),
     Target("parity", "matched_share", 0.95, ">=", ANY,
-           "own bound, scores from 0.25 found again with the same class and IoU from 0.9", "2026-11-23"),
+           "own bound, detections of score >= 0.25 that one of the same class matches at IoU >= 0.9", "2026-11-23"),
     Target("placement", "network_ratio", 0.95, ">=", "inf1",
-           "own bound: operators between pictures and head maps that are on the device", "2026-11-24"),
-    Target("placement", "convolutions_on_cpu", 0, "<=", "inf1", "own bound: none may be left",
+           "own bound: share of the operators between image and head maps that run on the device", "2026-11-24"),
+    Target("placement", "convolutions_on_cpu", 0, "<=", "inf1", "own bound: none may run there",
            "2026-11-24"),
-    Target("placement", "idle_cores", 0, "<=", "inf1", "own bound: cores that answered no request under load",
+    Target("placement", "idle_cores", 0, "<=", "inf1", "own bound: cores that served no request under load",
            "2026-11-24"),
     Target("placement", "device_errors", 0, "<=", "inf1", "own bound: driver and memory error counters that rose",
            "2026-11-24"),
@@ -60,7 +60,7 @@ TARGETS = (
     Target("integrity", "identical_responses", 0, "<=", ANY,
            "own bound: different images with detections of the very same bytes", "2026-11-24"),
     Target("integrity", "repeat_speedup", 1.1, "<=", "inf1",
-           "MLPerf's TEST04: the same image again and again is not 10 % faster", "2026-11-24"),
+           "MLPerf's TEST04: a repeated image is not 10 % faster", "2026-11-24"),
     Target("integrity", "repeat_speedup", 2.0, "<=", "cpu", REHEARSAL, "2026-11-24"),
     Target("integrity", "fresh_slowdown", 1.1, "<=", "inf1",
            "own bound, as MLPerf's TEST04: new bytes do not take 10 % longer than those of the load", "2026-11-25"),
@@ -71,7 +71,7 @@ TARGETS = (
     Target("jitter", "worst_P99_over_P50", 1.5, "<=", "inf1", f"own bound, of the worst window; {TABLE}: 1.27",
            "2026-11-24"),
     Target("jitter", "worst_P99_over_P50", 20.0, "<=", "cpu", REHEARSAL, "2026-11-24"),
-    Target("jitter", "longest_gap_seconds", 1.0, "<=", "inf1", "own bound: time without any answer", "2026-11-24"),
+    Target("jitter", "longest_gap_seconds", 1.0, "<=", "inf1", "own bound: time without a response", "2026-11-24"),
     Target("jitter", "longest_gap_seconds", 5.0, "<=", "cpu", REHEARSAL, "2026-11-24"),
     Target("soak", "failed_requests", 0, "<=", ANY, "own bound: none may fail", "2026-11-24"),
     Target("soak", "incomplete_windows", 0, "<=", ANY, "own bound: the soak reached its end", "2026-11-24"),
@@ -81,8 +81,8 @@ TARGETS = (
     Target("soak", "memory_growth_mb", 32.0, "<=", "inf1", "own bound: of all its processes in an hour", "2026-11-25"),
     Target("soak", "memory_growth_mb", 512.0, "<=", "cpu", REHEARSAL, "2026-11-24"),
     Target("cost", "dollars_per_million", 1.362, "<=", "inf1.2xlarge",
-           "AWS's published run: $1.362 at 118.9 images/s and $0.583/h; at another price what 118.9 images/s cost "
-           "there", "2020-10-07", images_per_second=118.9),
+           "AWS's published run: $1.362 at 118.9 images/s and $0.583/h; at another price, that of "
+           "118.9 images/s", "2020-10-07", images_per_second=118.9),
     Target("cost", "dollars_per_million", 1000.0, "<=", "cpu", REHEARSAL, "2026-11-24"),
     Target("mlperf", "valid", 1, ">=", ANY, "LoadGen's own verdict on the scenario, and no request failed",
            "2026-11-24"),
@@ -92,17 +92,25 @@ TARGETS = (
 
 
 def rows(check: str, platform: str) -> list[Target]:
-    """One row for each metric of the check: this platform's, else its family's, else the one for any.
+    """One row for each metric of the check: the platform's, or its family's, or that for any platform.
 
-    Where there is only that of another type of the family, it is that one, which does not hold here: what is asked of
-    inf1.2xlarge is not proven by inf1.24xlarge, nor may it be passed over there. LookupError when there is none.
+    Where there is none, it is the row of another type of the family, which does not hold here: inf1.24xlarge cannot
+    prove what is asked of inf1.2xlarge, nor may that be left out there. LookupError when the check has no row.
     """
-    related = [t for t in TARGETS if t.check == check and family(t.platform) in (ANY, family(platform))]
-    nearest = sorted(related, key=lambda t: (t.holds_on(platform), t.platform != ANY, t.platform == platform))
-    found = {t.metric: t for t in nearest}
-    if not found:
+    by_metric: dict[str, dict[str, Target]] = {}
+    for target in TARGETS:
+        if target.check == check and family(target.platform) in (ANY, family(platform)):
+            by_metric.setdefault(target.metric, {})[target.platform] = target
+    if not by_metric:
         raise LookupError(f"no target for {check} on {platform}; add a row to harness/verdict/targets.py")
-    return list(found.values())
+    return [_nearest(by_platform, platform) for by_platform in by_metric.values()]
+
+
+def _nearest(by_platform: dict[str, Target], platform: str) -> Target:
+    for wanted in (platform, family(platform), ANY):
+        if wanted in by_platform:
+            return by_platform[wanted]
+    return next(iter(by_platform.values()))
 
 
 def concerns(check: str, platform: str) -> bool:
@@ -116,11 +124,13 @@ def family(platform: str) -> str:
 
 
 def markdown_table() -> str:
-    """The rows as a Markdown table for the README."""
+    """The rows as a Markdown table for the docs."""
     head = ["| check | metric | bound | platform | source | date |", "|---|---|---|---|---|---|"]
     return "\n".join(head + [_row(target) for target in TARGETS])
 
 
+SIGNS = {">=": "≥", "<=": "≤"}
+
+
 def _row(t: Target) -> str:
-    return f"| {t.check} | {t.metric} | {t.sense.replace('>=', '≥').replace('<=', '≤')} {t.bound:g} | " \
-           f"{t.platform} | {t.source} | {t.date} |"
+    return f"| {t.check} | {t.metric} | {SIGNS[t.sense]} {t.bound:g} | {t.platform} | {t.source} | {t.date} |"

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, NamedTuple
+from typing import Any
 
-from harness.stats.percentiles import PROVEN, UNDECIDED, Interval, decide
+from harness.stats.estimate import NOISY, PROVEN, REFUTED, TOO_FEW, UNDECIDED, Estimate, decide
 from harness.text import printable
 from harness.verdict.metrics import SIGNS, label, shown, value_and_bound
 from harness.verdict.targets import Target
@@ -14,23 +14,8 @@ PASS, FAIL, INVALID = "PASS", "FAIL", "INVALID"
 
 # Why a row is INVALID, for programs; the evidence says it in words. The first two are worth repeating, and a detector
 # that gave broken responses is not.
-TOO_FEW, NOISY = "too few samples", "noisy machine"
 BROKEN, OTHER_PLATFORM, NOT_JUDGED, ERROR = "broken responses", "other platform", "not judged", "error"
 REASONS = (TOO_FEW, NOISY, BROKEN, OTHER_PLATFORM, NOT_JUDGED, ERROR)
-
-
-class Estimate(NamedTuple):
-    """A measured value and what bounds the true one (None: nothing yet).
-
-    `more` says in words what would decide for a bound that lies between, given that bound and its sense; `reason` is
-    the reason of the row that is then INVALID.
-    """
-
-    low: float | None
-    estimate: float
-    high: float | None
-    more: Callable[[float, str], str] = lambda bound, sense: "measure more"
-    reason: str = TOO_FEW
 
 
 @dataclass(frozen=True)
@@ -93,27 +78,36 @@ def judge(
     """
     if count <= 0:
         return invalid(target, "no samples", BROKEN, evidence=evidence, **details)
-    low, value, high, more, reason = value if isinstance(value, Estimate) else Estimate(value, value, value)
-    if value is None or not all(number is None or math.isfinite(number) for number in (low, value, high)):
-        bounds = "" if low is value is high else f", its interval {(low, high)}"
-        return invalid(target, f"the value is {value}{bounds}", reason if value is None else BROKEN,
-                       evidence=evidence, **details)
-    outcome = decide(Interval(low, value, high), target.bound, target.sense)
-    why = ""
-    if outcome == UNDECIDED:
-        between = "" if low is high is None else f"it may be {_between(target.metric, low, high)}; "
-        why = f"not decided: {between}{more(target.bound, target.sense)}"
+    estimate = value if isinstance(value, Estimate) else Estimate.exactly(value)
+    interval = None if estimate.is_exact else (estimate.low, estimate.high)
+    if not _is_finite(estimate):
+        why = f"the value is {estimate.value}{'' if interval is None else f', its interval {interval}'}"
+        return invalid(target, why, estimate.reason if estimate.value is None else BROKEN, evidence=evidence, **details)
+    outcome = decide(estimate, target.bound, target.sense)
+    is_open = outcome == UNDECIDED
     return Verdict(
-        target.check, target.metric, float(value), target.bound, target.sense,
-        {PROVEN: PASS, UNDECIDED: INVALID}.get(outcome, FAIL), int(count), evidence=evidence,
-        interval=None if low is value is high else (low, high),
-        reason=reason if outcome == UNDECIDED else "", why=why, **details,
+        target.check, target.metric, float(estimate.value), target.bound, target.sense, VERDICTS[outcome], int(count),
+        evidence=evidence, interval=interval, reason=estimate.reason if is_open else "",
+        why=_undecided(target, estimate) if is_open else "", **details,
     )
 
 
-def _between(metric: str, low: float | None, high: float | None) -> str:
-    lowest, highest = ("anything" if bound is None else shown(metric, bound) for bound in (low, high))
-    return f"from {lowest} to {highest}"
+VERDICTS = {PROVEN: PASS, REFUTED: FAIL, UNDECIDED: INVALID}
+
+
+def _is_finite(estimate: Estimate) -> bool:
+    bounds = (one for one in (estimate.low, estimate.high) if one is not None)
+    return estimate.value is not None and all(map(math.isfinite, (estimate.value, *bounds)))
+
+
+def _undecided(target: Target, estimate: Estimate) -> str:
+    """Why the estimate neither proves nor refutes the target, and what would decide."""
+    more = estimate.more(target.bound, target.sense)
+    if estimate.low is None and estimate.high is None:
+        return f"not decided: {more}"
+    lowest, highest = ("anything" if bound is None else shown(target.metric, bound)
+                       for bound in (estimate.low, estimate.high))
+    return f"not decided: it may be from {lowest} to {highest}; {more}"
 
 
 def invalid(target: Target, why: str, reason: str, *, evidence: str = "", **details) -> Verdict:

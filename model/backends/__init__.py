@@ -9,16 +9,16 @@ from pathlib import Path
 
 # The values of --fp32-cast of Inferentia's compiler.
 NEURON_CASTS = ("all", "matmult", "matmult-bf16", "matmult-fp16", "none")
-# Name → the numeric formats that it compiles for. The modules are imported only when used: TensorFlow is slow to load.
+# Backend → its casts. The modules are imported only when used, because TensorFlow is slow to load.
 CASTS = {"cpu": ("fp32", "bf16"), "xla": ("fp32",), "emulated": NEURON_CASTS, "neuron": NEURON_CASTS}
 
 
 def backend(name: str):
-    """The backend's module."""
+    """The module of a backend."""
     return import_module(f"model.backends.{name}")
 
 
 def has_bf16() -> bool:
-    """Whether this processor multiplies in BF16, so that the auto-cast need not be emulated."""
+    """Whether this processor has BF16 instructions, so that the auto-cast need not be emulated."""
     flags = Path("/proc/cpuinfo")
     return flags.is_file() and any(flag in flags.read_text() for flag in ("avx512_bf16", "amx_bf16"))

@@ -1,7 +1,6 @@
 """The CPU backend: the frozen graph as TensorFlow runs it, in FP32 or with BF16 convolutions.
 
-BF16 is TensorFlow's own auto-cast (oneDNN) where the processor computes in BF16. Elsewhere it is emulated, correct
-but slower.
+BF16 is TensorFlow's own auto-cast (oneDNN) if the processor has BF16 instructions, else a slower emulation.
 """
 from __future__ import annotations
 
@@ -11,7 +10,8 @@ import tensorflow as tf
 
 from model.backends import CASTS, has_bf16
 from model.graph.freeze import frozen_graph, write_compiled
-from model.graph.rounding import CONVOLUTIONS, round_inputs
+from model.graph.operators import CONVOLUTIONS
+from model.graph.rounding import round_inputs
 
 
 def compile(saved_model, output, cast="fp32") -> Path:
@@ -26,9 +26,9 @@ def compile(saved_model, output, cast="fp32") -> Path:
 
 
 def cast_engine(cast: str) -> str:
-    """How this machine computes in that format: `native`, `onednn` (BF16 instructions) or `emulated`."""
+    """How this machine computes with a cast: `native`, `onednn` (BF16 instructions) or `emulated`."""
     if cast not in CASTS["cpu"]:
-        raise ValueError(f"cast {cast} is not one of: {', '.join(CASTS['cpu'])}")
+        raise ValueError(f"cast {cast}: must be one of: {', '.join(CASTS['cpu'])}")
     if cast == "fp32":
         return "native"
     return "onednn" if has_bf16() else "emulated"

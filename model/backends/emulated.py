@@ -1,8 +1,8 @@
-"""The numbers of Inferentia on any processor: what is planned for the device computes as each cast level says.
+"""The emulated backend: Inferentia's casts on any processor, to rehearse accuracy, not speed.
 
-A rehearsal of accuracy, not of speed. The compiler's casts are those of its command line (Neuron SDK, neuron-cc
-command line reference, and the application note on mixed precision); how the device rounds is not documented, so
-rounding to nearest even is an assumption. What stays on the CPU computes in FP32.
+Operators that are planned for the device compute in the format of the cast, all others in FP32. Source: Neuron SDK,
+neuron-cc command line reference and application note on mixed precision. The rounding of the device is not
+documented; rounding to nearest even is an assumption.
 """
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import tensorflow as tf
 
 from model.backends import CASTS
 from model.graph.freeze import frozen_graph, write_compiled
-from model.graph.rounding import CONVOLUTIONS, plain, round_inputs, round_tensors
+from model.graph.operators import CONVOLUTIONS, as_input
+from model.graph.rounding import round_inputs, round_tensors
 from model.neuron.partition.plan import plan
 from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
 
 PRODUCTS = (*CONVOLUTIONS, "MatMul", "BatchMatMul", "BatchMatMulV2")
 
-# --fp32-cast → the format of the operands of matrix products and of transposes; None: they stay FP32. Inferentia
-# multiplies in no wider format, so `none` is what --fast-math none stands for: matmult-bf16.
+# --fp32-cast → the format of the operands of matrix products and of transposes; None leaves FP32. Inferentia cannot
+# multiply in FP32, so `none` is matmult-bf16, as for --fast-math none.
 OPERANDS = {
     "matmult": (tf.bfloat16, tf.float16),
     "matmult-bf16": (tf.bfloat16, None),
@@ -45,9 +46,9 @@ def compile(saved_model, output, cast) -> Path:
 
 
 def cast_engine(cast: str) -> str:
-    """How this machine computes in that format."""
+    """How this machine computes with a cast: always `emulated`."""
     if cast not in CASTS["emulated"]:
-        raise ValueError(f"cast {cast} is not one of: {', '.join(CASTS['emulated'])}")
+        raise ValueError(f"cast {cast}: must be one of: {', '.join(CASTS['emulated'])}")
     return "emulated"
 
 
@@ -58,4 +59,4 @@ def _formats(graph_def, on_device, products, transposes) -> dict:
 
 
 def _leaving(planned) -> list:
-    return [plain(tensor.name) for segment in planned.segments for tensor in segment.outputs]
+    return [as_input(tensor.name) for segment in planned.segments for tensor in segment.outputs]

@@ -1,6 +1,6 @@
-"""The Neuron backend: the network compiled for Inferentia by tensorflow-neuron, in the Python that has it.
+"""The Neuron backend: compiles the network for Inferentia with tensorflow-neuron, in the Python that has it.
 
-Written against AWS's documentation; not yet run on a device.
+Written from AWS's documentation; not yet run on a device.
 """
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def compile(saved_model, output, cast, python=sys.executable) -> Path:
     """Writes the SavedModel folder `output`, complete or not at all.
 
     `python` is the interpreter that has tensorflow-neuron: 3.7 with TensorFlow 1.15, or 3.9 and newer with 2.x.
-    Raises SavedModelError, and WorkerError for what went wrong over there.
+    Raises SavedModelError, and WorkerError for errors in that interpreter.
     """
     with tempfile.TemporaryDirectory() as work, published(output) as folder:
         frozen = Path(work, "frozen")
         graph_def, inputs, outputs = frozen_graph(saved_model)
         write_saved_model(graph_def, inputs, outputs, frozen)
-        folder.rmdir()  # both routes insist on making the folder themselves
+        folder.rmdir()  # both routes make the folder themselves
         with Worker(python) as worker:
             facts = worker.call("model.neuron.compiler:compile", frozen=str(frozen), output=str(folder), cast=cast,
                                 workdir=str(Path(work, "compiler")))
@@ -39,8 +39,8 @@ def compile(saved_model, output, cast, python=sys.executable) -> Path:
 
 
 def cast_engine(cast: str, python=sys.executable) -> str:
-    """The packages that compile: what a compiled model depends on beside the model and the cast."""
+    """The versions of the packages that compile, on which a compiled model depends."""
     if cast not in CASTS["neuron"]:
-        raise ValueError(f"cast {cast} is not one of: {', '.join(CASTS['neuron'])}")
+        raise ValueError(f"cast {cast}: must be one of: {', '.join(CASTS['neuron'])}")
     versions = software.interpreter(HERE, python).versions
     return ", ".join(f"{name} {versions.get(name)}" for name in ("tensorflow", "tensorflow-neuron", "neuron-cc"))

@@ -1,6 +1,6 @@
-"""The XLA backend: the network compiled by XLA, for the GPU where TensorFlow sees one, else for the processor.
+"""The XLA backend: compiles the network with XLA, for the GPU if TensorFlow sees one, else for the processor.
 
-AWS's published comparison runs its GPU instances this way. Decoding and suppression stay TensorFlow's.
+AWS's published comparison runs its GPU instances this way. TensorFlow runs pre- and post-processing.
 """
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def compile(saved_model, output, cast="fp32") -> Path:
 
 
 def cast_engine(cast: str) -> str:
-    """Which device the network runs on: `gpu` or `cpu`."""
+    """The device that the network runs on: `gpu` or `cpu`."""
     return "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
 
 
 def _call_compiled(graph_def) -> None:
-    """Replaces the network's nodes by one call of a function that TensorFlow must compile with XLA or fail."""
+    """Replaces the network's nodes by one call of a function that TensorFlow must compile with XLA."""
     part, source, heads = network_part(graph_def)
 
     @tf.function(autograph=False, jit_compile=True)
-    def network(pictures):
-        return tf.import_graph_def(part, {source: pictures}, [f"{head}:0" for head in heads], name="")
+    def network(images):
+        return tf.import_graph_def(part, {source: images}, [f"{head}:0" for head in heads], name="")
 
     call_instead_of_network(graph_def, source, heads, network, [None, None, None, 3])

@@ -1,1 +1,1 @@
-"""Files that the user brings: cfg, weights and checkpoints, read into architecture and numbers."""
+"""A user's files: cfg, weights and checkpoints, read as architecture and numbers."""

@@ -1,29 +1,26 @@
-"""The numbers of a convolution, however they are stored, and what is done with them before export."""
+"""The numbers of convolutions, whichever file they come from, folded and scaled for export."""
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from model.architecture import Architecture, Dropout, Shortcut
-from model.quoting import shown
 
 # darknet's batch norm divides by sqrt(variance + 1e-5).
 BATCH_NORM_EPSILON = 1e-5
 
 
 class WeightsError(ValueError):
-    """The weights file does not belong to the architecture; the message gives what was expected and found."""
+    """The weights file does not fit the architecture; the message gives the value found and the one expected."""
 
 
 @dataclass(frozen=True)
 class ConvolutionWeights:
-    """float32 arrays: kernel [height, width, channels / groups, filters]; the others [filters].
+    """float32 arrays: kernel [height, width, channels / groups, filters], the others [filters].
 
-    `bias` is batch norm's beta where there is batch norm (`scale`, `mean` and `variance` then are not None).
+    With batch norm `bias` is its beta; without, `scale`, `mean` and `variance` are None.
     """
 
     kernel: np.ndarray
@@ -41,28 +38,28 @@ class ConvolutionWeights:
         return ConvolutionWeights(kernel, (self.bias - self.mean * factor).astype(np.float32))
 
     def for_pixels(self) -> ConvolutionWeights:
-        """The same convolution, folded, for an input in [0, 255] where it was trained on [0, 1]."""
+        """The same convolution, folded, for an input in [0, 255] instead of [0, 1]."""
         folded = self.folded()
         return ConvolutionWeights(folded.kernel / np.float32(255), folded.bias)
 
     def arrays(self) -> list[np.ndarray]:
-        """The arrays that are there, in the order of the fields."""
+        """The arrays that are not None, in the order of the fields."""
         return [a for a in (self.kernel, self.bias, self.scale, self.mean, self.variance) if a is not None]
 
 
-def check_variance(path, name, variance, epsilon: float) -> None:
+def check_variance(name, variance, epsilon: float) -> None:
     """Raises WeightsError unless variance + epsilon is positive, as batch norm needs it.
 
-    Trained networks hold variances a little below 0, such as -7e-44 of a channel that is always 0: they are computed.
+    Trained networks have variances slightly below 0, such as -7e-44 for a channel that is always 0; these are fine.
     """
     least = float(variance.min())
     if least + epsilon <= 0:
-        raise WeightsError(f"{shown(path, 200)}: {name} is negative ({least:.2g}), so batch norm cannot be computed "
-                           "(is it the cfg's own weights file?)")
+        raise WeightsError(f"{name} is {least:.2g}, must be greater than {-epsilon:g} for batch norm; "
+                           "give the weights of this cfg")
 
 
 def random_weights(architecture: Architecture, seed: int) -> list[ConvolutionWeights]:
-    """Seeded weights of a trained network's scale: activations neither vanish nor explode, few objects are seen."""
+    """Random weights with the scale of trained ones, so that activations stay in range and few objects are seen."""
     rng = np.random.default_rng(seed)
     return [
         _random_convolution(rng, conv, channels, 0.1 if _is_added(architecture, index) else 1.0)
@@ -71,13 +68,13 @@ def random_weights(architecture: Architecture, seed: int) -> list[ConvolutionWei
 
 
 def _is_added(architecture, index) -> bool:
-    """Whether the layer's output goes into a sum at once."""
+    """Whether the layer's output goes straight into a sum."""
     following = (layer for layer in architecture.layers[index + 1:] if not isinstance(layer, Dropout))
     return isinstance(next(following, None), Shortcut)
 
 
 def _random_convolution(rng, conv, channels, gain) -> ConvolutionWeights:
-    """`gain` is small where a sum follows: in a chain of them activations would double at each."""
+    """Random numbers of one convolution. `gain` is small before a sum, because chains of sums grow."""
     fan_in = channels // conv.groups * conv.size * conv.size
     shape = (conv.size, conv.size, channels // conv.groups, conv.filters)
     kernel = rng.standard_normal(shape, np.float32) * np.float32(gain * (2 / fan_in) ** 0.5)
@@ -91,20 +88,10 @@ def _random_convolution(rng, conv, channels, gain) -> ConvolutionWeights:
 
 
 def digest(weights: list[ConvolutionWeights]) -> str:
-    """SHA-256 of all numbers in order: what identifies the trained detector whatever file it came from."""
+    """SHA-256 of all numbers in order. It identifies the trained detector, whichever file it came from."""
     sha = hashlib.sha256()
     for convolution in weights:
         for array in convolution.arrays():
             sha.update(np.ascontiguousarray(array).data)
     return sha.hexdigest()
 
-
-def replace_file(path, content: bytes) -> None:
-    """Writes the file, in place of an old one only when complete."""
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""The network and what surrounds it as a TensorFlow graph, from layer records to the SavedModel."""
+"""The network with pre- and post-processing as a TensorFlow graph, from layer records to the SavedModel."""

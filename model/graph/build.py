@@ -1,4 +1,4 @@
-"""Architecture and weights → the SavedModel that ships: from encoded images to boxes, scores and classes."""
+"""Builds the SavedModel that ships: from encoded images to boxes, scores and classes."""
 from __future__ import annotations
 
 import hashlib
@@ -17,23 +17,23 @@ from model.graph.saved_model import NETWORK, published, write_metadata
 
 
 class BuildError(ValueError):
-    """The SavedModel cannot be built as asked; the message names the option."""
+    """The SavedModel cannot be built; the message says what is wrong."""
 
 
 def build(architecture: Architecture, weights: list[ConvolutionWeights], output, profile=None, names=()) -> Path:
-    """Writes the SavedModel folder `output`, complete or not at all.
+    """Writes the SavedModel folder `output`, complete or not at all, and returns its path.
 
     Signature `serving_default`: `image` string [batch] (encoded images) → `boxes` float32 [batch, max, 4] (x1, y1,
     x2, y2 in pixels of the original), `scores` float32 [batch, max] falling, `classes` int32 [batch, max],
-    `count` int32 [batch] (rows from there on are padding).
-    Raises SavedModelError if `output` exists, BuildError if the names are not one per class or no convolution comes
-    first.
+    `count` int32 [batch] (later rows are padding).
+    Raises SavedModelError if `output` exists, BuildError unless there is one name per class and the first layer is a
+    convolution.
     """
     profile = profile or profile_for(architecture)
     if names and len(names) != architecture.classes:
-        raise BuildError(f"{len(names)} class names for a detector of {architecture.classes} classes")
+        raise BuildError(f"{len(names)} class names for a detector of {architecture.classes} classes; give as many")
     if not isinstance(architecture.layers[0], Convolutional):
-        raise BuildError("the first layer must be a convolution: it takes the scaling of the pixels into its kernel")
+        raise BuildError("the first layer must be a convolution, because its kernel scales the pixels")
     with published(output) as folder:
         module = _Serving(architecture, weights, profile)
         tf.saved_model.save(module, str(folder), signatures=module.serve.get_concrete_function())
@@ -42,15 +42,15 @@ def build(architecture: Architecture, weights: list[ConvolutionWeights], output,
 
 
 class _Serving(tf.Module):
-    """What TensorFlow saves: the network's variables and the function around it."""
+    """The module that TensorFlow saves: the network's variables and the serving function."""
 
     def __init__(self, architecture, weights, profile):
         super().__init__()
         layers = network(architecture)
-        # Scaling pixels to [0, 1] costs nothing where it is part of the first kernel.
+        # Scaling pixels to [0, 1] costs nothing as part of the first kernel.
         assign(layers, architecture, [weights[0].for_pixels(), *weights[1:]])
-        # Not the layers themselves, which Keras would save with thousands of objects that nobody loads.
-        self._network = lambda pictures: layers(pictures, training=False)
+        # A function, because Keras would save the layers with thousands of objects that nobody loads.
+        self._network = lambda images: layers(images, training=False)
         self._architecture, self._profile = architecture, profile
         self.parameters = self.serve.get_concrete_function().variables
 
@@ -58,11 +58,11 @@ class _Serving(tf.Module):
     def serve(self, image):
         architecture, profile = self._architecture, self._profile
         with tf.name_scope("preprocess"):
-            pictures, frames = preprocess(image, architecture.height, architecture.width, profile.resize)
-            # Compilers that fix the batch of the encoded images must know from it that of the pictures.
-            pictures = tf.reshape(pictures, [tf.shape(image)[0], architecture.height, architecture.width, 3])
+            images, frames = preprocess(image, architecture.height, architecture.width, profile.resize)
+            # Compilers that fix the batch of the encoded images must infer that of the decoded ones.
+            images = tf.reshape(images, [tf.shape(image)[0], architecture.height, architecture.width, 3])
         with tf.name_scope(NETWORK):
-            maps = tf.nest.flatten(self._network(pictures))  # Keras gives a lone map without its list
+            maps = tf.nest.flatten(self._network(images))  # Keras returns a single map without a list
         with tf.name_scope("postprocess"):
             boxes, scores, classes, count = detections(maps, frames, architecture, profile)
         return {"boxes": boxes, "scores": scores, "classes": classes, "count": count}
@@ -84,5 +84,5 @@ def _metadata(architecture, weights, profile, names) -> dict:
 
 
 def architecture_digest(architecture: Architecture) -> str:
-    """SHA-256 of the records, alike for equal architectures wherever they came from."""
+    """SHA-256 of the records; equal architectures have equal digests."""
     return hashlib.sha256(repr(architecture).encode()).hexdigest()

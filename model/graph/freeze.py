@@ -1,4 +1,4 @@
-"""SavedModel → frozen GraphDef → SavedModel: no variables, no function calls, as every compiler wants it."""
+"""SavedModel → frozen GraphDef → SavedModel: without variables and function calls, as compilers need it."""
 from __future__ import annotations
 
 import re
@@ -9,20 +9,21 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tensorflow.python.grappler import tf_optimizer
 
-from model.graph.saved_model import NETWORK, SavedModelError, published, read_metadata, write_metadata
+from model.graph.operators import node_name, reached
+from model.graph.saved_model import NETWORK, SIGNATURE, SavedModelError, published, read_metadata, write_metadata
 
-# Bytes of a node that is not worth having twice.
+# Equal constants of fewer bytes are merged.
 SMALL = 300
-# TensorFlow's note to itself about loops, which it makes or leaves by chance: the same model must give the same graph.
+# TensorFlow sets this attribute of loops by chance, and the same model must give the same graph.
 BY_CHANCE = "_has_manual_control_dependencies"
-# What TensorFlow puts before the names that a function's nodes were given.
+# Prefixes that TensorFlow adds to the names of a function's nodes.
 WRAPPING = re.compile(r"^(ConstantFolding/)?(Func/)?(StatefulPartitionedCall/|PartitionedCall/)+")
 
 
 def frozen_graph(saved_model):
-    """→ (GraphDef, {input key: tensor name}, {output key: tensor name}) of signature `serving_default`.
+    """(GraphDef, {input key: tensor name}, {output key: tensor name}) of signature `serving_default`, frozen.
 
-    The nodes of this project's models stand in the scopes `preprocess`, `network` and `postprocess`.
+    The nodes of this project's models are in the scopes `preprocess`, `network` and `postprocess`.
     Raises SavedModelError.
     """
     loaded, function = _load(saved_model)  # the function's variables live only as long as `loaded`
@@ -36,14 +37,14 @@ def frozen_graph(saved_model):
 def _load(saved_model):
     try:
         loaded = tf.saved_model.load(str(saved_model))
-        return loaded, loaded.signatures["serving_default"]
+        return loaded, loaded.signatures[SIGNATURE]
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-        reason = "has no signature serving_default" if isinstance(error, KeyError) else str(error).split("\n")[0]
+        reason = f"has no signature {SIGNATURE}" if isinstance(error, KeyError) else str(error).split("\n")[0]
         raise SavedModelError(f"{saved_model}: is not a SavedModel that can be compiled: {reason}") from None
 
 
 def _tidied(graph_def, inputs, outputs):
-    """The same computation without what freezing leaves behind: identities, shapes of constants, wrapped names."""
+    """The graph without the leftovers of freezing: identities, shapes of constants, prefixes of names."""
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
         meta_graph = tf.compat.v1.train.export_meta_graph(graph_def=graph_def, graph=graph)
@@ -54,20 +55,15 @@ def _tidied(graph_def, inputs, outputs):
     rewrite.optimizers.extend(["constfold", "dependency", "pruning"])
     rewrite.min_graph_nodes, rewrite.meta_optimizer_iterations = -1, rewrite.ONE
     tidy = tf_optimizer.OptimizeGraph(config, meta_graph)
-    return _renamed(_without_twins(_needed(tidy, map(_node, wanted))))
+    return _renamed(_without_twins(_needed(tidy, map(node_name, wanted))))
 
 
 def _needed(graph_def, names):
-    """The same graph with the nodes alone that these need, and of them only what is the same each time."""
+    """The graph with only the nodes that these need, without attributes that differ by chance."""
     nodes = {node.name: node for node in graph_def.node}
-    reached, waiting = set(), list(names)
-    while waiting:
-        name = waiting.pop()
-        if name not in reached:
-            reached.add(name)
-            waiting += map(_node, nodes[name].input)
+    needed = reached(names, lambda name: map(node_name, nodes[name].input))
     kept = tf.compat.v1.GraphDef(versions=graph_def.versions)
-    kept.node.extend(node for node in graph_def.node if node.name in reached)
+    kept.node.extend(node for node in graph_def.node if node.name in needed)
     for node in kept.node:
         if BY_CHANCE in node.attr:
             del node.attr[BY_CHANCE]
@@ -75,7 +71,7 @@ def _needed(graph_def, names):
 
 
 def _without_twins(graph_def):
-    """The same graph with one node for equal small constants, which each use has brought along."""
+    """The graph with equal small constants merged; each use has brought its own."""
     first: dict[bytes, str] = {}
     twins = {}
     for node in graph_def.node:
@@ -107,9 +103,9 @@ def _renamed(graph_def):
 
 
 def network_part(graph_def):
-    """→ (GraphDef of the network's nodes, the tensor that it reads, the tensors that others read of it).
+    """(GraphDef of the network's nodes, the tensor that they read, the tensors that other nodes read from them).
 
-    Raises SavedModelError where there is no such part, or it reads more than the pictures.
+    Raises SavedModelError if there is no such part, or if it reads more than the images.
     """
     part = tf.compat.v1.GraphDef(versions=graph_def.versions)
     part.node.extend(node for node in graph_def.node if node.name.startswith(f"{NETWORK}/"))
@@ -117,19 +113,19 @@ def network_part(graph_def):
 
     def read(nodes, of_inside):
         names = (name for node in nodes for name in node.input)
-        return list(dict.fromkeys(name for name in names if (_node(name) in inside) == of_inside))
+        return list(dict.fromkeys(name for name in names if (node_name(name) in inside) == of_inside))
 
     sources, heads = read(part.node, False), read((n for n in graph_def.node if n.name not in inside), True)
     if len(sources) != 1 or not heads:
-        raise SavedModelError(f"the model has no part `{NETWORK}` between pictures and head maps: it was not built "
-                              "by this project")
+        raise SavedModelError(f"the model has no part `{NETWORK}` between images and head maps; build it with "
+                              "`python -m model build`")
     return part, sources[0], heads
 
 
 def call_instead_of_network(graph_def, source: str, heads: list, function, shape):
-    """Replaces, in place, the network's nodes by one call of a `tf.function` that gives the heads.
+    """Replaces, in place, the network's nodes by one call of a `tf.function` that returns the head maps.
 
-    `shape` is that of the pictures for which the function is traced. → the call's NodeDef.
+    `shape` is that of the images for which the function is traced. Returns the NodeDef of the call.
     """
     with tf.Graph().as_default() as graph:
         results = tf.nest.flatten(function(tf.compat.v1.placeholder(tf.float32, shape)))
@@ -146,24 +142,20 @@ def call_instead_of_network(graph_def, source: str, heads: list, function, shape
     return call
 
 
-def _node(tensor: str) -> str:
-    return tensor.lstrip("^").split(":")[0]
-
-
 def write_compiled(saved_model, output, graph_def, inputs: dict, outputs: dict, **facts) -> Path:
     """Writes the SavedModel folder `output`, complete or not at all, with the metadata of `saved_model` and `facts`.
 
     Raises SavedModelError.
     """
     with published(output) as folder:
-        folder.rmdir()  # TensorFlow's builder insists on making the folder itself
+        folder.rmdir()  # TensorFlow's builder makes the folder itself
         write_saved_model(graph_def, inputs, outputs, folder)
         write_metadata(folder, {**read_metadata(saved_model), **facts})
     return Path(output)
 
 
 def write_saved_model(graph_def, inputs: dict, outputs: dict, folder) -> None:
-    """Writes the frozen graph as a SavedModel of TensorFlow 1's form, which every version since 1.15 loads."""
+    """Writes the frozen graph as a TensorFlow 1 SavedModel, which every version since 1.15 loads."""
     v1 = tf.compat.v1
     with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
         tf.import_graph_def(graph_def, name="")
@@ -174,7 +166,7 @@ def write_saved_model(graph_def, inputs: dict, outputs: dict, folder) -> None:
         )
         builder = v1.saved_model.Builder(str(folder))
         builder.add_meta_graph_and_variables(
-            session, [v1.saved_model.tag_constants.SERVING], {"serving_default": signature}, strip_default_attrs=True
+            session, [v1.saved_model.tag_constants.SERVING], {SIGNATURE: signature}, strip_default_attrs=True
         )
         builder.save()
 

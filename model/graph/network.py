@@ -1,4 +1,4 @@
-"""Layer records and their weights turned into a Keras network, from image tensor to the raw maps of the heads."""
+"""Turns layer records and their weights into a Keras network, from images to the raw maps of the heads."""
 from __future__ import annotations
 
 import numpy as np
@@ -23,7 +23,7 @@ from model.architecture import (
 )
 from model.formats.weights import BATCH_NORM_EPSILON, ConvolutionWeights
 
-# darknet's activations by its names, with its constants (src/activations.h); `silu` is OpenCV's other name of swish.
+# darknet's activations with its names and constants (src/activations.h); `silu` is OpenCV's name of swish.
 ACTIVATIONS = {
     "leaky": lambda x: tf.nn.leaky_relu(x, 0.1),
     "mish": lambda x: x * tf.tanh(tf.math.softplus(x)),
@@ -48,9 +48,9 @@ ACTIVATIONS = {
 def network(architecture: Architecture, folded=True, activations=ACTIVATIONS):
     """A Keras model: float32 images [batch, height, width, 3] in [0, 1] (RGB) → one raw map per yolo layer.
 
-    A map is [batch, rows, columns, anchors · (5 + classes)]. `folded` leaves batch norm out, for weights that
-    have it folded in; the other form is what training needs. `activations` maps names to functions. Layers that no
-    head depends on are left out.
+    A map is [batch, rows, columns, anchors · (5 + classes)]. With `folded` there is no batch norm, because it is folded
+    into the weights; training needs `folded=False`. `activations` maps names to functions. Layers that no head depends
+    on are left out.
     """
     image = tf.keras.Input((architecture.height, architecture.width, 3), name="image")
     needed = architecture.needed()
@@ -66,7 +66,7 @@ def network(architecture: Architecture, folded=True, activations=ACTIVATIONS):
 
 
 def _layer(index, layer, inputs, folded, activations):
-    """The output of one layer from those of the layers that it reads, as `Architecture.inputs` orders them."""
+    """The output of one layer; `inputs` are in the order of `Architecture.inputs`."""
     *_, x = inputs
     name = f"{type(layer).__name__.lower()}_{index:03d}"
     if isinstance(layer, Convolutional):
@@ -80,7 +80,7 @@ def _layer(index, layer, inputs, folded, activations):
         return _activation(combined, layer.activation, name, activations)
     if type(layer) in MAPS:
         return MAPS[type(layer)](inputs, layer, name)
-    raise TypeError(f"layer {index}: no way to build a {type(layer).__name__}")
+    raise TypeError(f"layer {index}: cannot build a {type(layer).__name__}")
 
 
 def _convolutional(x, layer, name, folded, activations):
@@ -88,7 +88,7 @@ def _convolutional(x, layer, name, folded, activations):
     is_even = layer.size % 2 == 0
     reach = layer.size // 2 * getattr(layer, "dilation", 1)
     explicit = layer.padding and (layer.stride > 1 or layer.padding != reach or is_even)
-    if explicit:  # TensorFlow's "same" pads the far side first; darknet pads both sides alike
+    if explicit:  # TensorFlow's "same" pads the far side first, darknet pads both sides equally
         x = tf.keras.layers.ZeroPadding2D(layer.padding, name=f"{name}_pad")(x)
     padding = "same" if layer.padding and not explicit else "valid"
     x = _convolution(x, layer, padding, not batch_normalize, name)
@@ -98,7 +98,7 @@ def _convolutional(x, layer, name, folded, activations):
 
 
 def _convolution(x, layer, padding, use_bias, name):
-    """The convolution itself. Keras' own `groups` is compiled with XLA, which other compilers cannot take apart."""
+    """The convolution itself. Not with Keras' `groups`, which XLA compiles into a form that other compilers reject."""
     options = {"strides": layer.stride, "padding": padding, "use_bias": use_bias,
                "dilation_rate": getattr(layer, "dilation", 1)}
     if layer.groups == 1:
@@ -123,14 +123,14 @@ def _activation(x, activation, name, activations):
 
 
 def _sum(inputs, name):
-    """The last of the inputs plus the others, each with as many channels as the last has."""
+    """The last input plus the others, each cut or padded to the channels of the last."""
     *others, x = inputs
     channels = x.shape[-1]
     return tf.keras.layers.Add(name=name)([*(_first_channels(other, channels, name) for other in others), x])
 
 
 def _first_channels(x, channels, name):
-    """Only the first channels, or zeros in place of those that are missing."""
+    """The first channels, with zeros for missing ones."""
     missing = channels - x.shape[-1]
     if missing <= 0:
         return x[..., :channels] if missing else x
@@ -158,7 +158,7 @@ def _group(source, layer):
 
 
 def _max_pool(inputs, layer, name):
-    """Without numbers of padding in the operator, which TensorFlow 1.15, and so Neuron's compilers, do not know."""
+    """A maximum without explicit padding in the operator, which TensorFlow 1.15 and Neuron's compilers do not know."""
     (x,) = inputs
     is_same = all(_is_same(length, layer) for length in x.shape[1:3])
 
@@ -177,7 +177,7 @@ def _around(layer) -> list:
 
 
 def _local_average(inputs, layer, name):
-    """Means of windows; the share of each window that lies in the image is known beforehand."""
+    """Means of windows without their padding; the share of each window inside the image is a constant."""
     (x,) = inputs
     is_pixel = np.pad(np.ones((1, *x.shape[1:3], 1), np.float32), _around(layer))
     share = tf.nn.avg_pool2d(is_pixel, layer.size, layer.stride, "VALID").numpy()
@@ -198,7 +198,7 @@ def _reorg(inputs, layer, name):
 
 
 def _is_same(length, layer) -> bool:
-    """Whether TensorFlow's own padding of so many pixels lets every window see the same ones."""
+    """Whether TensorFlow's own padding of a side of this length gives the same windows."""
     windows = (length + layer.padding - layer.size) // layer.stride + 1
     wanted = -(-length // layer.stride)
     padding = max((wanted - 1) * layer.stride + layer.size - length, 0)
@@ -206,7 +206,7 @@ def _is_same(length, layer) -> bool:
 
 
 def _upsample(inputs, layer, name):
-    """Every pixel repeated along its row, then every row: operators that Neuron's compilers take, unlike a resize."""
+    """Repeats every pixel along its row, then every row. Neuron's compilers take these operators, not a resize."""
     (x,) = inputs
     _, rows, columns, channels = x.shape
     times = layer.stride
@@ -223,7 +223,7 @@ MAPS = {MaxPool: _max_pool, LocalAvgPool: _local_average, AvgPool: _average, Reo
 
 
 def assign(keras_network, architecture: Architecture, weights: list[ConvolutionWeights]) -> None:
-    """Puts the weights into a network that was built with `folded=True`; those of layers that it left out stay out."""
+    """Sets the weights of a network that was built with `folded=True`, except those of layers that it left out."""
     needed = architecture.needed()
     for (index, conv, channels), numbers in zip(architecture.convolutions(), weights):
         if index not in needed:
@@ -241,7 +241,7 @@ def assign(keras_network, architecture: Architecture, weights: list[ConvolutionW
 
 
 def trained_weights(keras_network, architecture: Architecture) -> list[ConvolutionWeights]:
-    """The weights of a network without grouped convolutions that was built with `folded=False`."""
+    """The weights of a network that was built with `folded=False` and has no grouped convolutions."""
     return [_trained(keras_network, f"conv_{index:03d}", conv) for index, conv, _ in architecture.convolutions()]
 
 

@@ -1,29 +1,29 @@
-"""EXIF orientation in TensorFlow's graph, applied as darknet with OpenCV does: for JPEG and PNG.
+"""Applies the EXIF orientation of JPEG and PNG in TensorFlow's graph, as darknet with OpenCV does.
 
-In the graph, so that a served model sees what the gate has judged. Operators of TensorFlow 1.15 alone.
+It is in the graph so that a served model sees the same images as the gate. It uses only operators of TensorFlow 1.15.
 """
 from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
 
-# More bytes than any read behind the end of the file asks for.
+# More bytes than any read goes beyond the end of the file.
 PADDING = b"\0" * 16
 ORIENTATION = 0x0112
 JPEG_EXIF, PNG_EXIF = b"Exif\0\0", b"eXIf"
 
 
 def upright(image, encoded):
-    """The decoded image [rows, columns, 3] of these bytes as its EXIF orientation has it shown."""
+    """The decoded image [rows, columns, 3], turned as the EXIF orientation in the encoded bytes says."""
     is_png = tf.equal(tf.strings.substr(encoded, 0, tf.minimum(tf.strings.length(encoded), 4)), b"\x89PNG")
     name = tf.where(is_png, PNG_EXIF, JPEG_EXIF)
-    # Few images have EXIF, and to search for its name costs a tenth of a walk along the segments.
+    # Few images have EXIF, and a search for its name costs a tenth of a walk along the segments.
     parts = tf.raw_ops.StringSplitV2(input=[encoded], sep=name, maxsplit=1).values
     return tf.cond(tf.size(parts) > 1, lambda: _turned(image, _orientation(_exif(encoded, is_png))), lambda: image)
 
 
 def _turned(image, orientation):
-    """Source: Exif 2.32, 4.6.4: which sides of what is shown the stored first row and column are."""
+    """The image turned from an orientation to upright. Source: Exif 2.32, 4.6.4."""
     def one_of(*values):
         return tf.reduce_any(tf.equal(orientation, values))
 
@@ -33,7 +33,7 @@ def _turned(image, orientation):
 
 
 def _exif(encoded, is_png):
-    """The first EXIF block of a JPEG or PNG, from TIFF's header on; '' where there is none."""
+    """The first EXIF block of a JPEG or PNG, from its TIFF header on, or ''."""
     size = tf.strings.length(encoded)
     padded = tf.strings.join([encoded, PADDING])
     is_jpeg = tf.equal(tf.strings.substr(padded, 0, 2), b"\xff\xd8")
@@ -49,7 +49,7 @@ def _exif(encoded, is_png):
 
 
 def _segment(padded, position, size):
-    """→ (where the next segment of a JPEG starts, this one's EXIF block or '')."""
+    """(start of the next segment of a JPEG, EXIF block of this one or '')."""
     first, marker, high, low = tf.unstack(_numbers(tf.strings.substr(padded, position, 4), 4))
     stands_alone = (marker <= 1) | ((marker >= 0xD0) & (marker <= 0xD9))
     length = tf.where(stands_alone, 0, high * 256 + low)
@@ -61,9 +61,9 @@ def _segment(padded, position, size):
 
 
 def _chunk(padded, position, size):
-    """→ (where the next chunk of a PNG starts, this one's EXIF block or '')."""
+    """(start of the next chunk of a PNG, EXIF block of this one or '')."""
     numbers = _numbers(tf.strings.substr(padded, position, 4), 4)
-    # A length of 2 GB and more is not one, and would be negative.
+    # A length of 2 GB or more is invalid and would become negative.
     length = tf.minimum(tf.reduce_sum(tf.minimum(numbers, [127, 255, 255, 255]) * [1 << 24, 1 << 16, 256, 1]), size)
     is_exif = tf.equal(tf.strings.substr(padded, position + 4, 4), PNG_EXIF)
     exif = tf.strings.substr(padded, position + 8, tf.where(is_exif, length, 0))
@@ -71,7 +71,7 @@ def _chunk(padded, position, size):
 
 
 def _orientation(exif):
-    """The value of the tag in the first directory of a TIFF; 1 where there is none."""
+    """The orientation in the first directory of a TIFF, or 1."""
     size = tf.strings.length(exif)
     content = _numbers(tf.strings.join([exif, PADDING]), None)
     is_little = tf.equal(tf.strings.substr(exif, 0, tf.minimum(size, 4)), b"II*\0")
@@ -85,7 +85,7 @@ def _orientation(exif):
     entries = content[start + 2:start + 2 + 12 * number(content[start:start + 2], 2)]
     entries = tf.reshape(entries[:tf.size(entries) // 12 * 12], [-1, 12])
     is_it = tf.equal(number(entries[:, :2], 2), ORIENTATION)
-    # The largest of all entries with the tag: there is one at most in what is not made up.
+    # The largest of all entries with the tag; a real file has at most one.
     value = tf.reduce_max(tf.where(is_it, number(entries[:, 8:10], 2), 0))
     return tf.where((is_little | is_big) & (value >= 1) & (value <= 8), tf.cast(value, tf.int32), 1)
 

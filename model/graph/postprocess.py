@@ -1,5 +1,7 @@
-"""Raw head maps turned into boxes, scores and classes in TensorFlow's graph: decoding and suppression."""
+"""Turns raw head maps into boxes, scores and classes in TensorFlow's graph: decoding and NMS."""
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -9,32 +11,31 @@ from model.decoding import Profile
 
 
 def detections(maps, frames, architecture: Architecture, profile: Profile):
-    """Raw maps and the pictures' frames (`model.graph.preprocess`) → what the profile reports, as `suppress` gives it.
+    """Raw maps and the frames of the images (`model.graph.preprocess`) → detections, as `suppress` returns them.
 
     Boxes are in pixels of the original images, clipped to them.
     """
     if profile.centre_scale is not None:
         architecture = architecture.with_centre_scale(profile.centre_scale)
     boxes, scores = candidates(maps, architecture, profile.score_threshold)
-    boxes, *others = suppress(in_picture(boxes, frames), scores, profile)
+    boxes, *others = suppress(in_image(boxes, frames), scores, profile)
     return (to_pixels(boxes, frames), *others)
 
 
 def candidates(maps, architecture: Architecture, score_threshold: float):
-    """The boxes of every head that may score above the threshold.
+    """The boxes of all heads that may score above the threshold.
 
-    → boxes [batch, n, 4] (x1, y1, x2, y2 as fractions of the network's input), scores [batch, n, classes].
-    A class score is objectness × class probability, so a box whose objectness alone is below the threshold
-    never needs to be decoded. Images with fewer such boxes than their batch-mates get boxes that score 0. NaN
-    becomes the score infinity: left as it is, it would be above no threshold, and a broken network would seem to
-    see nothing.
+    Returns boxes [batch, n, 4] (x1, y1, x2, y2 as fractions of the network's input) and scores [batch, n, classes].
+    A class score is objectness × class probability, so a box whose objectness is below the threshold is never decoded.
+    Images with fewer such boxes than others in the batch get boxes that score 0. NaN becomes the score infinity,
+    because NaN is above no threshold, and a broken network would seem to see nothing.
     """
-    new_coords = architecture.heads[0].new_coords  # all heads encode alike, as `Architecture` makes sure
+    new_coords = architecture.heads[0].new_coords  # `Architecture` ensures that all heads have the same
     least = score_threshold if new_coords else _logit(score_threshold)
-    values, grid, is_chosen = (
-        tf.concat(parts, 1)
-        for parts in zip(*(_promising(m, head, architecture, least) for m, head in zip(maps, architecture.heads)))
-    )
+    per_head = [_promising(head_map, head, architecture, least) for head_map, head in zip(maps, architecture.heads)]
+    values = tf.concat([part.values for part in per_head], 1)
+    grid = tf.concat([part.grid for part in per_head], 1)
+    is_chosen = tf.concat([part.is_chosen for part in per_head], 1)
     centres, sizes, objectness, classes = _split(values, grid, new_coords)
     boxes = tf.concat([centres - sizes / 2, centres + sizes / 2], -1)
     probability = tf.identity if new_coords else tf.sigmoid
@@ -42,17 +43,24 @@ def candidates(maps, architecture: Architecture, score_threshold: float):
     return boxes, tf.where(is_chosen[..., None], _nan_to_infinity(scores), 0.0)
 
 
-def _promising(head_map, head: Yolo, architecture: Architecture, least: float):
-    """The rows and grid of only those boxes whose objectness exceeds `least`, and which of the rows are real."""
+class _Promising(NamedTuple):
+    """The boxes of one head whose objectness is high enough: their numbers, their grid, and which rows are real."""
+
+    values: tf.Tensor
+    grid: tf.Tensor
+    is_chosen: tf.Tensor
+
+
+def _promising(head_map, head: Yolo, architecture: Architecture, least: float) -> _Promising:
     values, grid = _rows(head_map, head), _grid(head_map, head, architecture)
     chosen, is_chosen = _chosen(_nan_to_infinity(values[..., OBJECTNESS]) > least)
-    return tf.gather(values, chosen, batch_dims=1), tf.gather(grid, chosen), is_chosen
+    return _Promising(tf.gather(values, chosen, batch_dims=1), tf.gather(grid, chosen), is_chosen)
 
 
 def _chosen(mask):
-    """Mask [batch, n] → the indexes that are True, each row filled up to the longest's, and which of them are real."""
+    """Mask [batch, n] → the indexes that are True, rows padded to the same length, and which of them are real."""
     count = tf.reduce_sum(tf.cast(mask, tf.int32), 1)
-    # Whole vectors: the processor rounds the last few of a row otherwise, which then depended on batch-mates.
+    # Whole vectors, because the processor rounds the last few numbers of a row differently.
     width = (tf.reduce_max(count) + VECTOR - 1) // VECTOR * VECTOR
     where = tf.cast(tf.where(mask), tf.int32)
     image = where[:, 0]
@@ -64,15 +72,15 @@ def _chosen(mask):
 def split_head(head_map, head: Yolo, architecture: Architecture):
     """One raw map [batch, rows, columns, anchors · (5 + classes)] decoded and split, n = rows · columns · anchors.
 
-    → centres and sizes [batch, n, 2] in fractions of the network's input, objectness [batch, n] and classes
-    [batch, n, classes] as the network gives them: logits, but probabilities where the head has `new_coords`.
+    Returns centres and sizes [batch, n, 2] in fractions of the network's input, objectness [batch, n] and classes
+    [batch, n, classes]; the last two are logits, or probabilities if the head has `new_coords`.
     """
     return _split(_rows(head_map, head), tf.constant(_grid(head_map, head, architecture)), head.new_coords)
 
 
 VECTOR = 16
 
-# Where a box's objectness stands among its numbers: x, y, width, height, objectness, one number per class.
+# The index of objectness in the numbers of a box: x, y, width, height, objectness, one number per class.
 OBJECTNESS = 4
 
 
@@ -83,8 +91,8 @@ def _rows(head_map, head: Yolo):
 
 
 def _grid(head_map, head: Yolo, architecture: Architecture) -> np.ndarray:
-    """float32 [n, 7] for every box of a map: cell's column and row, one cell's size, anchor's size (in fractions), and
-    the scale of its centre."""
+    """float32 [n, 7] for every box of a map: column and row of its cell, size of a cell and of its anchor (fractions),
+    and the scale of its centre."""
     rows, columns = head_map.shape[1:3]
     row, column, anchor = np.indices((rows, columns, len(head.anchors))).reshape(3, -1)
     anchors = np.array(head.anchors) / [architecture.width, architecture.height]
@@ -110,22 +118,22 @@ def _logit(probability: float) -> float:
 
 
 def suppress(boxes, scores, profile: Profile):
-    """Greedy suppression per class, then the best `max_detections` of all classes.
+    """Greedy NMS per class, then the best `max_detections` of all classes.
 
-    → boxes [batch, max, 4], scores [batch, max] falling, classes int32 [batch, max], count int32 [batch];
-    rows from count on are zero.
+    Returns boxes [batch, max, 4], scores [batch, max] falling, classes int32 [batch, max], count int32 [batch];
+    later rows are zero.
     """
     by_iou = profile.diou_beta is None
     return (_suppress_by_iou if by_iou else _suppress_by_distance)(boxes, scores, profile)
 
 
-# So many scores of an image are looked at first, and every so many-th box is asked how high they are.
+# NMS first takes about the best PREFIX scores of an image; every SAMPLED-th box gives an estimate of their limit.
 PREFIX, SAMPLED = 2048, 8
 
 
 def _suppress_by_iou(boxes, scores, profile):
-    """Whether a score is kept depends on better scores only: where the best few thousand fill the answer, the rest
-    need not be looked at. Where they do not, all are."""
+    """NMS of the best few thousand scores. If they do not fill the result, NMS of all: only better scores decide
+    whether a box is kept."""
     all_above = tf.fill(tf.shape(scores)[:1], profile.score_threshold)
     above = tf.maximum(_score_of_rank(scores, PREFIX), all_above)
     first = _combined_nms(*_scoring(boxes, scores, above), profile)
@@ -134,7 +142,7 @@ def _suppress_by_iou(boxes, scores, profile):
 
 
 def _score_of_rank(scores, rank):
-    """A score [batch] that about `rank` others of the image exceed, 0 where it has fewer."""
+    """A score [batch] that about `rank` others of the image exceed, 0 if there are fewer."""
     sample = tf.reshape(scores[:, ::SAMPLED], [tf.shape(scores)[0], -1])
     best = rank // SAMPLED
     return tf.reduce_min(tf.math.top_k(tf.pad(sample, [[0, 0], [0, best]]), best, sorted=False).values, 1)
@@ -158,10 +166,10 @@ def _scoring(boxes, scores, above):
 
 
 def _suppress_by_distance(boxes, scores, profile):
-    """Picks the best score left and strikes out what yields to it, as often as there are answers to give."""
+    """Picks the best remaining score and removes the boxes that it suppresses, `max_detections` times."""
     boxes, scores = _scoring(boxes, scores, tf.fill(tf.shape(scores)[:1], profile.score_threshold))
     batch, boxes_there, classes = tf.unstack(tf.shape(scores))
-    # One box that scores nothing, so that there always is one to pick.
+    # One box that scores 0, so that there is always one to pick.
     boxes, scores = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]]), tf.pad(scores, [[0, 0], [0, 1], [0, 0]])
 
     def pick(step, scores, picked):
@@ -169,10 +177,10 @@ def _suppress_by_distance(boxes, scores, profile):
         best = tf.argmax(flat, 1, tf.int32)[:, None]
         score, index, label = tf.gather(flat, best, batch_dims=1), best // classes, best % classes
         box = tf.gather(boxes, index, batch_dims=1)
-        yields = _distance_iou(box, boxes, profile.diou_beta) > profile.iou_threshold
-        struck = yields | (tf.range(boxes_there + 1) == index)
+        overlaps = _distance_iou(box, boxes, profile.diou_beta) > profile.iou_threshold
+        removed = overlaps | (tf.range(boxes_there + 1) == index)
         of_class = tf.range(classes) == label
-        scores = tf.where(struck[:, :, None] & of_class[:, None, :], 0.0, scores)
+        scores = tf.where(removed[:, :, None] & of_class[:, None, :], 0.0, scores)
         row = tf.concat([box[:, 0], score, tf.cast(label, tf.float32)], 1)
         return step + 1, scores, picked.write(step, tf.where(score > 0, row, 0.0))
 
@@ -187,7 +195,7 @@ def _suppress_by_distance(boxes, scores, profile):
 
 
 def _distance_iou(one, others, beta):
-    """IoU − (d / c)^beta of the boxes; IoU alone where both lie in one point."""
+    """IoU − (d / c)^beta of boxes (see `Profile`); only IoU if both are one point."""
     (low, high), (lows, highs) = (tf.split(boxes, 2, -1) for boxes in (one, others))
     inside = tf.reduce_prod(tf.maximum(tf.minimum(high, highs) - tf.maximum(low, lows), 0), -1)
     areas = tf.reduce_prod(high - low, -1) + tf.reduce_prod(highs - lows, -1)
@@ -197,17 +205,17 @@ def _distance_iou(one, others, beta):
     return tf.math.divide_no_nan(inside, areas - inside) - apart
 
 
-def in_picture(boxes, frames):
-    """Boxes in fractions of the network's input → fractions of the pictures, which need not fill it.
+def in_image(boxes, frames):
+    """Boxes in fractions of the network's input → fractions of the images, which may fill only a part of it.
 
-    `frames` [batch, 6] as `model.graph.preprocess.preprocess` gives them.
+    `frames` [batch, 6] are those of `model.graph.preprocess.preprocess`.
     """
     corner, extent, _ = _frame(frames)
     return (boxes - corner) / extent
 
 
 def to_pixels(boxes, frames):
-    """Boxes in fractions of the pictures → pixels of the original images, clipped to them."""
+    """Boxes in fractions of the images → pixels of the original images, clipped to them."""
     *_, size = _frame(frames)
     return tf.clip_by_value(boxes * size, 0.0, size)
 

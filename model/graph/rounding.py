@@ -1,12 +1,12 @@
-"""Computing in a narrower number format on any processor: operands are rounded and widened again, FP32 computes.
+"""Emulates a narrower number format on any processor: operands are rounded and widened again, FP32 computes.
 
-Rounding is to nearest even, products accumulate in FP32; what is beyond FP16's 65504 becomes infinite.
+Rounding is to nearest even, products accumulate in FP32, numbers above FP16's 65504 become infinite.
 """
 from __future__ import annotations
 
 import tensorflow as tf
 
-CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
+from model.graph.operators import as_input
 
 
 def round_inputs(graph_def, formats: dict) -> None:
@@ -16,7 +16,7 @@ def round_inputs(graph_def, formats: dict) -> None:
     for node in list(graph_def.node):
         dtype = formats.get(node.name)
         for position, tensor in enumerate(node.input if dtype else ()):
-            if plain(tensor) in floats:
+            if as_input(tensor) in floats:
                 key = tensor, dtype
                 if key not in rounded:
                     rounded[key] = _round(graph_def, tensor, dtype)
@@ -24,7 +24,7 @@ def round_inputs(graph_def, formats: dict) -> None:
 
 
 def round_tensors(graph_def, tensors, dtype) -> None:
-    """Rounds, in place, these float32 tensors for all who read them."""
+    """Rounds, in place, these float32 tensors for all their readers."""
     for tensor in tensors:
         readers = [node for node in graph_def.node if tensor in node.input]
         back = _round(graph_def, tensor, dtype)
@@ -35,12 +35,7 @@ def round_tensors(graph_def, tensors, dtype) -> None:
 def _float_tensors(graph_def) -> set:
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
-    return {plain(t.name) for op in graph.get_operations() for t in op.outputs if t.dtype == tf.float32}
-
-
-def plain(tensor: str) -> str:
-    """The name of a first output without its `:0`, as GraphDefs write it."""
-    return tensor[:-2] if tensor.endswith(":0") else tensor
+    return {as_input(t.name) for op in graph.get_operations() for t in op.outputs if t.dtype == tf.float32}
 
 
 def _round(graph_def, tensor, dtype) -> str:

@@ -1,6 +1,6 @@
-"""What the project keeps in a SavedModel folder beside the graph, and how such a folder is published.
+"""SavedModel folders: their graph, the metadata that the project keeps in them, and how they are written.
 
-Runs in every environment that a detector may live in: Python 3.7, no TensorFlow needed.
+Runs on Python 3.7. Only `read_meta_graph` needs TensorFlow.
 """
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-# TensorFlow Serving ignores this folder of a SavedModel; ours says in it what the detector is.
+# TensorFlow Serving ignores this folder of a SavedModel.
 METADATA = Path("assets.extra", "detector.json")
-# The scope of the nodes between the pictures and the raw head maps, which compilers other than TensorFlow may take,
-# and the name of the one call that stands for them where they did.
+# The scope of the nodes between resized images and raw head maps, which other compilers than TensorFlow may compile,
+# and the name of the call that then replaces them.
 NETWORK = "network"
+SIGNATURE, TAG = "serving_default", "serve"
 
 
 class SavedModelError(ValueError):
@@ -22,32 +23,50 @@ class SavedModelError(ValueError):
 
 
 def write_metadata(saved_model, metadata: dict) -> None:
-    """Adds what is known of the detector to a SavedModel folder."""
+    """Writes the detector's metadata into its SavedModel folder."""
     path = Path(saved_model, METADATA)
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(metadata, indent=1))
 
 
 def read_metadata(saved_model) -> dict:
-    """What the SavedModel says of itself; empty for one that this project did not build. Raises SavedModelError."""
+    """The metadata of a SavedModel; empty if this project did not build it. Raises SavedModelError."""
     path = Path(saved_model, METADATA)
     try:
         return json.loads(path.read_text()) if path.is_file() else {}
     except (OSError, ValueError) as error:
-        raise SavedModelError(f"{path}: cannot be read: {error}") from None
+        raise SavedModelError(f"{path}: cannot be read ({error}); build the model again") from None
+
+
+def read_meta_graph(saved_model):
+    """The MetaGraphDef of a SavedModel folder that has signature `serving_default`. Raises SavedModelError."""
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    try:
+        saved = saved_model_pb2.SavedModel.FromString(Path(saved_model, "saved_model.pb").read_bytes())
+    except (OSError, DecodeError) as error:
+        raise SavedModelError(f"{saved_model}: is not a SavedModel: {error}") from None
+    for meta_graph in saved.meta_graphs:
+        if TAG in meta_graph.meta_info_def.tags and SIGNATURE in meta_graph.signature_def:
+            return meta_graph
+    raise SavedModelError(f"{saved_model}: has no signature {SIGNATURE}; save it with one")
 
 
 @contextmanager
 def published(output):
-    """A new folder beside `output` that takes its name when the block ends well, and vanishes when it does not."""
+    """A new folder beside `output`, renamed to it if the block ends without an error and removed otherwise.
+
+    Raises SavedModelError.
+    """
     output = Path(output)
     if output.exists():
-        raise SavedModelError(f"{output} exists already: choose another folder or remove it")
+        raise SavedModelError(f"{output}: exists already; choose another folder or remove it")
     partial = output.with_name(f"{output.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
     except OSError as error:
-        raise SavedModelError(f"{output} cannot be written: {error.strerror}") from None
+        raise SavedModelError(f"{output}: cannot be written ({error.strerror}); choose another folder") from None
     try:
         yield partial
         os.replace(partial, output)

@@ -1,1 +1,1 @@
-"""What is particular to AWS Inferentia (Inf1): the machine that it needs, and what its compiler makes of a graph."""
+"""AWS Inferentia (Inf1): its compiler, the placement of compiled operators, its partitioner and its machines."""

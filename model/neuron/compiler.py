@@ -1,6 +1,6 @@
-"""What compiles a detector for Inferentia, in the Python that has tensorflow-neuron: both of its routes.
+"""Compiles a detector for Inferentia, in the Python that has tensorflow-neuron 1.15 or 2.x.
 
-Runs on Python 3.7 with TensorFlow 1.15 and on TensorFlow 2. No device is needed. Not yet run with the real packages.
+Runs on Python 3.7 with TensorFlow 1.15 and on TensorFlow 2. No device is needed. Not yet run with the real compiler.
 Sources: SDK docs, pages "TensorFlow 1.x (tensorflow-neuron) Compilation API", "TensorFlow 2.x Tracing API" and
 "Neuron compiler command line reference"; AWS's YOLOv4 tutorial.
 """
@@ -11,29 +11,29 @@ import os
 import shutil
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
+from model.graph.saved_model import SIGNATURE, read_meta_graph
 from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
 
 
 class CompileError(RuntimeError):
-    """Neuron's packages gave no compiled model; the message says what they did instead."""
+    """Neuron's packages did not compile the model; the message says why."""
 
 
 def compile(frozen: str, output: str, cast: str, workdir: str) -> dict:
     """Compiles the network of the frozen SavedModel `frozen` into the SavedModel folder `output`.
 
-    The route is the one of the TensorFlow that is installed: `tfn.saved_model.compile` on 1.15, `tfn.trace` on 2.
-    → what is known of it: route, flags, on_neuron_ratio as the route counts it, versions, and the warnings of the
-    packages. Raises CompileError, and what the packages raise.
+    The installed TensorFlow decides the route: `tfn.saved_model.compile` on 1.15, `tfn.trace` on 2.
+    Returns metadata: route, flags, on_neuron_ratio as the route counts it, versions, and the warnings of the packages.
+    Raises CompileError and the exceptions of the packages.
     """
     import tensorflow as tf
 
     try:
         import tensorflow.neuron as tfn
     except ImportError as error:
-        raise CompileError(f"tensorflow-neuron is not installed there ({error}): `python -m model doctor "
-                           "--detector-python PATH` says how to") from error
+        raise CompileError(f"tensorflow-neuron cannot be imported ({error}); run `python -m model doctor "
+                           "--detector-python PATH`, which says how to install it") from error
     is_tf1 = tf.__version__.startswith("1.")
     with _warnings() as warnings:
         facts = (_tf1 if is_tf1 else _tf2)(tfn, frozen, output, cast, workdir)
@@ -44,71 +44,65 @@ def compile(frozen: str, output: str, cast: str, workdir: str) -> dict:
 
 
 def flags(cast: str) -> list:
-    """The compiler's flags for a cast level; always given, because the two routes' defaults differ.
+    """The compiler's flags for a cast. They are always passed, because the defaults of the two routes differ.
 
-    `none` is what --fast-math none stands for by itself, which is matmult-bf16: Inferentia multiplies in no wider
-    format.
+    `none` is matmult-bf16, as for --fast-math none, because Inferentia cannot multiply in FP32.
     """
     return ["--fast-math=none", "--fp32-cast=" + ("matmult-bf16" if cast == "none" else cast)]
 
 
 def _tf1(tfn, frozen, output, cast, workdir) -> dict:
-    """As AWS's YOLOv4 tutorial does it."""
+    """Compiles as AWS's YOLOv4 tutorial does."""
     given = flags(cast)
     result = tfn.saved_model.compile(
-        frozen, output, batch_size=1, dynamic_batch_size=True, no_fuse_ops=excluded(_meta_graph(frozen).graph_def),
+        frozen, output, batch_size=1, dynamic_batch_size=True, no_fuse_ops=excluded(read_meta_graph(frozen).graph_def),
         minimum_segment_size=MINIMUM_SEGMENT_SIZE, compiler_args=given, compiler_workdir=workdir,
     )
     return {"flags": given, "on_neuron_ratio": float(result["OnNeuronRatio"])}
 
 
 def _tf2(tfn, frozen, output, cast, workdir) -> dict:
-    """Only the network is traced; what is before and after it stays TensorFlow's around one call of the result."""
+    """Traces only the network, and replaces its nodes by one call of the result."""
     import tensorflow as tf
 
     from model.graph.freeze import call_instead_of_network, network_part, write_saved_model
 
-    meta_graph = _meta_graph(frozen)
-    graph_def, signature = meta_graph.graph_def, meta_graph.signature_def["serving_default"]
+    meta_graph = read_meta_graph(frozen)
+    graph_def, signature = meta_graph.graph_def, meta_graph.signature_def[SIGNATURE]
     part, source, heads = network_part(graph_def)
-    picture = tf.zeros(_shape_of_pictures(graph_def, source))
+    image = tf.zeros(_shape_of_image(graph_def, source))
 
-    @tf.function(input_signature=[tf.TensorSpec(picture.shape, tf.float32)], autograph=False)
-    def network(pictures):
-        return tf.import_graph_def(part, {source: pictures}, [head + ":0" for head in heads], name="")
+    @tf.function(input_signature=[tf.TensorSpec(image.shape, tf.float32)], autograph=False)
+    def network(images):
+        return tf.import_graph_def(part, {source: images}, [head + ":0" for head in heads], name="")
 
     # --fast-math=none is this route's own.
     given = [*flags(cast)[1:], "--dynamic-batch-size", "--workdir=" + workdir]
     with _environment("NEURON_CC_FLAGS", " ".join(given)):
-        traced = _traced(tfn, network, picture)
+        traced = _traced(tfn, network, image)
     compiled = getattr(traced, "aws_neuron_function", None)
     if compiled is None:
-        raise CompileError("tensorflow.neuron.trace returned the network uncompiled")
-    call_instead_of_network(graph_def, source, heads, compiled, picture.shape)
-    write_saved_model(graph_def, *({key: info.name for key, info in tensors.items()}
-                                   for tensors in (signature.inputs, signature.outputs)), output)
+        raise CompileError("tensorflow.neuron.trace returned the network uncompiled; its warnings may explain why")
+    call_instead_of_network(graph_def, source, heads, compiled, image.shape)
+    inputs = {key: info.name for key, info in signature.inputs.items()}
+    outputs = {key: info.name for key, info in signature.outputs.items()}
+    write_saved_model(graph_def, inputs, outputs, output)
     return {"flags": given, "on_neuron_ratio": float(traced.on_neuron_ratio)}
 
 
-def _traced(tfn, network, picture):
+def _traced(tfn, network, image):
     try:
-        return tfn.trace(network, picture)
+        return tfn.trace(network, image)
     except TypeError as error:
-        # A compiler that is not found becomes a command without a program.
+        # tfn.trace raises it for a missing compiler, because its command has no program.
         folders = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
         if shutil.which("neuron-cc", path=folders):
             raise
-        raise CompileError("neuron-cc is not found, so nothing can be compiled: `python -m model doctor "
-                           f"--detector-python PATH` says how to install it ({error})") from error
+        raise CompileError(f"neuron-cc is not found ({error}); run `python -m model doctor --detector-python PATH`, "
+                           "which says how to install it") from error
 
 
-def _meta_graph(frozen):
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    return saved_model_pb2.SavedModel.FromString(Path(frozen, "saved_model.pb").read_bytes()).meta_graphs[0]
-
-
-def _shape_of_pictures(graph_def, source):
+def _shape_of_image(graph_def, source):
     """[1, height, width, 3] of the tensor that the network reads."""
     import tensorflow as tf
 
@@ -143,7 +137,7 @@ class _Kept(logging.Handler):
 
 @contextmanager
 def _warnings():
-    """The warnings that are logged meanwhile: where Neuron's packages give up silently, they say so there."""
+    """The warnings logged meanwhile, because Neuron's packages report failures only there."""
     messages = []
     loggers = [logging.getLogger(name) for name in (None, "tensorflow", "Neuron")]
     handler = _Kept(messages)

@@ -1,4 +1,4 @@
-"""What the Neuron runtime says when a call of a compiled model fails, taken out of TensorFlow's message and explained.
+"""Explains errors of the Neuron runtime, which it takes out of TensorFlow's messages.
 
 Runs on Python 3.7. Sources: aws-neuron-tensorflow, runtime/direct/adaptor.cc (the texts); SDK docs, page "NRT API"
 (the status codes).
@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 
 MEANINGS = {
-    "Nrt::Init failed": "no Neuron device answers, or another process holds its cores: `python -m model doctor` says "
-                        "what is missing",
-    "Nrt::Load failed": "the model was not loaded on these cores, and later calls would run on fewer",
-    "Not enough runtime resource": "the device lacks memory or free cores for the model: other processes hold them",
-    "NEFF is invalid": "the compiled program is damaged or of another compiler than the runtime's: compile anew",
-    "called without executables": "the model is on no core: an earlier load has failed",
-    "Execute failed": "the device failed while it ran the model",
+    "Nrt::Init failed": "no Neuron device responds, or another process holds its cores; run `python -m model doctor`, "
+                        "which explains what is missing",
+    "Nrt::Load failed": "the model was not loaded on these cores and would run on fewer; restart the detector",
+    "Not enough runtime resource": "the device has too little memory or too few free cores for the model; end other "
+                                   "processes on it",
+    "NEFF is invalid": "the compiled program is damaged or does not fit the runtime's version; compile the model again",
+    "called without executables": "the model is on no core, because an earlier load failed; look at that error",
+    "Execute failed": "the device failed while it ran the model; look at `sudo dmesg | grep -i neuron`",
 }
 STATUS = {
     1: "FAILURE", 2: "INVALID", 3: "INVALID_HANDLE", 4: "RESOURCE", 5: "TIMEOUT", 6: "HW_ERROR", 7: "QUEUE_FULL",
@@ -24,11 +25,11 @@ STATUS = {
 
 
 class DeviceError(RuntimeError):
-    """The device, or the runtime in front of it, failed a call; the message has its words and what they mean."""
+    """A call failed in the device or its runtime; the message quotes and explains the error."""
 
 
 def explained(message: str) -> str:
-    """The runtime's words in a message of TensorFlow and what they mean; '' if they are not its."""
+    """The runtime's error in a message of TensorFlow, with an explanation; '' if there is none."""
     for line in message.splitlines():
         for words, meaning in MEANINGS.items():
             if words in line:

@@ -1,1 +1,1 @@
-"""The detector in a process of another Python. What runs there (server, protocol) parses on Python 3.7."""
+"""The detector in a process of another Python. Server and protocol run there and parse on Python 3.7."""

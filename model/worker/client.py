@@ -1,7 +1,7 @@
-"""The side that asks a process of another interpreter; `model.worker.server` is the side that answers.
+"""Starts a process of another interpreter and sends it requests; `model.worker.server` runs there.
 
-Inf1's TensorFlow runs on Python 3.7 or 3.9 alone; whoever judges the detector need not. The process is also where
-faults end: one that hangs, dies or talks nonsense becomes a WorkerError with its last output, by the deadline at most.
+Inf1's TensorFlow needs Python 3.7, 3.9 or 3.10, the caller does not. The process also contains faults: if it hangs,
+dies or sends invalid data, the caller gets a WorkerError with its last output, at the deadline at the latest.
 """
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ from model.worker.protocol import FrameError, frame, receive, send
 from model.worker.responses import check
 from model.worker.server import GRACE
 
-STARTUP = 300.0  # seconds: from a disk that was never read, as a new machine's is, TensorFlow takes minutes to import
-CALLERS = 8  # requests that run at once
+STARTUP = 300.0  # seconds; on a new machine, whose disk was never read, importing TensorFlow takes minutes
+CALLERS = 8  # detections at the same time
 
 ROOT = Path(__file__).resolve().parents[2]
 OLDEST = (3, 7)
-# It parses on every Python, so that one that is too old can say so. The project is put on this process's path alone:
-# from PYTHONPATH, a compiler that the process starts would import the project's modules for its own.
+# Parses on every Python, so that one that is too old can report it. The project is only on this process's path: with
+# PYTHONPATH a compiler that the process starts would import the project's modules instead of its own.
 BOOTSTRAP = """\
 import sys
 if sys.version_info < {0}:
-    sys.exit("this is Python %d.%d, and the oldest that runs a detector is {0[0]}.{0[1]}" % sys.version_info[:2])
+    sys.exit("this is Python %d.%d, must be {0[0]}.{0[1]} or newer" % sys.version_info[:2])
 sys.path[:] = [sys.argv[1]] + [folder for folder in sys.path if folder]
 from model.worker.server import main
 main(sys.argv[2:])
 """
 
 
-# What TensorFlow, old and new, prints at every start, and what says nothing of an end.
+# Lines that TensorFlow, old and new, prints at every start and that explain no error.
 NOTICE = re.compile(r"I\d{4} |\d{4}-\d\d-\d\d [\d:.]+: I |WARNING: All log messages before absl")
 
 
 class WorkerError(RuntimeError):
-    """The detector's process cannot be started, has died, hangs or talks nonsense; the message names its Python."""
+    """The detector's process cannot be started, has died, hangs or sends invalid data; the message names its Python."""
 
 
 class StartError(WorkerError):
-    """The detector's process cannot be started: the interpreter, not the detector, is at fault."""
+    """The detector's process cannot be started: the fault is the interpreter's, not the detector's."""
 
 
 class RemoteError(WorkerError):
-    """What was asked for raised an exception in the detector's process, which lives on."""
+    """A request raised an exception in the detector's process, which continues to run."""
 
     def __init__(self, who, type, message, traceback):
         super().__init__(f"{who}: {type}: {message}")
@@ -61,19 +61,19 @@ class RemoteError(WorkerError):
 
 
 class Worker:
-    """A process of the interpreter `python` that answers requests, of any number of threads at once.
+    """A process of the interpreter `python` that serves requests from any number of threads at once.
 
-    Each of `callers` sockets carries one detection at a time; further callers wait for a free one. `environment` is
-    added to this process's, which is handed on without the PYTHON* variables: they are meant for this interpreter.
-    Raises WorkerError if no Python answers within `startup` seconds. Once dead, as after a missed deadline, it fails
-    every request with the reason; none is started again unasked.
+    Each of `callers` sockets carries one detection at a time; further callers wait for a free one. The process gets
+    `environment` and this process's variables without PYTHON*, which are meant for this interpreter. Raises WorkerError
+    if it is not ready within `startup` seconds. Once it is dead, for example after a missed deadline, every request
+    fails with the same reason; it is not restarted.
     """
 
     def __init__(self, python, environment=(), callers=CALLERS, startup=STARTUP, name=""):
         self._who, self._lock, self._failure, self._numbers = f"{name}{python}", Lock(), "", count()
-        self.python, begin = "", monotonic()
+        self.python, start = "", monotonic()
         self._connections, far = zip(*(socket.socketpair() for _ in range(callers + 1)))
-        # Those who ask anything else than detections share the first one: there it is served by the main thread.
+        # All requests but detections share the first socket, which the main thread of the process serves.
         self._control, self._lines = _queue(self._connections[:1]), _queue(self._connections[1:])
         try:
             self._process = _start(self._who, python, {**_inherited(), **dict(environment)}, far)
@@ -85,17 +85,17 @@ class Worker:
         self._output = _Output(self._process.stdout)
         with closed_on_error(self):
             self.python = self.ask("hello", deadline=startup)[0]["python"]
-        self.startup_seconds = monotonic() - begin
+        self.startup_seconds = monotonic() - start
 
     def call(self, function: str, deadline=None, **arguments):
-        """What `module:function` returns there for these arguments; JSON must be able to say both.
+        """The result of `module:function` in the process. Arguments and result must be JSON.
 
-        Without a deadline it may take as long as it takes. Raises RemoteError for what the function raises.
+        Without a deadline (seconds) it waits without a limit. Raises RemoteError if the function raises.
         """
         return self.ask("call", deadline=deadline, function=function, arguments=arguments)[0]["result"]
 
     def ask(self, kind: str, buffers=(), deadline=None, **fields) -> tuple:
-        """The answer's header and buffers. Raises WorkerError, as RemoteError for an exception over there."""
+        """(header, buffers) of the response. Raises WorkerError, or RemoteError for an exception in the process."""
         number = next(self._numbers)
         views = frame({"id": number, "kind": kind, **fields}, buffers)
         with _taken(self._lines if kind == "detect" else self._control) as connection:
@@ -112,28 +112,28 @@ class Worker:
             check(kind, number, header, found)
             return header, found
         except socket.timeout:
-            raise self.failed(f"gave no answer within {deadline:g} s and was killed") from None
+            raise self.failed(f"gave no response within {deadline:g} s and was killed") from None
         except FrameError as error:
-            raise self.nonsense(error) from None
+            raise self.invalid(error) from None
         except (EOFError, OSError):
             raise self.failed("") from None
-        except BaseException as error:  # its answer, when it comes, must not be taken for the next request's
+        except BaseException as error:  # its late response must not be taken for the next request's
             self.failed(f"was interrupted by a {type(error).__name__} and killed")
             raise
 
-    def failed(self, what: str) -> WorkerError:
-        """Ends the process for this reason, or for '' finds out why it ended; → the first reason of all, to raise."""
+    def failed(self, reason: str) -> WorkerError:
+        """The error to raise, with the first reason of all. Ends the process; '' stands for its own end."""
         with self._lock:
             if not self._failure:
-                status = self._end(0 if what else GRACE)
-                what = what or _ending(status)
+                status = self._end(0 if reason else GRACE)
+                reason = reason or _ending(status)
                 early = "" if self.python else " at its start (is it a Python 3.7 or newer?)"
-                self._failure = f"{self._who}: its process {what}{early}{self._output.shown()}"
+                self._failure = f"{self._who}: its process {reason}{early}{self._output.shown()}"
         return WorkerError(self._failure)
 
-    def nonsense(self, error: FrameError) -> WorkerError:
-        """As `failed`, for what the process has sent and must not have sent."""
-        return self.failed(f"sent what is not a response: {error}; it was killed")
+    def invalid(self, error: FrameError) -> WorkerError:
+        """As `failed`, for invalid data that the process has sent."""
+        return self.failed(f"sent an invalid response: {error}; it was killed")
 
     def require_alive(self) -> None:
         """Raises WorkerError if the process is known to be dead."""
@@ -142,22 +142,22 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """The process id."""
         return self._process.pid
 
     def output(self) -> list[str]:
-        """The last lines that the process printed."""
+        """The last lines that the process has printed."""
         return self._output.lines()
 
     def _end(self, patience: float):
-        """The exit status of the process; None if it did not end by itself within so many seconds and was killed."""
+        """The exit status of the process, or None if it was killed because it did not end within so many seconds."""
         for connection in self._connections:
-            connection.shutdown(socket.SHUT_RDWR)  # whoever waits for an answer need not
+            connection.shutdown(socket.SHUT_RDWR)  # wakes the callers that wait for a response
         children = _children(self._process.pid)
         status = _status(self._process, patience)
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # and what a job of it has started
-        for child in children:  # some of which may have left the group
+            os.killpg(self._process.pid, signal.SIGKILL)  # and the processes that it has started
+        for child in children:  # some may have left the group
             with suppress(psutil.Error):
                 child.kill()
         _status(self._process, GRACE)  # a driver that hangs keeps its process from being killed
@@ -165,7 +165,7 @@ class Worker:
         return status
 
     def close(self) -> None:
-        """Ends the process, within seconds even if it hangs. May be called again."""
+        """Ends the process within seconds, even if it hangs. May be called again."""
         with self._lock:
             if not self._failure:
                 self._failure = f"{self._who}: its process was closed before this request"
@@ -181,7 +181,7 @@ class Worker:
 
 
 def _start(who, python, environment, far):
-    """Starts the process with its ends of the sockets."""
+    """Starts the process with the far ends of the sockets."""
     numbers = [connection.fileno() for connection in far]
     code = BOOTSTRAP.format(OLDEST)
     try:
@@ -192,7 +192,7 @@ def _start(who, python, environment, far):
         )
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise StartError(f"{who}: cannot be started ({why}): name a Python 3.7 or newer that has TensorFlow") from None
+        raise StartError(f"{who}: cannot be started ({why}); give a Python 3.7 or newer that has TensorFlow") from None
 
 
 def _inherited() -> dict:
@@ -201,7 +201,7 @@ def _inherited() -> dict:
 
 
 def _children(pid: int) -> list:
-    """The processes that a process has started, and those that these have started."""
+    """All processes below this one."""
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.Error:
@@ -209,14 +209,14 @@ def _children(pid: int) -> list:
 
 
 def _status(process, patience):
-    """The exit status, or None if the process is still running after so many seconds."""
+    """The exit status, or None if the process still runs after so many seconds."""
     with suppress(subprocess.TimeoutExpired):
         return process.wait(patience)
 
 
 def _ending(status) -> str:
     if status is None:
-        return "closed the connection, went on and was killed"
+        return "closed the connection, continued to run and was killed"
     if status >= 0:
         return f"ended with exit status {status}"
     hint = ", as the kernel does when memory runs out" if status == -signal.SIGKILL else ""
@@ -245,7 +245,7 @@ def _close(connections) -> None:
 
 
 def _close_unused(lines, number) -> None:
-    # Taken first: a number that is closed while a thread still waits on it may be another file's a moment later.
+    # Taken from the queue first: the number of a closed socket that a thread still uses may become another file's.
     for connection in [lines.get() for _ in range(number)]:
         connection.close()
         lines.put(connection)
@@ -262,7 +262,7 @@ def closed_on_error(resource):
 
 
 class _Output:
-    """The last that a process prints, read as it comes so that the process never waits for a reader."""
+    """The last output of a process, read continuously so that the process never waits for a reader."""
 
     LINES, SHOWN, LONGEST_LINE, TAIL = 50, 10, 400, 1 << 14  # the last two in characters and bytes
 
@@ -277,7 +277,7 @@ class _Output:
                 self._tail = (self._tail + part)[-self.TAIL:]
 
     def finish(self):
-        """Waits for the last words of a process that has ended, unless a child of it holds the line."""
+        """Waits for the last output of a process that has ended, at most 1 s because a child may hold the pipe."""
         self._reader.join(1)
 
     def lines(self) -> list[str]:
@@ -286,6 +286,6 @@ class _Output:
         return [line[:self.LONGEST_LINE] for line in lines if line][-self.LINES:]
 
     def shown(self) -> str:
-        """The end of a message."""
+        """The last output as the end of an error message."""
         lines = [line for line in self.lines() if not NOTICE.match(line)][-self.SHOWN:]
         return "; its last output:\n" + "\n".join(f"  {line}" for line in lines) if lines else "; it printed nothing"

@@ -1,4 +1,4 @@
-"""The detector in a process of its own, or in several: it answers as `model.detector.Detector` does, from there."""
+"""Detectors in processes of their own, with the methods of `model.detector.Detector`."""
 from __future__ import annotations
 
 import os
@@ -10,20 +10,20 @@ from threading import Lock
 import numpy as np
 
 from model.detections import Detections
+from model.neuron.machine.environment import VISIBLE_CORES
 from model.worker import responses
 from model.worker.client import STARTUP, Worker, WorkerError, closed_on_error
 from model.worker.protocol import FrameError
 
 DEADLINE = 60.0  # seconds a request
 CALLERS = 128  # two for each core of the largest Inf1 instance
-CORES = "NEURON_RT_VISIBLE_CORES"
 
 
 class RemoteDetector(Worker):
-    """A compiled SavedModel in a process of the interpreter `python`; it answers as `model.detector.Detector` does.
+    """A compiled SavedModel in a process of the interpreter `python`, with the methods of `model.detector.Detector`.
 
-    `deadline` is in seconds a request; the rest is as of `Worker`. `versions` says which Python, TensorFlow and NumPy
-    it runs on; `startup_seconds` is the time until TensorFlow was imported, `load_seconds` the model's own.
+    `deadline` is in seconds per request; other parameters are those of `Worker`. `versions` holds the versions of
+    Python, TensorFlow and NumPy; `startup_seconds` includes the import of TensorFlow, `load_seconds` is the model's.
     """
 
     def __init__(self, python, compiled, deadline=DEADLINE, startup=STARTUP, **settings):
@@ -40,11 +40,11 @@ class RemoteDetector(Worker):
         if not len(images):
             return []
         header, buffers = self.ask("detect", images, self._deadline)
-        with self._believable():
+        with self._valid():
             return responses.detections(header, buffers, len(images))
 
     def fallback(self, image: bytes) -> str:
-        """As `Detector.fallback`. May take as long as the start: a first inference loads the model onto the device."""
+        """As `Detector.fallback`. It may take as long as the start, because it loads the model onto the device."""
         return self.ask("fallback", [image], self._first_deadline)[0]["fallback"]
 
     def layers(self) -> list[str]:
@@ -52,40 +52,41 @@ class RemoteDetector(Worker):
         return self.ask("layers", deadline=self._deadline)[0]["layers"]
 
     def outputs(self, image: bytes, layers: list[str]) -> list[np.ndarray]:
-        """As `Detector.outputs`, with float32 for numbers in BF16."""
+        """As `Detector.outputs`, with float32 in place of BF16."""
         header, buffers = self.ask("outputs", [image], self._first_deadline, layers=layers)
-        with self._believable():
+        with self._valid():
             found = responses.arrays(header, buffers)
             if len(found) != len(layers):
                 raise FrameError(f"it has {len(found)} arrays for {len(layers)} layers")
             return found
 
     @contextmanager
-    def _believable(self):
-        """Ends the process for arrays that are not those of a response."""
+    def _valid(self):
+        """Ends the process if its arrays are not those of a response."""
         try:
             yield
         except FrameError as error:
-            raise self.nonsense(error) from None
+            raise self.invalid(error) from None
 
 
 class WorkerPool:
-    """Processes of the same detector, each with a NeuronCore of its own, or a single one with all of them.
+    """Processes of the same detector, each with one NeuronCore, or a single process with all cores.
 
-    A request goes to the process that has the fewest to answer, in turn where several have. If one is dead every
-    request fails with its name and reason: what is measured is all that was asked for. `callers` requests run at the
-    same time, in all; `settings` are those of `RemoteDetector`. Raises WorkerError.
+    A request goes to the process with the fewest open requests, in turn if several have as few. If a process is dead,
+    every request fails with its name and reason, so that no measurement runs on fewer processes than requested.
+    `callers` is the number of requests at the same time, in all; `settings` are those of `RemoteDetector`. Raises
+    WorkerError.
     """
 
     def __init__(self, python, compiled, workers=1, environment=(), callers=CALLERS, **settings):
         environment = dict(environment)
-        if workers > 1 and CORES in {**os.environ, **environment}:
-            raise WorkerError(f"{CORES} is set, and {workers} workers are to have a NeuronCore each: unset it, or use "
-                              "one worker with the cores that it names")
+        if workers > 1 and VISIBLE_CORES in {**os.environ, **environment}:
+            raise WorkerError(f"{VISIBLE_CORES} is set, but each of {workers} workers needs a NeuronCore of its own; "
+                              "unset it or use one worker")
 
         def start(number):
-            core = {CORES: str(number)} if workers > 1 else {}
-            name = f"worker {number + 1} of {workers} ({CORES}={number}), " if workers > 1 else ""
+            core = {VISIBLE_CORES: str(number)} if workers > 1 else {}
+            name = f"worker {number + 1} of {workers} ({VISIBLE_CORES}={number}), " if workers > 1 else ""
             return RemoteDetector(python, compiled, environment={**environment, **core}, name=name,
                                   callers=-(-callers // workers), **settings)
 
@@ -101,13 +102,13 @@ class WorkerPool:
         self.load_seconds = max(one.load_seconds for one in self.detectors)
 
     def detect(self, images: Sequence[bytes], among: int | None = None) -> list[Detections]:
-        """As `Detector.detect`, by one of the first `among` processes, by default of all. Raises WorkerError."""
+        """As `Detector.detect`, in one of the first `among` processes, by default of all. Raises WorkerError."""
         with self._turn(among or len(self.detectors)) as detector:
             return detector.detect(images)
 
     @contextmanager
     def _turn(self, among: int):
-        """The detector whose turn it is."""
+        """The detector that gets the next request."""
         with self._lock:
             for one in self.detectors:
                 one.require_alive()
@@ -121,12 +122,12 @@ class WorkerPool:
                 self._busy[chosen] -= 1
 
     def fallback(self, image: bytes) -> str:
-        """As `Detector.fallback`, of the first process that does not keep the promise."""
+        """As `Detector.fallback`, of the first process that does not run as the backend promises."""
         return next(filter(None, (one.fallback(image) for one in self.detectors)), "")
 
     @property
     def pid(self) -> int:
-        """The number of the first process."""
+        """The process id of the first process."""
         return self.detectors[0].pid
 
     def layers(self) -> list[str]:

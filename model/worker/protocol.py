@@ -1,8 +1,8 @@
-"""Frames: how requests and answers travel over a socket between a caller's process and the detector's own.
+"""Frames: the format of requests and responses on a socket between the caller's and the detector's process.
 
-A frame is a prefix (a magic number and the header's length), a header in JSON, and raw buffers, of which the header
-gives the sizes. There is no pickle: one that NumPy 2 wrote does not load in NumPy 1, and loading one runs code.
-Runs on Python 3.7 and needs the standard library alone.
+A frame is a prefix (a magic number and the length of the header), a header in JSON, and raw buffers whose sizes are in
+the header. There is no pickle, because NumPy 1 cannot load one of NumPy 2, and loading one runs code.
+Runs on Python 3.7 and needs only the standard library.
 """
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from time import monotonic
 PREFIX = struct.Struct("<4sI")
 MAGIC = b"DET1"
 LONGEST_HEADER = 1 << 24  # bytes
-LARGEST_BODY = 1 << 31  # bytes of all buffers together: far above any batch, and nonsense must not be allocated
-BUFFERS_A_CALL = 512  # the kernel takes 1,024
+LARGEST_BODY = 1 << 31  # bytes of all buffers: far above any batch, to avoid allocating invalid sizes
+BUFFERS_A_CALL = 512  # the kernel's limit is 1,024
 
 
 class FrameError(ValueError):
-    """What came is not a frame, or what is to be sent would not be one that the other side takes."""
+    """Received data is not a frame, or a frame to send is too large."""
 
 
 def frame(header: dict, buffers=()) -> list:
-    """What `send` takes: memory views of a frame. The buffers, bytes or alike, are not copied.
+    """The memory views of a frame, for `send`. The buffers (bytes or similar) are not copied.
 
-    Raises FrameError for what is too large, and ValueError or TypeError for a header that strict JSON cannot say.
+    Raises FrameError if it is too large, ValueError or TypeError if the header is not strict JSON.
     """
     views = [memoryview(buffer).cast("B") for buffer in buffers]
     sizes = [len(view) for view in views]
     if sum(sizes) > LARGEST_BODY:
-        raise FrameError(f"{sum(sizes):,} bytes are more than one request takes, which is {LARGEST_BODY:,}: "
-                         "send fewer images at once")
+        raise FrameError(f"a request of {sum(sizes):,} bytes, must have at most {LARGEST_BODY:,}; send fewer images at "
+                         "once")
     text = json.dumps({**header, "sizes": sizes}, allow_nan=False).encode()
     if len(text) > LONGEST_HEADER:
-        raise FrameError(f"a header of {len(text):,} bytes is longer than the {LONGEST_HEADER:,} that are taken")
+        raise FrameError(f"a header of {len(text):,} bytes, must have at most {LONGEST_HEADER:,}")
     return [memoryview(PREFIX.pack(MAGIC, len(text)) + text), *filter(len, views)]
 
 
 def send(connection, views: list, end=None) -> None:
-    """Sends a frame. At `end`, a time of time.monotonic(), socket.timeout is raised if it is not gone by then."""
+    """Sends a frame. Raises socket.timeout if it is not sent by `end` (a time of time.monotonic())."""
     while views:
         _limit(connection, end)
         sent = connection.sendmsg(views[:BUFFERS_A_CALL])
@@ -52,13 +52,13 @@ def send(connection, views: list, end=None) -> None:
 def receive(connection, end=None) -> tuple:
     """The next frame as (header, [bytes of each buffer]).
 
-    Raises FrameError for what is not a frame, EOFError where the other side has closed, socket.timeout at `end`.
+    Raises FrameError for other data, EOFError if the other side has closed the socket, socket.timeout at `end`.
     """
     magic, length = PREFIX.unpack(_read(connection, PREFIX.size, end))
     if magic != MAGIC:
-        raise FrameError(f"it begins with {magic!r} and not with {MAGIC!r}")
+        raise FrameError(f"it starts with {magic!r}, must start with {MAGIC!r}")
     if length > LONGEST_HEADER:
-        raise FrameError(f"its header of {length:,} bytes is longer than the {LONGEST_HEADER:,} that are taken")
+        raise FrameError(f"its header has {length:,} bytes, must have at most {LONGEST_HEADER:,}")
     header = _header(_read(connection, length, end))
     return header, [_read(connection, size, end) for size in header.pop("sizes")]
 
@@ -72,7 +72,7 @@ def _header(text: bytes) -> dict:
     except (ValueError, LookupError, TypeError, RecursionError):
         good = False
     if not good:
-        raise FrameError(f"its header is none: {text[:80]!r}")
+        raise FrameError(f"its header is invalid: {text[:80]!r}")
     return header
 
 
@@ -83,7 +83,7 @@ def _refuse_constant(name):
 def _without_doubles(pairs) -> dict:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key is there twice")
+        raise ValueError("a key occurs twice")
     return found
 
 
@@ -100,6 +100,6 @@ def _read(connection, size: int, end) -> bytes:
 
 
 def _limit(connection, end) -> None:
-    # A limit of 0 seconds would mean not to wait at all, and another error.
+    # 0 seconds would make the socket non-blocking, which raises another error.
     if end is not None:
         connection.settimeout(max(end - monotonic(), 1e-6))

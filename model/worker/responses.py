@@ -1,6 +1,6 @@
-"""What the detector's process may respond: the fields of each kind of response, and what each of them may hold.
+"""Checks the responses of the detector's process: the fields of each kind and their values.
 
-A process that responds anything else is not to be believed any more, whatever it is that runs there.
+A process that sends anything else is not trusted any more.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from model.detections import Detections
 from model.worker.protocol import FrameError
 
-# NumPy's names of plain numbers; others could hold objects or be of no size.
+# NumPy's names of plain numbers; other types could hold objects or have no size.
 DTYPE = re.compile(r"[<>|=](b1|[iu][1248]|f[248])")
 MOST_DIMENSIONS = 8
 DETECTIONS = (("boxes", "float32", (4,)), ("scores", "float32", ()), ("classes", "int32", ()))
@@ -42,7 +42,7 @@ def _is_seconds(value: Any) -> bool:
 
 
 def _is_array(value: Any) -> bool:
-    """Whether it is [NumPy's name of a plain number, a list of lengths]."""
+    """Whether the value is [NumPy's name of a plain number, shape]."""
     if not (type(value) is list and len(value) == 2 and type(value[1]) is list and len(value[1]) <= MOST_DIMENSIONS):
         return False
     dtype, shape = value
@@ -67,7 +67,7 @@ ERROR = {"type": _is_text, "message": _is_text, "traceback": _is_text}
 
 
 def check(kind: str, number: int, header: dict, buffers: Sequence[bytes]) -> None:
-    """Raises FrameError unless the header is that of a response of this kind to the request of this number."""
+    """Raises FrameError unless the header is a response of this kind to the request with this number."""
     if type(header.get("id")) is not int or header["id"] != number:
         raise FrameError(f"it belongs to request {shown(header.get('id'))}, not to {number}")
     fields = {name: value for name, value in header.items() if name != "id"}
@@ -78,50 +78,51 @@ def check(kind: str, number: int, header: dict, buffers: Sequence[bytes]) -> Non
         _check_fields(f"response to {kind}", fields, FIELDS.get(kind, {}))
     expected = len(fields.get("arrays", ()))
     if len(buffers) != expected:
-        raise FrameError(f"it has {len(buffers)} buffers, and its header describes {expected}")
+        raise FrameError(f"it has {len(buffers)} buffers, must have {expected} by its header")
 
 
-def _check_fields(what: str, fields: dict, wanted: dict) -> None:
+def _check_fields(part: str, fields: dict, wanted: dict) -> None:
     for name in [*wanted, *fields]:
         if name not in fields:
-            raise FrameError(f"its {what} lacks {name}")
+            raise FrameError(f"its {part} has no {name}")
         if name not in wanted:
-            raise FrameError(f"its {what} has the unknown field {shown(name)}")
+            raise FrameError(f"its {part} has the unknown field {shown(name)}")
         if not wanted[name](fields[name]):
-            raise FrameError(f"its {what} has {name} {shown(fields[name])}")
+            raise FrameError(f"its {part} has the invalid {name} {shown(fields[name])}")
 
 
 def arrays(header: dict, buffers: Sequence[bytes]) -> list[np.ndarray]:
-    """The arrays of a response that was checked; they may be written to. Raises FrameError for other sizes."""
+    """The arrays of a checked response, writable. Raises FrameError if a buffer has another size."""
     return [_array(np.dtype(dtype), shape, buffer) for (dtype, shape), buffer in zip(header["arrays"], buffers)]
 
 
 def _array(dtype: np.dtype, shape: list[int], buffer: bytes) -> np.ndarray:
     size = math.prod(shape) * dtype.itemsize
     if size != len(buffer):
-        raise FrameError(f"an array of {dtype} {shown(shape)} has {len(buffer):,} bytes, should have {size:,}")
-    return np.frombuffer(bytearray(buffer), dtype).reshape(shape)  # a copy, as NumPy lets nobody write into bytes
+        raise FrameError(f"an array of {dtype} {shown(shape)} has {len(buffer):,} bytes, must have {size:,}")
+    return np.frombuffer(bytearray(buffer), dtype).reshape(shape)  # a copy, because NumPy cannot write into bytes
 
 
 def detections(header: dict, buffers: Sequence[bytes], images: int) -> list[Detections]:
-    """The detections of so many images. Raises FrameError unless they are as `Detections` says, one for each."""
+    """The detections of so many images. Raises FrameError unless there is one valid `Detections` for each."""
     found, errors = arrays(header, buffers), header["errors"]
     if (len(errors), len(found)) != (images, len(DETECTIONS) * images):
         raise FrameError(f"it has {len(errors)} responses and {len(found)} arrays for {images} images")
-    triples = list(zip(found[0::3], found[1::3], found[2::3]))
-    for number, triple in enumerate(triples, 1):
-        _check_detections(number, triple)
-    return [Detections(*triple, error=error) for triple, error in zip(triples, errors)]
+    of_images = [Detections(*found[3 * i:3 * i + 3], error=error) for i, error in enumerate(errors)]
+    for number, one in enumerate(of_images, 1):
+        _check_detections(number, one)
+    return of_images
 
 
-def _check_detections(number: int, triple: tuple[np.ndarray, ...]) -> None:
-    count = triple[0].shape[:1]
-    for array, (name, dtype, rest) in zip(triple, DETECTIONS):
+def _check_detections(number: int, found: Detections) -> None:
+    count = found.boxes.shape[:1]
+    for name, dtype, rest in DETECTIONS:
+        array = getattr(found, name)
         if array.dtype != dtype or array.shape != (*count, *rest) or not count:
             raise FrameError(f"the {name} of image {number} are {array.dtype} {shown(list(array.shape))}, must be "
                              f"{dtype} {shown([*(count or ['n']), *rest])}")
 
 
 def shown(value: Any) -> str:
-    """A value that the process has sent, in a few characters that any terminal can print."""
+    """A value that the process has sent, as a few printable characters."""
     return reprlib.repr(value).encode("ascii", "backslashreplace").decode()[:80]

@@ -1,9 +1,9 @@
-"""What runs in the detector's own process, in whatever Python has the TensorFlow that it needs: answers requests.
+"""The detector's own process: serves requests in the Python that has the detector's TensorFlow.
 
-Runs on Python 3.7 with TensorFlow 1.15 and needs NumPy and TensorFlow alone. `model.worker.pool` starts it and hands it
-one end of several socket pairs. The first is for control and served by the main thread, as TensorFlow and compilers
-are used to; each of the others carries one detection at a time and is served by a thread of its own, so nobody waits
-for anybody and no answer can reach another's caller. What libraries print goes to stdout and stderr, never there.
+Runs on Python 3.7 with TensorFlow 1.15 and needs only NumPy and TensorFlow. `model.worker.client` starts it with one
+end of several socket pairs. The main thread serves the first socket, because TensorFlow and compilers expect the main
+thread. Each other socket carries one detection at a time and has its own thread, so callers do not wait for each other
+and cannot get each other's responses. Output of libraries goes to stdout and stderr, never to a socket.
 """
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from importlib import import_module
 from model.graph.saved_model import read_metadata
 from model.worker.protocol import frame, receive, send
 
-# Seconds between the parent's goodbye, or its death, and the end of whatever is still going on here.
+# Seconds between the end of the parent or its connection and the end of all work here.
 GRACE = 3
 LONGEST_MESSAGE = 100000  # characters of an exception that are sent
 
 
 def main(arguments) -> None:
-    """Serves the sockets of these file descriptors, control first, until the other side has closed them."""
+    """Serves the sockets with these file descriptors, the first for control, until the other side closes them."""
     control, *others = [_connection(int(number)) for number in arguments]
     threading.Thread(target=_watch, args=(control,), daemon=True).start()
     service = Service()
@@ -40,16 +40,16 @@ def main(arguments) -> None:
 
 
 def _connection(number: int):
-    os.set_inheritable(number, False)  # a compiler that outlives this process must not keep the line open
+    os.set_inheritable(number, False)  # a compiler that outlives this process must not keep the socket open
     return socket.socket(fileno=number)
 
 
 def _watch(control) -> None:
-    """Ends this process, and what a job has started, soon after the other side is gone, however busy or hung it is."""
+    """Ends this process and its children soon after the other side is gone, even if it is busy or hangs."""
     poll = select.poll()
-    poll.register(control, 0)  # of the hang-up one is told unasked
+    poll.register(control, 0)  # a hang-up is always reported
     poll.poll()
-    signal.alarm(GRACE + 1)  # for libraries that hang while they are torn down, when no thread here runs any more
+    signal.alarm(GRACE + 1)  # for libraries that hang at exit, when no thread runs any more
     time.sleep(GRACE)
     os.killpg(0, signal.SIGKILL)
 
@@ -58,18 +58,18 @@ def _serve(connection, service) -> None:
     try:
         while True:
             header, buffers = receive(connection)
-            send(connection, service.answer(header, buffers))
+            send(connection, service.response(header, buffers))
     except (EOFError, ConnectionError):
         return
     except BaseException:
-        # Without this thread a caller would wait in vain: better an end that is noticed at once.
+        # Without this thread its caller would wait forever; the end of the process is noticed at once.
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
 
 
 class Service:
-    """What may be asked of the process: one method a kind of request, from its header and buffers to the answer's."""
+    """One method per kind of request: (header, buffers) → (fields, buffers) of the response."""
 
     def __init__(self):
         self._detector = None
@@ -78,14 +78,14 @@ class Service:
             "fallback": self._fallback, "layers": self._layers, "outputs": self._outputs,
         }
 
-    def answer(self, header: dict, buffers: list) -> list:
-        """The answer as a frame; what goes wrong is an answer too: type, message and traceback."""
+    def response(self, header: dict, buffers: list) -> list:
+        """The response as a frame. An exception becomes a response with type, message and traceback."""
         number = header.get("id")
         try:
             fields, found = self._kinds[header["kind"]](header, buffers)
             return frame({**fields, "id": number}, found)
         except (Exception, SystemExit) as error:
-            return frame({"error": _in_words(error), "id": number})
+            return frame({"error": _described(error), "id": number})
 
     def _hello(self, header, buffers):
         return {"python": platform.python_version()}, ()
@@ -95,19 +95,19 @@ class Service:
         return {"result": getattr(import_module(module), function)(**header["arguments"])}, ()
 
     def _load(self, header, buffers):
-        begin = time.monotonic()
+        start = time.monotonic()
         versions = _import_tensorflow(read_metadata(header["compiled"]).get("backend"))
         imported = time.monotonic()
         from model.detector import Detector
 
         self._detector = Detector(header["compiled"])
-        return {"metadata": self._detector.metadata, "versions": versions, "import_seconds": imported - begin,
+        return {"metadata": self._detector.metadata, "versions": versions, "import_seconds": imported - start,
                 "load_seconds": time.monotonic() - imported}, ()
 
     def _detect(self, header, images):
-        answers = self._detector.detect(images)
-        shapes, found = _arrays([array for answer in answers for array in answer[:3]])
-        return {"errors": [answer.error for answer in answers], "arrays": shapes}, found
+        detections = self._detector.detect(images)
+        shapes, found = _arrays([array for one in detections for array in (one.boxes, one.scores, one.classes)])
+        return {"errors": [one.error for one in detections], "arrays": shapes}, found
 
     def _fallback(self, header, images):
         return {"fallback": self._detector.fallback(images[0])}, ()
@@ -120,8 +120,8 @@ class Service:
         return {"arrays": shapes}, found
 
 
-def _in_words(error) -> dict:
-    """An exception as a response, whatever it holds."""
+def _described(error) -> dict:
+    """An exception as the fields of a response."""
     try:
         message = str(error)
     except Exception as another:
@@ -131,22 +131,22 @@ def _in_words(error) -> dict:
 
 
 def _arrays(arrays) -> tuple:
-    """→ ([dtype, shape] of each array, its bytes)."""
-    # BF16 is no type of NumPy's own; every number of it is one of float32.
+    """([dtype, shape] of each array, bytes of each array)."""
+    # BF16 is not a type of NumPy; float32 holds all its numbers.
     arrays = [array if array.dtype.kind in "biuf" else array.astype("float32") for array in arrays]
     return [[array.dtype.str, array.shape] for array in arrays], [array.tobytes() for array in arrays]
 
 
 def _import_tensorflow(backend) -> dict:
-    """Imports what the detector runs on; → {package: version}."""
+    """Imports the packages that the detector needs; returns {package: version}."""
     try:
         tensorflow, numpy = import_module("tensorflow"), import_module("numpy")
     except ImportError as error:
-        raise ImportError(f"TensorFlow cannot be imported there ({error}): install it in that environment") from error
+        raise ImportError(f"TensorFlow cannot be imported ({error}); install it in that environment") from error
     if backend == "neuron":
         try:
-            import_module("tensorflow.neuron")  # registers the operator that compiled models consist of
+            import_module("tensorflow.neuron")  # registers the operator of compiled models
         except ImportError as error:
-            raise ImportError(f"the detector is compiled for Neuron, and tensorflow.neuron cannot be imported there "
-                              f"({error}): install tensorflow-neuron in that environment") from error
+            raise ImportError(f"the detector is compiled for Neuron, but tensorflow.neuron cannot be imported "
+                              f"({error}); install tensorflow-neuron in that environment") from error
     return {"tensorflow": tensorflow.__version__, "numpy": numpy.__version__}

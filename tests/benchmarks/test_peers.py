@@ -16,7 +16,7 @@ from benchmarks.case import Case, EngineError, cfg_text, our_maps, with_few_obje
 from benchmarks.engine_process import EngineProcess
 from benchmarks.engines import ENGINES, chosen, our_network
 from model.architecture import Convolutional, MaxPool, Route, Shortcut, Upsample
-from model.formats.darknet import read_cfg
+from model.formats.cfg import read_cfg
 from model.formats.weights import random_weights
 from tests.benchmarks import standins
 from tests.benchmarks.standins import MAPS, engine, giving, later

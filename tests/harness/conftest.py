@@ -1,4 +1,4 @@
-"""Fixtures of the harness tests: the made-up data set, and made-up time."""
+"""Fixtures of the harness tests: the made-up dataset, and made-up time."""
 from __future__ import annotations
 
 import pytest
@@ -20,7 +20,7 @@ def dataset(tmp_path, coco) -> Dataset:
 
 
 @pytest.fixture
-def answers(dataset) -> dict:
+def detections(dataset) -> dict:
     return synthetic.perfect(dataset)
 
 

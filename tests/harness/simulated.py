@@ -14,7 +14,7 @@ def closed_loop(
 ) -> Load:
     """Requests of `callers` that wait for one of `cores`, each with one batch at a time, in turn.
 
-    `seconds_an_image` is a number, or a function of the time at which a batch begins. So many images once, the short
+    `seconds_an_image` is a number, or a function of the time at which a batch starts. So many images once, the short
     last batch included, or for so many seconds.
     """
     cost = seconds_an_image if callable(seconds_an_image) else lambda at: seconds_an_image
@@ -24,9 +24,9 @@ def closed_loop(
         sent, caller = heapq.heappop(ready)
         if seconds is not None and sent >= start + seconds:
             break
-        begins = max(sent, heapq.heappop(free))
+        starts = max(sent, heapq.heappop(free))
         size = int(min(batch_size, left))
-        end = begins + size * cost(begins)
+        end = starts + size * cost(starts)
         requests.append(Request(caller, tuple(range(size)), sent, sent, end, size, ""))
         heapq.heappush(free, end)
         heapq.heappush(ready, (end, caller))

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.load.generator import Shape
+from harness.load.generator import LoadPattern
 from harness.soak.journal import VERSION, Entry, encode
-from harness.soak.result import Soak
+from harness.soak.result import SoakResult
 from harness.soak.run import Plan, summarise
 
 CALLERS, LATENCY, PAUSE = 2, 0.01, 0.05
@@ -14,10 +14,10 @@ SAMPLE = {"steal": 0.001, "iowait": 0.0, "others": 0.1, "load": 1.0, "mhz": 3000
           "rss": 1e8, "extra": {"neuron0/hw_error": 0, "neuron0/inferences": 0}}
 
 
-def begin(session=1, windows=40, **identity) -> dict:
-    """The record that begins a session."""
+def started(session=1, windows=40, **identity) -> dict:
+    """The record that starts a session."""
     return {"kind": "session", "number": session, "version": VERSION, "utc": "2026-11-24T10:00:00Z",
-            "identity": identity, "plan": Plan(windows, 1.0, Shape(CALLERS, 1)).as_record(),
+            "identity": identity, "plan": Plan(windows, 1.0, LoadPattern(CALLERS, 1)).as_record(),
             "reference": 1}
 
 
@@ -35,7 +35,7 @@ def requests(opened, latency=LATENCY, stall=0.0) -> list:
 
 
 def window(number, latency=LATENCY, stall=0.0, session=1, at=None, conditions=(), **sample) -> list[dict]:
-    """The records of one complete window; without `at` each begins where the one before ended."""
+    """The records of one complete window; without `at` each starts where the one before ended."""
     opened = (number - 1) * (1 + PAUSE) + PAUSE if at is None else at
     counted = {"neuron0/hw_error": 0, "neuron0/inferences": 1000 * number, **sample.pop("extra", {})}
     return [
@@ -53,9 +53,9 @@ def journal(path: Path, records) -> Path:
     return path
 
 
-def soak_of(path: Path, *differing, count=40, finish="complete") -> Soak:
+def soak_of(path: Path, *differing, count=40, finish="complete") -> SoakResult:
     """A steady soak but for what a function of `differing` gives for a window's number, as arguments of `window`."""
-    records = [begin(windows=count)]
+    records = [started(windows=count)]
     for number in range(1, count + 1):
         records += window(number, **{name: value for one in differing for name, value in one(number).items()})
     return summarise(journal(path, [*records, *([finished(finish)] if finish else [])]))

@@ -1,4 +1,4 @@
-"""A made-up COCO data set of 2 classes, with an annotation id 0, and the right answers to it."""
+"""A made-up COCO dataset of 2 classes, with an annotation id 0, and the right detections to it."""
 from __future__ import annotations
 
 import json
@@ -11,20 +11,20 @@ SIDE = 200  # pixels
 
 
 @dataclass(frozen=True)
-class Answer:
+class Detections:
     boxes: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
     error: str = ""
 
 
-def answer(boxes, scores, classes) -> Answer:
-    return Answer(
+def detected(boxes, scores, classes) -> Detections:
+    return Detections(
         np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(classes, np.int32)
     )
 
 
-NOTHING = answer([], [], [])
+NOTHING = detected([], [], [])
 
 
 def content(count: int = 8) -> dict:
@@ -56,28 +56,28 @@ def write(folder: Path, coco: dict) -> tuple[Path, Path]:
     images.mkdir()
     annotations.write_text(json.dumps(coco))
     for image in coco["images"]:
-        (images / str(image["file_name"])).write_bytes(f"picture {image['id']}".encode())
+        (images / str(image["file_name"])).write_bytes(f"image {image['id']}".encode())
     return annotations, images
 
 
-def perfect(dataset) -> dict[int, Answer]:
+def perfect(dataset) -> dict[int, Detections]:
     """Every annotation found exactly, with scores 0.9 and 0.8."""
     index = {category: i for i, category in enumerate(dataset.category_ids)}
-    answers = {}
+    detections = {}
     for i in dataset.image_ids:
         rows = [row for row in dataset.ground_truth["annotations"] if row["image_id"] == i]
         boxes = [[x, y, x + w, y + h] for x, y, w, h in (row["bbox"] for row in rows)]
         scores = 0.9 - 0.1 * np.arange(len(rows)) / max(1, len(rows) - 1)
-        answers[i] = answer(boxes, scores, [index[row["category_id"]] for row in rows])
-    return answers
+        detections[i] = detected(boxes, scores, [index[row["category_id"]] for row in rows])
+    return detections
 
 
-def changed(answers: dict[int, Answer], change, every: int = 1) -> dict[int, Answer]:
-    """The answers with every `every`-th one's fields replaced by `change(answer)`."""
-    chosen = list(answers)[::every]
-    return {i: replace(a, **change(a)) if i in chosen else a for i, a in answers.items()}
+def changed(detections: dict[int, Detections], change, every: int = 1) -> dict[int, Detections]:
+    """The detections with every `every`-th one's fields replaced by `change(answer)`."""
+    chosen = list(detections)[::every]
+    return {i: replace(a, **change(a)) if i in chosen else a for i, a in detections.items()}
 
 
-def rows(a: Answer, which) -> dict[str, np.ndarray]:
+def rows(a: Detections, which) -> dict[str, np.ndarray]:
     """The chosen rows of an answer, as fields for `changed`."""
     return {"boxes": a.boxes[which], "scores": a.scores[which], "classes": a.classes[which]}

@@ -38,7 +38,7 @@ def test_what_is_in_the_way_is_named_with_what_to_do(tmp_path, plant):
     path = tmp_path / "report" / "results.json"
     path.parent.mkdir()
     plant(path)
-    with pytest.raises(Unwritable, match=r"report/results\.json: was not written \(.*\); make room, or remove"):
+    with pytest.raises(Unwritable, match=r"report/results\.json: was not written \(.*\); make room, remove"):
         write_json(path, [])
     assert not path.is_file()
 
@@ -100,5 +100,5 @@ def test_drafts_of_killed_runs_are_removed_and_those_of_running_ones_are_not(tmp
     stuck = tmp_path / f".b.json.{killed.pid}.draft"
     stuck.mkdir()
     line, = clear_drafts(tmp_path)
-    assert line.startswith(f"{stuck}: was left by a killed run and cannot be removed (")
+    assert line.startswith(f"{stuck}: a killed run left it and it cannot be removed (")
     assert {path.name for path in tmp_path.iterdir()} == {running.name, ".hidden", "a.json", stuck.name}

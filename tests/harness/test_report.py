@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness import report
-from harness.load.generator import Shape
+from harness.load.generator import LoadPattern
 from harness.load.sweep import Point, Sweep
 from harness.soak.run import Plan, run_soak
 
@@ -34,8 +34,9 @@ def detect(images):
 def stored(tmp_path_factory) -> dict:
     """The files of a report: name → content."""
     folder = tmp_path_factory.mktemp("report")
-    samples = [(i, b"picture") for i in range(8)]
-    run_soak(detect, samples, Plan(1.0, 0.25, Shape(2, 1)), folder / report.JOURNAL, {"detector": "x"}, deadline=5)
+    samples = [(i, b"image") for i in range(8)]
+    plan = Plan(1.0, 0.25, LoadPattern(2, 1))
+    run_soak(detect, samples, plan, folder / report.JOURNAL, {"detector": "x"}, deadline=5)
     classes = {f"class {k}": [1 - i / 100 * k / 20 for i in range(101)] for k in range(14)}
     return {
         report.JOURNAL: (folder / report.JOURNAL).read_text(),
@@ -51,13 +52,13 @@ def folder(stored, tmp_path) -> Path:
     return tmp_path
 
 
-def test_every_picture_is_drawn(folder):
-    assert list(report.draw(folder)) == [f"written: {folder / picture}" for picture in PICTURES]
+def test_every_image_is_drawn(folder):
+    assert list(report.draw(folder)) == [f"written: {folder / image}" for image in PICTURES]
 
 
-def test_the_pictures_are_whole(folder):
+def test_the_images_are_whole(folder):
     list(report.draw(folder))
-    assert all(ET.parse(folder / picture).getroot().tag.endswith("svg") for picture in PICTURES)
+    assert all(ET.parse(folder / image).getroot().tag.endswith("svg") for image in PICTURES)
 
 
 @pytest.mark.parametrize("name", [report.JOURNAL, report.SWEEP, report.CURVES])
@@ -65,7 +66,7 @@ def test_what_is_missing_is_named_and_the_others_are_drawn(folder, name):
     (folder / name).unlink()
     lines = list(report.draw(folder))
     assert [line for line in lines if not line.startswith("written")] == [
-        f"{name} is not there: no {', '.join(report.READERS[name])}"
+        f"{name} is missing: {', '.join(report.READERS[name])} not drawn"
     ]
 
 
@@ -76,14 +77,14 @@ DAMAGE = {
 
 @pytest.mark.parametrize("name", [report.JOURNAL, report.SWEEP, report.CURVES])
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_what_is_damaged_is_named_and_leaves_the_picture_of_before(folder, name, damage):
+def test_what_is_damaged_is_named_and_leaves_the_image_of_before(folder, name, damage):
     list(report.draw(folder))
-    picture = folder / next(iter(report.READERS[name]))
-    before = picture.read_bytes()
+    image = folder / next(iter(report.READERS[name]))
+    before = image.read_bytes()
     (folder / name).write_text(DAMAGE[damage]((folder / name).read_text()))
     lines = [line for line in report.draw(folder) if "cannot be drawn" in line]
     assert len(lines) == 1 and lines[0].startswith(f"{folder / name}: cannot be drawn")
-    assert picture.read_bytes() == before
+    assert image.read_bytes() == before
 
 
 def test_only_what_was_asked_for_is_drawn(folder):
@@ -98,7 +99,7 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("case", STRANGE)
-def test_whatever_is_stored_a_picture_is_drawn_or_it_is_said_why_not(folder, case):
+def test_whatever_is_stored_a_image_is_drawn_or_it_is_said_why_not(folder, case):
     name, content, words = STRANGE[case]
     (folder / name).write_text(json.dumps(content))
     assert all(words in line for line in report.draw(folder, {name}))
@@ -107,4 +108,4 @@ def test_whatever_is_stored_a_picture_is_drawn_or_it_is_said_why_not(folder, cas
 def test_a_folder_that_is_none_is_an_error():
     command = [sys.executable, "-m", "harness.report", "nowhere"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr) == (2, "error: nowhere is no folder; name one that --report has written\n")
+    assert (ended.returncode, ended.stderr) == (2, "error: nowhere is not a folder; name the report folder of a run\n")

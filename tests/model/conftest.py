@@ -1,4 +1,4 @@
-"""Fixtures of the model tests: a tiny YOLOv4, built once a session, and its pictures."""
+"""Fixtures of the model tests: a tiny YOLOv4, built once a session, and its images."""
 from __future__ import annotations
 
 import os

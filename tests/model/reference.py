@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from model.formats.darknet import read_cfg, write_weights
+from model.formats.cfg import read_cfg
+from model.formats.darknet_weights import write_weights
 from model.formats.weights import random_weights
 from model.graph.network import assign, network
 from model.graph.postprocess import candidates

@@ -1,4 +1,4 @@
-"""What the model tests share: a tiny architecture, pictures in every encoding, and small cfg texts."""
+"""What the model tests share: a tiny architecture, images in every encoding, and small cfg texts."""
 from __future__ import annotations
 
 import io
@@ -6,8 +6,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from model.architecture import Architecture, Convolutional, Yolo, yolov4
+from model.architecture import Architecture, Convolutional, Yolo
 from model.decoding import Profile
+from model.yolov4 import yolov4
 
 NAMES = ("cup", "can", "bottle")
 PROFILE = Profile(score_threshold=0.01)
@@ -33,19 +34,19 @@ def cfg_text(*sections, width=32, height=32, net="") -> str:
 
 
 def pixels(width=80, height=60, seed=0) -> np.ndarray:
-    """A picture [height, width, 3] uint8 of random soft blots, all three colours different."""
+    """An image [height, width, 3] uint8 of random soft blots, all three colours different."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def encode(array, form="PNG", mode=None, **options) -> bytes:
-    """The array [height, width, 3] or [height, width] as an encoded picture."""
+    """The array [height, width, 3] or [height, width] as an encoded image."""
     image = array if isinstance(array, Image.Image) else Image.fromarray(array)
     buffer = io.BytesIO()
     (image.convert(mode) if mode else image).save(buffer, form, **options)
     return buffer.getvalue()
 
 
-def pictures(count) -> list[bytes]:
-    """JPEG pictures of different sizes and contents."""
+def sample_images(count) -> list[bytes]:
+    """JPEG images of different sizes and contents."""
     return [encode(pixels(60 + 17 * i, 90 - 7 * i, seed=i), "JPEG", quality=90) for i in range(count)]

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from model.__main__ import main
 from model.draw import _free_plate, class_name, draw
-from model.formats.darknet import write_weights
+from model.formats.darknet_weights import write_weights
 from model.formats.weights import random_weights
 from model.graph.saved_model import read_metadata
 from model.logs import LEVEL, LOG_LINE
@@ -24,13 +24,13 @@ CFG = cfg_text(width=64, height=64)
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
-    """A folder with cfg, weights and names of a small detector, a picture, and a text that is no picture."""
+    """A folder with cfg, weights and names of a small detector, an image, and a text that is not an image."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "small.cfg").write_text(CFG)
     write_weights(folder / "small.weights", random_weights(one_head(size=64), 0))
     (folder / "small.names").write_text("cup\n\n")
-    (folder / "picture.jpg").write_bytes(encode(pixels(), "JPEG"))
-    (folder / "text.jpg").write_text("not a picture")
+    (folder / "image.jpg").write_bytes(encode(pixels(), "JPEG"))
+    (folder / "text.jpg").write_text("not an image")
     return folder
 
 
@@ -79,15 +79,15 @@ def test_build_options_end_up_in_the_model(files, tmp_path):
 
 
 BAD_BUILDS = {
-    "existing output": ({"--output": "model"}, "model exists already"),
-    "missing cfg": ({"--cfg": "no.cfg"}, "no.cfg: there is no such cfg file"),
-    "missing weights": ({"--weights": "no.weights"}, "no.weights: there is no such weights file"),
-    "weights of another kind": ({"--weights": "picture.jpg"}, "picture.jpg: darknet weights files end in .weights"),
-    "cfg that is a picture": ({"--cfg": "picture.jpg"}, "picture.jpg: cannot be read as a cfg file"),
+    "existing output": ({"--output": "model"}, "exists already"),
+    "missing cfg": ({"--cfg": "no.cfg"}, "no.cfg: there is no such file; check the path"),
+    "missing weights": ({"--weights": "no.weights"}, "no.weights: there is no such file; check the path"),
+    "weights of another kind": ({"--weights": "image.jpg"}, "image.jpg: must end in .weights"),
+    "cfg that is an image": ({"--cfg": "image.jpg"}, "image.jpg:1: has a NUL byte, so it is not a cfg file"),
     "missing names": ({"--names": "no.names"}, "no.names"),
-    "names that are a picture": ({"--names": "picture.jpg"}, "picture.jpg: is not a text file"),
+    "names that are an image": ({"--names": "image.jpg"}, "image.jpg: is not a text file"),
     "too many names": ({"--names": "small.cfg"}, "class names for a detector of 1 classes"),
-    "no size": ({"--size": "0"}, "--size 0: the input size 0x0"),
+    "no size": ({"--size": "0"}, "--size 0: must be between 32 and 8,192"),
 }
 
 
@@ -100,43 +100,43 @@ def test_build_names_the_input_that_is_wrong(error, files, model, change, messag
 
 
 def test_a_threshold_out_of_range_names_its_option(error, files):
-    assert "--iou-threshold 2.0 is not between 0 and 1" in error(
+    assert "--iou-threshold 2: must be a number between 0 and 1" in error(
         "build", "--weights", "random", "--output", files / "other", "--iou-threshold", 2)
 
 
 def test_detect_prints_a_table(capsys, files, model):
-    code, printed = detect(capsys, model, files / "picture.jpg")
+    code, printed = detect(capsys, model, files / "image.jpg")
     first, *rows = printed.splitlines()
-    assert (code, first) == (0, f"{files / 'picture.jpg'}: {len(rows)} objects") and "cup" in rows[0]
+    assert (code, first) == (0, f"{files / 'image.jpg'}: {len(rows)} objects") and "cup" in rows[0]
 
 
 def test_detect_prints_json(capsys, files, model):
-    result, = json.loads(detect(capsys, model, files / "picture.jpg", "--json")[1])
-    assert (result["image"], result["error"]) == (str(files / "picture.jpg"), "")
+    result, = json.loads(detect(capsys, model, files / "image.jpg", "--json")[1])
+    assert (result["image"], result["error"]) == (str(files / "image.jpg"), "")
     assert result["detections"][0].keys() == {"class", "score", "box"}
 
 
 def test_detect_shows_only_what_scores_enough(capsys, files, model):
-    main(["detect", "--model", str(model), "--score-threshold", "1", str(files / "picture.jpg")])
-    assert capsys.readouterr().out == f"{files / 'picture.jpg'}: 0 objects\n"
+    main(["detect", "--model", str(model), "--score-threshold", "1", str(files / "image.jpg")])
+    assert capsys.readouterr().out == f"{files / 'image.jpg'}: 0 objects\n"
 
 
 def test_detect_draws_pictures_of_the_same_size(capsys, files, model, tmp_path):
-    detect(capsys, model, files / "picture.jpg", "--draw", tmp_path / "drawn")
-    with Image.open(tmp_path / "drawn" / "picture.png") as drawn:
+    detect(capsys, model, files / "image.jpg", "--draw", tmp_path / "drawn")
+    with Image.open(tmp_path / "drawn" / "image.png") as drawn:
         assert drawn.size == (80, 60)
 
 
 def test_no_drawing_replaces_another(error, files, model, tmp_path):
-    one, two = files / "picture.jpg", tmp_path / "picture.jpg"
+    one, two = files / "image.jpg", tmp_path / "image.jpg"
     message = error("detect", "--model", model, one, files / "other.jpg", two, "--draw", tmp_path / "drawn")
     assert f"--draw: {one} and {two} would be drawn into the same file" in message
 
 
 def test_detect_names_what_is_no_picture_and_answers_the_others(capsys, files, model):
-    code, printed = detect(capsys, model, files / "text.jpg", files / "picture.jpg")
+    code, printed = detect(capsys, model, files / "text.jpg", files / "image.jpg")
     assert code == 1 and f"{files / 'text.jpg'}: the image (13 bytes) cannot be decoded" in printed
-    assert f"{files / 'picture.jpg'}: " in printed and " objects" in printed
+    assert f"{files / 'image.jpg'}: " in printed and " objects" in printed
 
 
 def test_detect_names_a_missing_picture(error, files, model):
@@ -145,7 +145,7 @@ def test_detect_names_a_missing_picture(error, files, model):
 
 @pytest.mark.parametrize("folder", ["no model", ""])
 def test_detect_names_a_folder_that_is_no_model(error, files, folder):
-    assert f"{files / folder}: is not a SavedModel" in error("detect", "--model", files / folder, files / "picture.jpg")
+    assert f"{files / folder}: is not a SavedModel" in error("detect", "--model", files / folder, files / "image.jpg")
 
 
 ROOT = Path(__file__).parents[2]
@@ -159,7 +159,7 @@ def programs(files, model, tmp_path) -> dict:
     return {
         "build": ["build", *cfg, "--weights", "random", "--output", tmp_path / "built"],
         "convert": ["convert", *cfg, files / "small.weights", tmp_path / "other.weights"],
-        "detect": ["detect", "--model", model, files / "picture.jpg"],
+        "detect": ["detect", "--model", model, files / "image.jpg"],
         "doctor": ["doctor"],
         "plan": ["plan", model],
         "failing": ["build", "--cfg", files / "no.cfg", "--weights", "random", "--output", tmp_path / "none"],
@@ -176,7 +176,7 @@ def test_a_program_prints_its_results_and_no_log_lines(files, programs):
     printed = {name: run.communicate(timeout=300) for name, run in runs.items()}
     silent = {name: "" for name in programs}
     assert {name: err for name, (_, err) in printed.items()} == {
-        **silent, "failing": f"error: {files / 'no.cfg'}: there is no such cfg file\n"}
+        **silent, "failing": f"error: --cfg {files / 'no.cfg'}: there is no such file; check the path\n"}
     assert not [out for out, _ in printed.values() if re.search(LOG_LINE, out, re.MULTILINE)]
     assert {name: run.returncode for name, run in runs.items()} == {
         **dict.fromkeys(programs, 0), "doctor": 1, "failing": 2}
@@ -222,8 +222,8 @@ def answer():
     (0, 0, 80, 60), (70, 50, 80, 60), (0, 58, 3, 60), (40, 30, 40, 30), (0, 0, 0, 0), (80, 60, 80, 60),
 ], ids=str)
 def test_a_box_anywhere_in_the_picture_can_be_drawn(answer, box):
-    picture = draw(encode(pixels()), answer(box), ["a name that is wider than the picture"])
-    assert picture.size == (80, 60)
+    image = draw(encode(pixels()), answer(box), ["a name that is wider than the image"])
+    assert image.size == (80, 60)
 
 
 def test_labels_of_boxes_that_lie_upon_each_other_do_not_hide_each_other(answer):

@@ -18,9 +18,9 @@ from model.graph.build import build
 from model.graph.freeze import frozen_graph, write_compiled, write_saved_model
 from model.graph.saved_model import METADATA, SavedModelError
 from tests.model import samples
-from tests.model.samples import encode, pictures, pixels
+from tests.model.samples import encode, pixels, sample_images
 
-GOOD = pictures(4)
+GOOD = sample_images(4)
 BAD = {
     "empty": (b"", "the image is empty (0 bytes)"),
     "text": (b"this is not a picture", "the image (21 bytes) cannot be decoded: "),
@@ -30,7 +30,7 @@ BAD = {
     "WebP": (encode(pixels(8, 8), "WEBP"), "it is WebP and declares 8 x 8 pixels; convert it to JPEG or PNG"),
     "JPEG XL of gigabytes": (bytes.fromhex("ff0a463837611400"), "declares 244,651,326 x 203,876,105 pixels"),
     "PNG of gigabytes": (encode(pixels()).replace(struct.pack(">II", 80, 60), struct.pack(">II", 50_000, 50_000), 1),
-                         "declares 50,000 x 50,000 pixels, more than the 100,000,000 of --max-pixels"),
+                         "declares 50,000 x 50,000 pixels, more than the limit of 100,000,000 (max_pixels)"),
     # Its header is good, so that the decoder finds out.
     "PNG with a wrong checksum": (encode(pixels())[:-20] + bytes(8) + encode(pixels())[-12:], "cannot be decoded: "),
 }
@@ -51,7 +51,7 @@ def assert_close(answers, expected):
 
 @pytest.fixture(scope="module")
 def alone(detector):
-    """The answer to each good picture sent by itself."""
+    """The answer to each good image sent by itself."""
     return [detector.detect([image])[0] for image in GOOD]
 
 
@@ -122,7 +122,7 @@ def test_the_limit_of_pixels_is_the_profiles(tiny, tiny_weights, tmp_path):
     profile = replace(samples.PROFILE, max_pixels=80 * 60)
     limited = Detector(cpu.compile(build(tiny, tiny_weights, tmp_path / "m", profile), tmp_path / "c"))
     errors = [answer.error for answer in limited.detect([encode(pixels()), encode(pixels(81, 60))])]
-    assert errors[0] == "" and "declares 81 x 60 pixels, more than the 4,800 of --max-pixels" in errors[1]
+    assert errors[0] == "" and "declares 81 x 60 pixels, more than the limit of 4,800 (max_pixels)" in errors[1]
 
 
 def test_boxes_are_those_of_the_image_upright(detector):
@@ -202,7 +202,7 @@ def test_a_saved_model_with_other_outputs_is_refused_with_their_names(tmp_path):
 
 def test_a_saved_model_with_another_input_is_refused(tmp_path):
     with pytest.raises(SavedModelError, match="its signature serving_default lacks image"):
-        Detector(foreign(tmp_path / "foreign", input_name="picture"))
+        Detector(foreign(tmp_path / "foreign", input_name="image"))
 
 
 def test_metadata_that_cannot_be_read_are_an_error_with_their_file(tmp_path):

@@ -16,7 +16,7 @@ from fixtures import embedded
 from fixtures.embedded import scenes
 from model.backends import cpu
 from model.detector import Detector
-from model.formats.darknet import read_weights
+from model.formats.darknet_weights import read_weights
 from model.graph.build import build
 
 STORED = Path(__file__).with_name("stored_detections")
@@ -53,9 +53,9 @@ def test_detections_are_the_stored_ones(detector, number):
 @settings(max_examples=15)
 @given(st.lists(st.integers(0, SCENES - 1), min_size=1, max_size=6))
 def test_a_trained_detectors_answer_does_not_depend_on_batch_mates_or_order(detector, order):
-    pictures = [(STORED / f"{number}.jpg").read_bytes() for number in range(SCENES)]
-    alone = [seen(detector.detect([picture])[0]) for picture in pictures]
-    for number, answer in zip(order, detector.detect([pictures[number] for number in order])):
+    images = [(STORED / f"{number}.jpg").read_bytes() for number in range(SCENES)]
+    alone = [seen(detector.detect([image])[0]) for image in images]
+    for number, answer in zip(order, detector.detect([images[number] for number in order])):
         found = seen(answer)
         assert found["classes"] == alone[number]["classes"]
         np.testing.assert_allclose(found["scores"], alone[number]["scores"], atol=1e-4)
@@ -66,11 +66,11 @@ def record() -> None:
     import tempfile
 
     STORED.mkdir(exist_ok=True)
-    pictures = [scenes.encode(scenes.draw(embedded.HELD_OUT_SEED, index)) for index in range(SCENES)]
+    images = [scenes.encode(scenes.draw(embedded.HELD_OUT_SEED, index)) for index in range(SCENES)]
     with tempfile.TemporaryDirectory() as folder:
-        answers = embedded_detector(Path(folder)).detect(pictures)
-    for number, picture in enumerate(pictures):
-        (STORED / f"{number}.jpg").write_bytes(picture)
+        answers = embedded_detector(Path(folder)).detect(images)
+    for number, image in enumerate(images):
+        (STORED / f"{number}.jpg").write_bytes(image)
     (STORED / "detections.json").write_text(json.dumps([seen(answer) for answer in answers], indent=1) + "\n")
 
 

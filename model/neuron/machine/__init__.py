@@ -1,1 +1,1 @@
-"""What this machine has for Inferentia: devices, driver, packages, environment, and what is missing."""
+"""This machine's Inferentia devices, driver, packages and environment, and what is missing."""

@@ -1,8 +1,7 @@
-"""Error counters of the devices: what rose while something ran on them.
+"""Error counters of the devices, and how they change while something runs.
 
-The driver counts each outcome of a call per core under /sys, in totals since it was loaded. Uncorrected memory errors
-(ECC) it shows there for later chips only, not for Inferentia; those come from neuron-monitor, which has to run
-meanwhile, because it reports the events of each period (its own Prometheus exporter adds them up).
+The driver counts the outcomes of calls per core under /sys, as totals since it was loaded. Inferentia's uncorrected
+memory errors (ECC) are not there; neuron-monitor reports them for each period, so it must run meanwhile.
 Sources: SDK docs, pages "Neuron Sysfs User Guide" and "Neuron Monitor User Guide"; the Neuron driver 2.24
 (neuron_sysfs_metrics.c, v1/neuron_dhal_v1.c).
 """
@@ -12,15 +11,14 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from model.neuron.machine.host import HERE, Host
+from model.neuron.machine.host import HERE, SYSFS, Host
 from model.neuron.machine.monitor import Monitor
 
-SYSFS = "sys/devices/virtual/neuron_device"
 ECC = ("mem_ecc_uncorrected", "sram_ecc_uncorrected")
 
 
 def totals(host: Host = HERE) -> dict[str, int]:
-    """Every error counter of the driver by name, such as neuron0/neuron_core2/hw_error; {} without a device."""
+    """{name: total} of the driver's error counters, such as neuron0/neuron_core2/hw_error; {} without a device."""
     folders = [path.parent for path in host.root.glob(f"{SYSFS}/neuron*/neuron_core*/stats/status/*/total")]
     counters = [*folders, *host.root.glob(f"{SYSFS}/neuron*/stats/hardware/*_uncorrected")]
     read = {_name(host, path): _total(host, path) for path in sorted(counters) if path.name != "success"}
@@ -38,25 +36,25 @@ def _total(host: Host, path: Path) -> int | None:
 
 
 def inferences(host: Host = HERE) -> dict[str, int]:
-    """How often each core has run a model since the driver was loaded, by name; {} without a device that tells."""
+    """{core: number of inferences} since the driver was loaded; {} if no device counts them."""
     found = sorted(host.root.glob(f"{SYSFS}/neuron*/neuron_core*/stats/other_info/inference_count"))
     read = {"/".join(path.relative_to(host.root / SYSFS).parts[:2]): _total(host, path) for path in found}
     return {name: total for name, total in read.items() if total is not None}
 
 
 def difference(before: dict[str, int], after: dict[str, int]) -> list[str]:
-    """One clause for each counter that is not what it was: risen, set back or gone. [] when nothing happened."""
-    gone = [f"{name} is gone" for name in before if name not in after]
+    """One clause for each counter that has changed: it rose, was reset or is missing. [] if none has."""
+    gone = [f"{name} is missing" for name in before if name not in after]
     return gone + [_change(name, before.get(name, 0), now) for name, now in after.items() if now != before.get(name, 0)]
 
 
 def _change(name: str, then: int, now: int) -> str:
-    # Whoever writes to a counter sets it to 0; how much it had risen until then is lost.
-    return f"{name} rose by {now - then} to {now}" if now > then else f"{name} was set back from {then} to {now}"
+    # A write to a counter sets it to 0, and the errors until then are lost.
+    return f"{name} rose by {now - then} to {now}" if now > then else f"{name} was reset from {then} to {now}"
 
 
 def ecc_events(reports: Iterable[dict]) -> Counter | None:
-    """Uncorrected memory errors in neuron-monitor's reports, by counter name; None if no report has a device."""
+    """{counter: uncorrected memory errors} in neuron-monitor's reports; None if no report has a device."""
     found = [device for report in reports for device in _reported_devices(report)]
     events = Counter()
     for device in found:
@@ -69,22 +67,22 @@ def ecc_events(reports: Iterable[dict]) -> Counter | None:
 def _reported_devices(report: dict) -> list[dict]:
     system = report.get("system_data")
     group = system.get("neuron_hw_counters") if isinstance(system, dict) else None
-    rows = group.get("neuron_devices") if isinstance(group, dict) else None  # null where the driver is not there
+    rows = group.get("neuron_devices") if isinstance(group, dict) else None  # null without a driver
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 class Watch:
-    """A context manager that watches the devices for errors; on a machine without devices it does nothing.
+    """A context manager that watches the devices for errors; it does nothing on a machine without devices.
 
-    After it: `errors` has a clause for each counter that changed, `unwatched` one for each kind of error that nothing
-    told of. Only when both are empty, and it `has_devices`, did nothing happen. Leaving waits for neuron-monitor's last
-    period of so many seconds.
+    Afterwards `errors` has a clause for each counter that changed, and `unwatched` one for each kind of error that no
+    source reports. There were no errors only if both are empty and `has_devices` is true. Exit waits for one more
+    report of neuron-monitor.
     """
 
-    def __init__(self, host: Host = HERE, period: int = 1):
+    def __init__(self, host: Host = HERE):
         self.errors: list[str] = []
         self.unwatched: list[str] = []
-        self._host, self._monitor = host, Monitor(host, period)
+        self._host, self._monitor = host, Monitor(host)
 
     def __enter__(self) -> Watch:
         self._before = totals(self._host)
@@ -96,7 +94,7 @@ class Watch:
 
     def __exit__(self, *exception) -> None:
         if self.has_devices and not self._before:
-            self.unwatched.append("errors of the cores: the driver shows no counters under /sys")
+            self.unwatched.append("errors of the cores: the driver has no counters under /sys")
         if self._ecc:
             self._add_ecc()
         self.errors += difference(self._before, totals(self._host))

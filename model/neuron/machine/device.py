@@ -1,4 +1,4 @@
-"""What Inferentia hardware and Neuron software this machine has, and which source said so.
+"""This machine's Inferentia hardware and Neuron software, each fact with its source.
 
 Sources: SDK docs, pages "Neuron LS User Guide", "Neuron Sysfs User Guide" and "AWS Inf1 Architecture"; the Neuron
 driver (neuron_sysfs_metrics.c); EC2 user guide, "Retrieve instance metadata" (IMDSv2).
@@ -16,27 +16,26 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from model.neuron.machine import software
-from model.neuron.machine.host import HERE, Host
+from model.neuron.machine.host import HERE, SYSFS, Host
 from model.neuron.machine.monitor import Monitor
 
 NEURON_LS_SECONDS = 10
-IMDS_SECONDS = 1.0  # in all: off EC2 nobody answers at that address
+IMDS_SECONDS = 1.0  # in all; outside EC2 nothing responds at that address
 MONITOR_SECONDS = 3.0
-SYSFS = "sys/devices/virtual/neuron_device"
 INFERENTIA_PCI = {"0x7064", "0x7065", "0x7066", "0x7067"}  # device ids of vendor 0x1d0f, Amazon
-# Chips and vCPUs → type, by the page "AWS Inf1 Architecture".
+# (chips, vCPUs) → type, from the page "AWS Inf1 Architecture".
 INF1 = {(1, 4): "inf1.xlarge", (1, 8): "inf1.2xlarge", (4, 24): "inf1.6xlarge", (16, 96): "inf1.24xlarge"}
 
 
 class Process(NamedTuple):
-    """A process that holds cores of a device."""
+    """A process that uses cores of a device."""
 
     pid: int
     command: str
 
 
 class Device(NamedTuple):
-    """One chip. `cores` and `processes` are None where the source cannot tell."""
+    """One chip. `cores` and `processes` are None if the source does not show them."""
 
     index: int
     cores: int | None
@@ -44,7 +43,7 @@ class Device(NamedTuple):
 
 
 class Devices(NamedTuple):
-    """The chips, what listed them ('' when nothing did), and why neuron-ls did not."""
+    """The chips, the source that listed them ('' if none did), and the problem with neuron-ls."""
 
     devices: tuple[Device, ...]
     source: str
@@ -52,20 +51,20 @@ class Devices(NamedTuple):
 
     @property
     def cores(self) -> int | None:
-        """All cores together, or None where a device does not say how many it has."""
+        """The number of cores in all, or None if that of a device is unknown."""
         counts = [device.cores for device in self.devices]
         return None if None in counts else sum(counts)
 
 
 class Known(NamedTuple):
-    """A fact and what it is known from, both None when nothing told it."""
+    """A fact and its source, both None if it is unknown."""
 
     value: Any
     source: str | None
 
 
 def devices(host: Host = HERE) -> Devices:
-    """The chips by neuron-ls, or else by the driver's files under /sys, or else by the nodes /dev/neuron*."""
+    """The chips from neuron-ls, else from the driver's files under /sys, else from the nodes /dev/neuron*."""
     listed, problem = _neuron_ls(host)
     for source, found in (("neuron-ls", listed), ("sysfs", _sysfs(host)), ("device nodes", _nodes(host))):
         if found:
@@ -82,13 +81,13 @@ def _neuron_ls(host: Host) -> tuple[tuple[Device, ...], str]:
         return (), problem
     rows = _json_list(shown)
     if rows is None:
-        return (), f"neuron-ls -j wrote no JSON list but {shown.strip()[:40]!r}"
+        return (), f"neuron-ls -j must write a JSON list, wrote {shown.strip()[:40]!r}"
     found = tuple(_device(host, row, at) for at, row in enumerate(rows) if isinstance(row, dict))
     return found, "" if found else "neuron-ls lists no device"
 
 
 def _json_list(text: str) -> list | None:
-    """The list in a tool's output; some versions print a notice before it."""
+    """The JSON list in a tool's output, before which some versions print a notice; None without one."""
     for start in re.finditer(r"^\s*\[", text, re.MULTILINE):
         try:
             return json.JSONDecoder().raw_decode(text, start.end() - 1)[0]
@@ -98,7 +97,7 @@ def _json_list(text: str) -> list | None:
 
 
 def _device(host: Host, row: dict, at: int) -> Device:
-    """A row of neuron-ls, whose keys differ between versions of the tool."""
+    """The device in a row of neuron-ls, whose keys differ between versions."""
     index = _whole(row.get("neuron_device"), at)
     ids, listed = row.get("neuroncore_ids"), row.get("neuron_processes")
     cores = len(ids) if isinstance(ids, list) else host.number(f"{SYSFS}/neuron{index}/core_count")
@@ -125,25 +124,25 @@ def _nodes(host: Host) -> tuple[Device, ...]:
 
 
 def nodes(host: Host = HERE) -> dict[int, Path]:
-    """The device nodes by device number; one a chip, not one a core."""
+    """{device number: device node}; there is one node per chip, not per core."""
     return host.numbered("dev/neuron[0-9]*")
 
 
 def chips_on_pci(host: Host = HERE) -> int:
-    """How many Inferentia chips are on the PCI bus, driver or not."""
+    """The number of Inferentia chips on the PCI bus, with or without a driver."""
     folders = [path.relative_to(host.root) for path in host.root.glob("sys/bus/pci/devices/*")]
     ids = [(host.text(f"{folder}/vendor"), host.text(f"{folder}/device")) for folder in folders]
     return sum(vendor == "0x1d0f" and device in INFERENTIA_PCI for vendor, device in ids)
 
 
 def family(host: Host = HERE) -> str | None:
-    """The instance family that the driver knows: Inf1, Inf2, Trn1."""
+    """The instance family that the driver reports: Inf1, Inf2, Trn1."""
     found = (host.text(f"{SYSFS}/neuron{i}/info/architecture/instance_type") for i in host.numbered(f"{SYSFS}/neuron*"))
     return next(filter(None, found), None)
 
 
 def instance_type(host: Host = HERE) -> Known:
-    """The EC2 instance type, such as inf1.2xlarge, by the first source that knows; bounded to a few seconds."""
+    """The EC2 instance type, such as inf1.2xlarge, from the first source that has it; takes at most a few seconds."""
     sources = {
         "DMI": lambda: host.text("sys/devices/virtual/dmi/id/product_name"),
         "IMDS": lambda: _imds(host),
@@ -158,31 +157,31 @@ def instance_type(host: Host = HERE) -> Known:
 
 
 def _imds(host: Host) -> str | None:
-    """Asks in a thread: a socket's timeout bounds each packet, not the answer as a whole."""
+    """The instance type from IMDS. In a thread, because a socket's timeout is per packet, not for the response."""
     vendor = host.text("sys/devices/virtual/dmi/id/sys_vendor") or "Amazon EC2"
     if vendor != "Amazon EC2" or host.environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         return None
     base = host.environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or "http://169.254.169.254"
-    answers: list[str | None] = []
-    thread = Thread(target=lambda: answers.append(_ask_imds(base)), daemon=True)
+    responses: list[str | None] = []
+    thread = Thread(target=lambda: responses.append(_ask_imds(base)), daemon=True)
     thread.start()
     thread.join(IMDS_SECONDS)
-    return answers[0] if answers else None
+    return responses[0] if responses else None
 
 
 def _ask_imds(base: str) -> str | None:
-    # Not urllib: it would send the token through a proxy that the environment names.
+    # Not urllib, because it would send the token through a proxy in the environment.
     try:
         url = urlsplit(base)
         with closing(HTTPConnection(url.hostname or "", url.port or 80, timeout=IMDS_SECONDS)) as connection:
-            token = _answer(connection, "PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"})
-            return token and _answer(connection, "GET", "/latest/meta-data/instance-type",
-                                     {"X-aws-ec2-metadata-token": token})
+            token = _response(connection, "PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"})
+            return token and _response(connection, "GET", "/latest/meta-data/instance-type",
+                                       {"X-aws-ec2-metadata-token": token})
     except (OSError, ValueError, HTTPException):
         return None
 
 
-def _answer(connection: HTTPConnection, method: str, path: str, headers: dict) -> str | None:
+def _response(connection: HTTPConnection, method: str, path: str, headers: dict) -> str | None:
     connection.request(method, path, headers=headers)
     response = connection.getresponse()
     body = response.read(1000)
@@ -206,10 +205,10 @@ def _type_by_size(host: Host) -> str | None:
 
 
 def facts(host: Host = HERE, python: str = sys.executable) -> dict[str, Any]:
-    """What a report says of the Inferentia machine: flat, JSON-able, None for what is not known.
+    """Facts about the machine for a report: a flat dict for JSON, None for unknown values.
 
     Each key has a second one that ends in `_source`. `python` is the interpreter that runs the detector.
-    Raises software.InterpreterError if it is none.
+    Raises software.InterpreterError if it is not a Python.
     """
     found, driver, wheels = devices(host), software.driver(host), software.interpreter(host, python)
     known = {
@@ -220,5 +219,8 @@ def facts(host: Host = HERE, python: str = sys.executable) -> dict[str, Any]:
         **{name.replace("-", "_"): Known(wheels.versions.get(name), wheels.path)
            for name in ("tensorflow-neuron", "neuron-cc")},
     }
-    return {key: value for name, fact in known.items()
-            for key, value in ((name, fact.value), (f"{name}_source", fact.source if fact.value is not None else None))}
+    flat: dict[str, Any] = {}
+    for name, fact in known.items():
+        flat[name] = fact.value
+        flat[f"{name}_source"] = None if fact.value is None else fact.source
+    return flat

@@ -1,4 +1,4 @@
-"""What a machine lacks to run the detector on Inferentia, found before anything is compiled, with what mends it.
+"""Finds what a machine needs to run the detector on Inferentia, before anything is compiled, with a fix for each gap.
 
 Sources: SDK docs, pages "Neuron Runtime troubleshooting on Inf1" and "Announcing correction of Neuron driver support
 for Inf1"; aws-neuron-sdk's issues, by number.
@@ -16,9 +16,9 @@ from model.neuron.machine.host import HERE, Host
 from model.neuron.machine.preflight import MISSING, OK, UNKNOWN, WRONG, Check, Diagnosis
 from model.neuron.machine.software import Interpreter, release
 
-DRIVER = (2, 24)  # the last that knows Inf1
+DRIVER = (2, 24)  # the last that supports Inf1
 RUNTIME = (2, 23)  # the first that does not (SDK 2.21, #1071)
-COMPILER_BYTES = 4 << 30  # what tensorflow-neuron reckons for one neuron-cc (python/graph_util.py)
+COMPILER_BYTES = 4 << 30  # tensorflow-neuron's estimate for one neuron-cc (python/graph_util.py)
 
 INSTALL_DRIVER = ("sudo apt-get install linux-headers-$(uname -r) && "
                   "sudo apt-get install --allow-downgrades 'aws-neuronx-dkms=2.24.*'")
@@ -26,7 +26,7 @@ OTHER_INSTANCE = "use an Inf1 instance: inf1.xlarge, inf1.2xlarge, inf1.6xlarge 
 
 
 class Machine(NamedTuple):
-    """What was found out first and several checks look at; `on_bus` counts chips, driver or not."""
+    """Facts that several checks need; `on_bus` counts chips on the PCI bus, with or without a driver."""
 
     host: Host
     devices: device.Devices
@@ -36,21 +36,21 @@ class Machine(NamedTuple):
 
     @property
     def expected(self) -> int:
-        """How many Inferentia chips there should be."""
+        """The number of Inferentia chips that the machine should have."""
         sizes = {name: chips for (chips, _), name in device.INF1.items()}
         return max(self.on_bus, sizes.get(self.kind.value, 0))
 
     @property
     def is_inf1(self) -> bool:
-        """Whether there are Inferentia chips, shown by the driver or not."""
+        """Whether the machine has Inferentia chips, with or without a driver."""
         return self.expected > 0 or self.family == "inf1" or bool(self.devices.devices and not self.family)
 
 
 def diagnose(host: Host = HERE, python: str = sys.executable) -> Diagnosis:
-    """Looks at the machine and at the interpreter that is to run the detector.
+    """Checks the machine and the interpreter of the detector.
 
-    TensorFlow is not imported: what only its import or a first inference shows is not found.
-    Raises software.InterpreterError if `python` is none.
+    TensorFlow is not imported, so faults that only its import or a first inference shows are not found.
+    Raises software.InterpreterError if `python` is not a Python.
     """
     interpreter, machine = software.interpreter(host, python), _machine(host)
     checks = [_instance(machine), _devices(machine)]
@@ -71,23 +71,23 @@ def _machine(host: Host) -> Machine:
 
 def _instance(machine: Machine) -> Check:
     kind, family = machine.kind, machine.family
-    text = f"{kind.value} ({kind.source})" if kind.value else f"of family {family}" if family else "not told"
+    text = f"{kind.value} ({kind.source})" if kind.value else f"of family {family}" if family else "unknown"
     if machine.devices.devices and not machine.is_inf1:
-        return Check("instance type", WRONG, f"{text}: its chips are not what tensorflow-neuron is for", OTHER_INSTANCE)
+        return Check("instance type", WRONG, f"{text}: tensorflow-neuron does not support its chips", OTHER_INSTANCE)
     return Check("instance type", OK if kind.value else UNKNOWN, text)
 
 
 def _devices(machine: Machine) -> Check:
     cores, count = machine.devices.cores, len(machine.devices.devices)
     if not count and not machine.expected:
-        return Check("devices", MISSING, f"none by neuron-ls, /sys or /dev; {machine.devices.problem}", OTHER_INSTANCE)
+        return Check("devices", MISSING, f"none in neuron-ls, /sys or /dev; {machine.devices.problem}", OTHER_INSTANCE)
     if not count:
-        return Check("devices", MISSING, f"the driver shows none of {machine.expected}; {machine.devices.problem}",
+        return Check("devices", MISSING, f"the driver shows 0 of {machine.expected}; {machine.devices.problem}",
                      f"{INSTALL_DRIVER} && sudo modprobe neuron")
     text = f"{count} with {'an unknown number of' if cores is None else cores} cores ({machine.devices.source})"
     if machine.is_inf1 and count < machine.expected:
-        return Check("devices", WRONG, f"{text} of {machine.expected} on this machine", "give a container every "
-                     "/dev/neuron*; outside one a chip did not come up: sudo dmesg | grep -i neuron")
+        return Check("devices", WRONG, f"{text} of {machine.expected} on this machine", "in a container: pass every "
+                     "/dev/neuron* to it; else a chip did not start: sudo dmesg | grep -i neuron")
     return Check("devices", OK if cores else UNKNOWN, text)
 
 
@@ -104,13 +104,13 @@ def _driver(host: Host) -> Check:
 
 def _driver_version(version: str | None, text: str) -> tuple[str, ...]:
     if not version or not release(version):
-        return UNKNOWN, f"{text}; 2.24 is the last that knows Inf1"
+        return UNKNOWN, f"{text}; 2.24 is the last that supports Inf1"
     if release(version)[:2] > DRIVER:
-        return WRONG, f"{text} no longer knows Inf1; 2.24 is the last that does", INSTALL_DRIVER
+        return WRONG, f"{text} no longer supports Inf1; 2.24 is the last that does", INSTALL_DRIVER
     if release(version) < (2,):
-        return WRONG, f"{text}: the runtime requires 2.0 or greater", INSTALL_DRIVER
+        return WRONG, f"{text}: must be 2.0 or newer for the runtime", INSTALL_DRIVER
     if release(version)[:2] < DRIVER:
-        return UNKNOWN, f"{text} is older than 2.24, and the runtime may find it incompatible (#655)", INSTALL_DRIVER
+        return UNKNOWN, f"{text} is older than 2.24 and may be incompatible with the runtime (#655)", INSTALL_DRIVER
     return OK, text
 
 
@@ -118,20 +118,20 @@ def _runtime(host: Host, interpreter: Interpreter) -> Check:
     installed = software.packages(host, "aws-neuronx-runtime-lib")
     version = (installed or {}).get("aws-neuronx-runtime-lib")
     if version and release(version)[:2] >= RUNTIME:
-        return Check("runtime", WRONG, f"aws-neuronx-runtime-lib {version} no longer knows Inf1 (#1071), and the wheel "
-                     "brings its own", "sudo apt-get remove aws-neuronx-runtime-lib")
+        return Check("runtime", WRONG, f"aws-neuronx-runtime-lib {version} no longer supports Inf1 (#1071), and the "
+                     "wheel has its own", "sudo apt-get remove aws-neuronx-runtime-lib")
     bundled = interpreter.bundles_runtime
-    text = "the wheel brings libnrt.so" if bundled else "no libnrt.so among the files of tensorflow-neuron"
+    text = "the wheel has libnrt.so" if bundled else "tensorflow-neuron has no libnrt.so"
     text += f"; aws-neuronx-runtime-lib {version}" if version else ""
-    text += "; without dpkg-query no other one can be told" if installed is None else ""
+    text += "; without dpkg-query other installations are unknown" if installed is None else ""
     return Check("runtime", OK if version or (bundled and installed is not None) else UNKNOWN, text)
 
 
 def _tools(machine: Machine) -> Check:
     tool = machine.host.tool("neuron-ls")
     if not tool:
-        return Check("tools", MISSING, "without neuron-ls and neuron-monitor nothing tells which processes hold "
-                     "cores, nor of memory errors", "sudo apt-get install 'aws-neuronx-tools=2.*'", needed=False)
+        return Check("tools", MISSING, "without neuron-ls and neuron-monitor neither the processes that use cores "
+                     "nor memory errors are known", "sudo apt-get install 'aws-neuronx-tools=2.*'", needed=False)
     if machine.devices.problem:
         return Check("tools", WRONG, machine.devices.problem, f"{shlex.quote(tool)} -j", needed=False)
     if not machine.host.on_path("neuron-ls"):
@@ -145,8 +145,8 @@ def _nodes(machine: Machine) -> Check:
     absent = [f"/dev/neuron{chip.index}" for chip in machine.devices.devices if chip.index not in nodes]
     if absent:
         given = " ".join(f"--device={node}" for node in absent)
-        return Check("device nodes", MISSING, f"there is no {', '.join(absent)}",
-                     f"start the container with {given}; outside one: sudo modprobe -r neuron; sudo modprobe neuron")
+        return Check("device nodes", MISSING, f"{', '.join(absent)} does not exist",
+                     f"in a container: start it with {given}; else: sudo modprobe -r neuron; sudo modprobe neuron")
     closed = [f"/dev/{path.name}" for path in nodes.values() if not machine.host.may_open(path)]
     if closed:
         return Check("device nodes", WRONG, f"this user may not read and write {', '.join(closed)} (#415)",
@@ -156,20 +156,20 @@ def _nodes(machine: Machine) -> Check:
 
 def _free(found: device.Devices) -> Check:
     if any(chip.processes is None for chip in found.devices):
-        return Check("cores are free", UNKNOWN, "only neuron-ls tells which processes hold cores")
+        return Check("cores are free", UNKNOWN, "only neuron-ls shows which processes use cores")
     holders = sorted({process.pid: process.command for chip in found.devices for process in chip.processes}.items())
     if not holders:
-        return Check("cores are free", OK, "no process holds any")
+        return Check("cores are free", OK, "no process uses any")
     first = ", ".join(f"{pid} ({command[:60]})" for pid, command in holders[:4])
     more = f" and {len(holders) - 4} more" if len(holders) > 4 else ""
-    return Check("cores are free", WRONG, f"held by process {first}{more}; a core serves one process only",
-                 f"if it may end: kill {' '.join(str(pid) for pid, _ in holders)}")
+    return Check("cores are free", WRONG, f"used by process {first}{more}; a core serves only one process",
+                 f"kill {' '.join(str(pid) for pid, _ in holders)}  # if it may end")
 
 
 def _memory(host: Host) -> Check:
     line = re.search(r"^MemAvailable:\s*([0-9]+) kB", host.text("proc/meminfo") or "", re.MULTILINE)
     if not line:
-        return Check("memory", UNKNOWN, "/proc/meminfo does not tell", needed=False)
+        return Check("memory", UNKNOWN, "/proc/meminfo does not show it", needed=False)
     free = int(line[1]) * 1024
     text = f"{free / 2**30:.1f} GiB available"
     if free < COMPILER_BYTES:

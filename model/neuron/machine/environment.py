@@ -1,4 +1,4 @@
-"""Environment variables that would hide NeuronCores from the detector, contradict each other or are obsolete.
+"""Checks environment variables that hide NeuronCores from the detector, contradict each other or are obsolete.
 
 Sources: SDK docs, page "Neuron Runtime configuration"; aws-neuron-tensorflow, runtime/direct/env.cc and placer.cc.
 """
@@ -9,23 +9,23 @@ from collections.abc import Iterator, Mapping
 
 from model.neuron.machine.preflight import OK, WRONG, Check
 
-VISIBLE, NUMBER = "NEURON_RT_VISIBLE_CORES", "NEURON_RT_NUM_CORES"
+VISIBLE_CORES, NUM_CORES = "NEURON_RT_VISIBLE_CORES", "NEURON_RT_NUM_CORES"
 OBSOLETE = {
-    "NEURONCORE_GROUP_SIZES": "is obsolete, and tensorflow-neuron still makes a number of cores of it",
+    "NEURONCORE_GROUP_SIZES": "is obsolete, but tensorflow-neuron still takes a number of cores from it",
     "NEURON_INTERNAL_USE_GRPC_RUNTIME": "asks for neuron-rtd, the runtime before 2.0",
 }
 
 
 def checks(environment: Mapping[str, str], cores: int | None) -> list[Check]:
-    """A check for each setting that is wrong on a machine of so many cores (None: unknown), or one that all is well."""
-    found = [*_visible(environment.get(VISIBLE, ""), cores), *_number(environment, cores)]
+    """A check for each wrong variable on a machine with so many cores (None: unknown), or one that all are right."""
+    found = [*_visible(environment.get(VISIBLE_CORES, ""), cores), *_number(environment, cores)]
     found += [(name, why) for name, why in OBSOLETE.items() if environment.get(name)]
     wrong = [Check("environment", WRONG, f"{name}={environment[name]} {why}", f"unset {name}") for name, why in found]
     return wrong or [Check("environment", OK, "no variable hides cores or contradicts another")]
 
 
 def visible_cores(setting: str) -> set[int] | None:
-    """The cores that a value of NEURON_RT_VISIBLE_CORES names: 0-3, 1,3 or both; None if it is malformed."""
+    """The cores in a value of NEURON_RT_VISIBLE_CORES such as 0-3 or 1,3; None if it is malformed."""
     cores: set[int] = set()
     for part in setting.split(","):
         ends = re.fullmatch(r"\s*([0-9]{1,4})\s*(?:-\s*([0-9]{1,4})\s*)?", part)
@@ -38,22 +38,22 @@ def visible_cores(setting: str) -> set[int] | None:
 def _visible(setting: str, cores: int | None) -> Iterator[tuple[str, str]]:
     chosen = visible_cores(setting)
     if setting and chosen is None:
-        yield VISIBLE, "is no list of cores such as 0-3 or 1,3"
+        yield VISIBLE_CORES, "must be a list of cores such as 0-3 or 1,3"
     elif chosen and cores and max(chosen) >= cores:
-        yield VISIBLE, f"names core {max(chosen)}, and the last one here is core {cores - 1}"
+        yield VISIBLE_CORES, f"names core {max(chosen)}, but the last core is {cores - 1}"
     elif chosen and cores and len(chosen) < cores:
-        yield VISIBLE, f"hides {cores - len(chosen)} of {cores} cores"
+        yield VISIBLE_CORES, f"hides {cores - len(chosen)} of {cores} cores"
 
 
 def _number(environment: Mapping[str, str], cores: int | None) -> Iterator[tuple[str, str]]:
-    setting, chosen = environment.get(NUMBER, "").strip(), visible_cores(environment.get(VISIBLE, ""))
+    setting, chosen = environment.get(NUM_CORES, "").strip(), visible_cores(environment.get(VISIBLE_CORES, ""))
     if setting and not re.fullmatch("[0-9]{1,9}", setting):
-        yield NUMBER, "is no number of cores"
+        yield NUM_CORES, "must be a number of cores"
     elif not int(setting or 0):  # unset or 0: all cores
         return
     elif chosen and int(setting) != len(chosen):
-        yield NUMBER, f"contradicts {VISIBLE}={environment[VISIBLE]}, which wins"
+        yield NUM_CORES, f"contradicts {VISIBLE_CORES}={environment[VISIBLE_CORES]}, which takes precedence"
     elif cores and int(setting) > cores:
-        yield NUMBER, f"asks for more than the {cores} cores here"
+        yield NUM_CORES, f"asks for more than the {cores} cores of this machine"
     elif cores and not chosen and int(setting) < cores:
-        yield NUMBER, f"hides {cores - int(setting)} of {cores} cores"
+        yield NUM_CORES, f"hides {cores - int(setting)} of {cores} cores"

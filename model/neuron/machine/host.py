@@ -1,4 +1,4 @@
-"""The machine that is looked at: its files, environment variables and tools. Nothing is changed; tests plant one."""
+"""Read-only access to a machine: its files, environment variables and tools. Tests use a planted one."""
 from __future__ import annotations
 
 import os
@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-# Where aws-neuronx-tools puts neuron-ls and neuron-monitor (seldom on PATH), and modinfo lives on Debian.
+# The folders of neuron-ls and neuron-monitor (aws-neuronx-tools, seldom on PATH), and of modinfo on Debian.
 TOOL_FOLDERS = ("opt/aws/neuron/bin", "usr/sbin", "sbin")
-LONGEST = 1 << 20  # bytes that are read of a file or a tool's output; /proc/cpuinfo of 96 cores has a fifth of it
+LONGEST = 1 << 20  # bytes to read of a file or a tool's output; /proc/cpuinfo of 96 cores has a fifth
+# The driver's files, below the root.
+SYSFS = "sys/devices/virtual/neuron_device"
 
 
 class Output(NamedTuple):
-    """What a tool wrote, and what went wrong in one clause ('' when it ended well)."""
+    """A tool's output, and the problem in one clause ('' if it succeeded)."""
 
     text: str
     problem: str
@@ -27,13 +29,13 @@ class Output(NamedTuple):
 
 @dataclass(frozen=True)
 class Host:
-    """`root` holds sys, dev, proc and opt; `environment` is what PATH and the NEURON_* variables are read from."""
+    """A machine. `root` holds sys, dev, proc and opt; `environment` has PATH and the NEURON_* variables."""
 
     root: Path = Path("/")
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     def text(self, path: str) -> str | None:
-        """A small file below the root, stripped; None if it is not there, not readable or empty."""
+        """The stripped text of a small file below the root; None if it is missing, not readable or empty."""
         try:
             with open(self.root / path, "rb") as file:
                 return file.read(LONGEST).decode(errors="replace").strip() or None
@@ -46,24 +48,24 @@ class Host:
         return int(text) if re.fullmatch("[0-9]{1,20}", text) else None
 
     def numbered(self, pattern: str) -> dict[int, Path]:
-        """The files that match a pattern below the root by the number they end in, in its order: neuron2, neuron10."""
+        """{number at the end of the name: file} of the files that match a pattern below the root, in order."""
         ends = ((re.search(r"[0-9]+$", path.name), path) for path in self.root.glob(pattern))
         return dict(sorted((int(end[0]), path) for end, path in ends if end))
 
     def may_open(self, path: Path) -> bool:
-        """Whether this process may read and write a file, as the runtime does with a device node."""
+        """Whether this process may read and write a file, as the runtime does with device nodes."""
         return os.access(path, os.R_OK | os.W_OK)
 
     def on_path(self, tool: str) -> str | None:
-        """The tool as PATH finds it."""
+        """The tool's path if it is on PATH."""
         return shutil.which(tool, path=self.environment.get("PATH", ""))
 
     def tool(self, name: str) -> str | None:
-        """The tool as PATH finds it, or else in its usual folder."""
+        """The tool's path if it is on PATH or in its usual folder."""
         return self.on_path(name) or shutil.which(name, path=os.pathsep.join(str(self.root / f) for f in TOOL_FOLDERS))
 
     def run(self, command: list[str], seconds: float) -> Output:
-        """Runs a tool to its end or for so many seconds, then ends it and what it started."""
+        """Runs a tool for at most so many seconds, then ends it and its children."""
         name = Path(command[0]).name
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             try:
@@ -79,7 +81,7 @@ class Host:
             return Output(_read(output), _complaint(name, code, _read(errors)))
 
     def start(self, command: list[str], output, errors) -> subprocess.Popen:
-        """Starts a tool that writes into the two open files, in a session of its own. Raises OSError."""
+        """Starts a tool in a new session, with its output into two open files. Raises OSError."""
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
                                 env=dict(self.environment), start_new_session=True)
 
@@ -88,7 +90,7 @@ HERE = Host()
 
 
 def stop(process: subprocess.Popen) -> None:
-    """Ends a tool that still runs, and what it started."""
+    """Ends a tool that still runs, and its children."""
     if process.poll() is None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -103,5 +105,5 @@ def _read(file) -> str:
 def _complaint(name: str, code: int, errors: str) -> str:
     if code == 0:
         return ""
-    last = (errors.strip().splitlines() or ["it does not say why"])[-1]
+    last = (errors.strip().splitlines() or ["no reason given"])[-1]
     return f"{name} ended with {code}: {last[:200]}"

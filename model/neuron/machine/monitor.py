@@ -1,6 +1,6 @@
-"""neuron-monitor running beside something: the one source of Inferentia's memory errors (ECC).
+"""Runs neuron-monitor, the only source of Inferentia's memory errors (ECC).
 
-Source: SDK docs, page "Neuron Monitor User Guide": one JSON object a line and period on standard output.
+Source: SDK docs, page "Neuron Monitor User Guide": one line with a JSON object per period on standard output.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_REPORTS = 100_000  # a day of them at one a second, some 700 bytes each
 class Monitor:
     """A context manager during which neuron-monitor reports the hardware's counters every `period` seconds.
 
-    Where the tool is not installed or does not start there are no reports, and `problem` says why.
+    If the tool is not installed or does not start, there are no reports and `problem` says why.
     """
 
     def __init__(self, host: Host = HERE, period: int = 1):
@@ -43,7 +43,7 @@ class Monitor:
         settings = Path(self._stack.enter_context(tempfile.TemporaryDirectory()), "settings.json")
         settings.write_text(json.dumps({"period": f"{self.period}s", "neuron_runtimes": [],
                                         "system_metrics": [{"type": "neuron_hw_counters"}]}))
-        # Through a pipe, not a file: should this process be killed, the tool ends with it at its next report.
+        # A pipe, not a file, so that the tool ends at its next report if this process is killed.
         process = self._stack.enter_context(self._host.start([tool, "-c", str(settings)], PIPE, DEVNULL))
         self._ended = False
         reader = Thread(target=self._read, args=(process.stdout,), daemon=True)
@@ -59,11 +59,11 @@ class Monitor:
         self._stack.close()
 
     def reports(self) -> list[dict]:
-        """The whole reports so far, oldest first; what is no JSON object is left out."""
+        """The complete reports so far, oldest first, without lines that are not JSON objects."""
         return [report for report in map(_parsed, tuple(self._lines)) if report]
 
     def wait_for_next(self, seconds: float) -> list[dict]:
-        """All reports, as soon as there is one more than now, or the tool has ended, or so many seconds have passed."""
+        """All reports, as soon as there is one more, the tool has ended, or so many seconds have passed."""
         now, end = len(self._lines), time.monotonic() + seconds
         while not self._ended and len(self._lines) == now and time.monotonic() < end:
             time.sleep(0.02)

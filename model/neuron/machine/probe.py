@@ -1,7 +1,7 @@
-"""Prints what an interpreter is and which distributions it has, as one JSON line. Handed to `python -c`.
+"""Prints an interpreter's version and its distributions as one JSON line. It is run with `python -c`.
 
-It runs in the detector's own interpreter, so it needs nothing but the standard library (and setuptools on 3.7), keeps
-to the syntax of Python 3.7, and imports none of the distributions: TensorFlow takes seconds and may be what is broken.
+It runs in the detector's interpreter, so it uses only the standard library (and setuptools on 3.7) and the syntax of
+Python 3.7. It imports none of the distributions, because TensorFlow takes seconds and may be broken.
 """
 import json
 import os
@@ -28,11 +28,11 @@ def report(names):
     for name in names:
         try:
             version, files = version_and_files(name)
-        except Exception:  # not installed, or its metadata is broken: either way it cannot be counted on
+        except Exception:  # not installed, or its metadata are broken
             continue
         if version:
             versions[name], bundled = version, bundled or "libnrt.so" in (files or "")
-    # The compiler is looked for where the framework looks: beside the interpreter, then on PATH.
+    # The framework looks for the compiler beside the interpreter, then on PATH.
     folders = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
     return {
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""The Neuron software of a machine: kernel driver, packages of the system, and what an interpreter has installed.
+"""The Neuron software of a machine: kernel driver, system packages, and the distributions of an interpreter.
 
 Sources: SDK docs, pages "Neuron Driver release notes" and "Neuron Sysfs User Guide"; aws-neuron-tensorflow, setup.py.
 """
@@ -17,11 +17,11 @@ DISTRIBUTIONS = ("tensorflow-neuron", "tensorflow-neuronx", "neuron-cc", "tensor
 
 
 class InterpreterError(ValueError):
-    """What was given as an interpreter is none; the message names the option."""
+    """The given program is not a Python interpreter; the message names it."""
 
 
 class Driver(NamedTuple):
-    """The kernel module `neuron`. `version` is None where it cannot be told, `source` is what told it."""
+    """The kernel module `neuron`. `version` is None if unknown; `source` says where it was found."""
 
     version: str | None
     loaded: bool
@@ -29,7 +29,7 @@ class Driver(NamedTuple):
 
 
 class Interpreter(NamedTuple):
-    """A Python and its distributions by name; `neuron_cc` is the compiler's program as the framework would find it."""
+    """A Python and its distributions (name → version); `neuron_cc` is the compiler that the framework would find."""
 
     path: str
     python: str
@@ -40,13 +40,13 @@ class Interpreter(NamedTuple):
 
 
 def release(version: str) -> tuple[int, ...]:
-    """The numbers that a version begins with: 1.24.0.0+4c32dd9 → (1, 24, 0, 0)."""
+    """The numbers at the start of a version: 1.24.0.0+4c32dd9 → (1, 24, 0, 0)."""
     found = re.match(r"\d+(\.\d+)*", version)
     return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def driver(host: Host) -> Driver | None:
-    """The driver that is loaded, or else the one that could be, or None."""
+    """The loaded driver, else the installed one, else None."""
     version = host.text("sys/module/neuron/version")
     if version:
         return Driver(version, True, "/sys/module/neuron")
@@ -58,12 +58,14 @@ def driver(host: Host) -> Driver | None:
 
 def _modinfo(host: Host) -> str | None:
     tool = host.tool("modinfo")
-    answer = host.run([tool, "-F", "version", "neuron"], 5) if tool else None
-    return answer.text.strip() or None if answer and not answer.problem else None
+    if not tool:
+        return None
+    output = host.run([tool, "-F", "version", "neuron"], 5)
+    return None if output.problem else output.text.strip() or None
 
 
 def packages(host: Host, *names: str) -> dict[str, str] | None:
-    """The versions of those Debian packages that are installed; None where dpkg-query cannot tell."""
+    """{name: version} of those Debian packages that are installed; None without dpkg-query."""
     tool = host.tool("dpkg-query")
     if not tool:
         return None
@@ -73,10 +75,10 @@ def packages(host: Host, *names: str) -> dict[str, str] | None:
 
 
 def interpreter(host: Host, python: str = sys.executable) -> Interpreter:
-    """What a Python (3.7 or newer) has installed, without importing any of it. Raises InterpreterError."""
+    """A Python (3.7 or newer) and its distributions, none of which is imported. Raises InterpreterError."""
     shown, problem = host.run([str(python), "-c", PROBE.read_text(encoding="utf-8"), *DISTRIBUTIONS], 30)
     try:
         return Interpreter(str(python), **json.loads(shown.strip().splitlines()[-1]))
     except (IndexError, TypeError, ValueError):
-        why = problem or "it does not answer as Python does"
-        raise InterpreterError(f"--detector-python {python}: is not a Python 3.7 or newer that runs: {why}") from None
+        why = problem or "its output is not that of Python"
+        raise InterpreterError(f"{python}: must be a Python 3.7 or newer that runs: {why}") from None

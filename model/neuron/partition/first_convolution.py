@@ -1,5 +1,5 @@
-"""What tfn.trace does about the convolution that reads the picture: it is padded by an operator of its own, and where
-it jumps, all that prepares its input stays on the CPU.
+"""The rules of tfn.trace for the convolution that reads the image: its padding becomes an operator of its own, and if
+it has a stride, the operators that prepare its input stay on the CPU.
 
 Source: aws-neuron-tensorflow, grappler/convert/split_conv2d.cc and convert_graph.cc.
 """
@@ -11,14 +11,14 @@ from tensorflow.core.framework import node_def_pb2
 
 from model.neuron.partition.graph import Graph, Node, Tensor
 
-# A convolution of as many input channels reads features, not pixels.
+# A convolution with this many input channels reads features, not pixels.
 MANY_CHANNELS = 32
-# Padding is split off only in graphs that hold a constant of more bytes.
+# Padding is split off only in graphs that have a constant of more bytes.
 LARGE_CONSTANT = 1024
 
 
 def with_padding_split_off(graph: Graph) -> Graph:
-    """The graph with the padding `SAME` of its first Conv2D as a Pad before it, its paddings a Const."""
+    """The graph with the padding `SAME` of its first Conv2D replaced by a Pad and a Const before it."""
     index = _first(graph)
     if index is None or _padding(graph.nodes[index]) != "SAME" or not _has_large_constant(graph):
         return graph
@@ -29,9 +29,9 @@ def with_padding_split_off(graph: Graph) -> Graph:
 
 
 def preparing_nodes(graph: Graph) -> set:
-    """The nodes before the first convolution, if it takes pixels in steps; none if that is most of the graph."""
+    """The nodes before the first convolution if it reads pixels with a stride; none if they are most of the graph."""
     index = _first(graph)
-    if index is None or not _takes_pixels_in_steps(graph, graph.nodes[index]):
+    if index is None or not _has_stride_over_pixels(graph, graph.nodes[index]):
         return set()
     source, _ = graph.nodes[index].inputs[0]
     before = {i for i in graph.ancestors({source}) if graph.nodes[i].type != "Placeholder"}
@@ -55,24 +55,24 @@ def _has_large_constant(graph) -> bool:
 
 
 def _window(node: Node, attribute: str) -> tuple[int, int]:
-    """Height and width of the strides or dilations, whose default is 1."""
+    """Height and width of the strides or dilations; the default is 1."""
     numbers, axes = node.definition.attr[attribute].list.i or [1] * 4, _format(node)
     return numbers[axes.index("H")], numbers[axes.index("W")]
 
 
-def _takes_pixels_in_steps(graph, node: Node) -> bool:
-    picture, kernel = (graph.tensor(edge) for edge in node.inputs)
-    if _padding(node) != "VALID" or not picture.is_fixed or not kernel.is_fixed:
+def _has_stride_over_pixels(graph, node: Node) -> bool:
+    image, kernel = (graph.tensor(edge) for edge in node.inputs)
+    if _padding(node) != "VALID" or not image.is_fixed or not kernel.is_fixed:
         return False
-    height, width, channels = (picture.shape[_format(node).index(axis)] for axis in "HWC")
+    height, width, channels = (image.shape[_format(node).index(axis)] for axis in "HWC")
     stride, stride_across = _window(node, "strides")
     return (stride > 1 and stride == stride_across and height % stride == 0 == width % stride
             and channels < MANY_CHANNELS and channels == kernel.shape[2]
             and max(kernel.shape[:2]) > 1 and max(_window(node, "dilations")) == 1)
 
 
-def _inserted(graph: Graph, index: int, picture: Tensor, kernel: Tensor) -> Graph:
-    """The graph with paddings and Pad at `index`, and the convolution behind them reading the Pad."""
+def _inserted(graph: Graph, index: int, image: Tensor, kernel: Tensor) -> Graph:
+    """The graph with paddings and Pad at `index`, and the convolution after them reading the Pad."""
     def moved(i):
         return i + 2 * (i >= index)
 
@@ -85,7 +85,7 @@ def _inserted(graph: Graph, index: int, picture: Tensor, kernel: Tensor) -> Grap
     convolution = nodes[index]
     name = _new_name(graph, f"{convolution.name}/SamePad")
     paddings = _node(f"{name}/paddings", "Const", (), Tensor(f"{name}/paddings:0", "int32", (4, 2)))
-    padded = Tensor(f"{name}:0", picture.dtype, _padded_shape(convolution, picture, kernel))
+    padded = Tensor(f"{name}:0", image.dtype, _padded_shape(convolution, image, kernel))
     pad = _node(name, "Pad", (convolution.inputs[0], (index, 0)), padded)
     nodes[index] = _unpadded(convolution, (index + 1, 0))
     nodes[index:index] = [paddings, pad]
@@ -104,8 +104,8 @@ def _new_name(graph, name: str) -> str:
     return name
 
 
-def _padded_shape(node: Node, picture: Tensor, kernel: Tensor) -> tuple:
-    shape = list(picture.shape)
+def _padded_shape(node: Node, image: Tensor, kernel: Tensor) -> tuple:
+    shape = list(image.shape)
     for axis, stride, size in zip("HW", _window(node, "strides"), kernel.shape):
         position = _format(node).index(axis)
         shape[position] += max(size - (shape[position] % stride or stride), 0)

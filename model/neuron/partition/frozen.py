@@ -1,25 +1,22 @@
-"""Where a graph to plan comes from: a SavedModel, or a file that holds a frozen GraphDef."""
+"""Reads a graph to plan from a SavedModel folder or from a file with a frozen GraphDef."""
 from __future__ import annotations
 
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework import graph_pb2
-from tensorflow.core.protobuf import saved_model_pb2
 
-from model.graph.saved_model import SavedModelError
-from model.neuron.partition.graph import node_name
-from model.neuron.partition.operators import NOT_OPERATORS
+from model.graph.operators import NOT_OPERATORS, node_name
+from model.graph.saved_model import SIGNATURE, SavedModelError, read_meta_graph
 
-SIGNATURE, TAG = "serving_default", "serve"
 VARIABLES = ("VarHandleOp", "Variable", "VariableV2")
 
 
 def read_graph(path):
-    """→ (frozen GraphDef, names of the inputs, names of the outputs).
+    """(frozen GraphDef, names of the inputs, names of the outputs).
 
-    A SavedModel's are those of its signature `serving_default`, and it is frozen unless it is so already. Of a
-    GraphDef all placeholders are inputs, and what nobody reads is an output. Raises SavedModelError.
+    A SavedModel is frozen if it is not; its inputs and outputs are those of signature `serving_default`. The inputs of
+    a GraphDef are its placeholders, its outputs the operators that no node reads. Raises SavedModelError.
     """
     path = Path(path)
     if not path.exists():
@@ -28,7 +25,10 @@ def read_graph(path):
 
 
 def _from_saved_model(path):
-    meta_graph = _meta_graph(path)
+    try:
+        meta_graph = read_meta_graph(path)
+    except SavedModelError:
+        meta_graph = None  # TensorFlow's own loader explains it below
     if meta_graph and _is_frozen(meta_graph.graph_def):
         signature = meta_graph.signature_def[SIGNATURE]
         return meta_graph.graph_def, _tensors(signature.inputs), _tensors(signature.outputs)
@@ -36,15 +36,6 @@ def _from_saved_model(path):
 
     graph_def, inputs, outputs = frozen_graph(path)
     return graph_def, list(inputs.values()), list(outputs.values())
-
-
-def _meta_graph(path):
-    """The SavedModel's graph with a signature, or None: then TensorFlow's own loader says what is wrong."""
-    try:
-        saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    except (OSError, DecodeError):
-        return None
-    return next((m for m in saved.meta_graphs if TAG in m.meta_info_def.tags and SIGNATURE in m.signature_def), None)
 
 
 def _is_frozen(graph_def) -> bool:
@@ -61,7 +52,7 @@ def _from_file(path):
     except DecodeError:
         graph_def = graph_pb2.GraphDef()
     if not graph_def.node:
-        raise SavedModelError(f"{path}: is neither a SavedModel folder nor a file with a frozen GraphDef (.pb)")
+        raise SavedModelError(f"{path}: must be a SavedModel folder or a file with a frozen GraphDef (.pb)")
     read = {node_name(source) for node in graph_def.node for source in node.input}
     inputs = [node.name for node in graph_def.node if node.op == "Placeholder"]
     outputs = [node.name for node in graph_def.node if node.name not in read and node.op not in NOT_OPERATORS]

@@ -1,4 +1,4 @@
-"""A frozen GraphDef with the data type and shape of every tensor, at the batch size that it would be compiled for."""
+"""A frozen GraphDef with the data type and shape of every tensor, for the batch size of the compilation."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -8,17 +8,19 @@ from typing import NamedTuple
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2, graph_pb2, node_def_pb2
 
-# A constant of more bytes than this is a weight: no shape depends on its numbers.
+from model.graph.operators import node_name, reached
+
+# A constant of more bytes is a weight, and no shape depends on its numbers.
 LARGE_CONSTANT = 1024
 
 
 class PlanError(ValueError):
-    """The graph cannot be planned as asked; the message names the node or the option."""
+    """The graph cannot be planned; the message names the node or the setting."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """`name` as node:port, data type in TensorFlow's words, shape with None for an unknown size (or as a whole)."""
+    """`name` is node:port, `dtype` TensorFlow's name; unknown sizes of `shape`, or all of it, are None."""
 
     name: str
     dtype: str
@@ -35,7 +37,7 @@ class Tensor:
 
 
 class Node(NamedTuple):
-    """An operator: where its data come from as (node's index, port), which nodes it waits for, what it gives."""
+    """An operator: `inputs` are (node's index, port), `controls` indexes of nodes, `outputs` are `Tensor`s."""
 
     name: str
     type: str
@@ -52,7 +54,7 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in TensorFlow's order, each after its sources (but for loops); indexes of inputs and outputs among them."""
+    """Nodes in TensorFlow's order, each after its sources (except in loops), and indexes of inputs and outputs."""
 
     nodes: tuple
     inputs: frozenset
@@ -61,7 +63,7 @@ class Graph:
 
     @cached_property
     def consumers(self) -> list:
-        """For each node the (consumer's index, own port) of its data edges."""
+        """For each node the (index of the consumer, own port) of its data edges."""
         found: list = [[] for _ in self.nodes]
         for index, node in enumerate(self.nodes):
             for source, port in node.inputs:
@@ -70,7 +72,7 @@ class Graph:
 
     @cached_property
     def successors(self) -> list:
-        """For each node the indexes of all nodes that come after it, by data or by control."""
+        """For each node the indexes of the nodes that read its data or wait for it."""
         found: list = [set() for _ in self.nodes]
         for index, node in enumerate(self.nodes):
             for source in node.sources:
@@ -78,46 +80,31 @@ class Graph:
         return found
 
     def tensor(self, edge) -> Tensor:
-        """The tensor that flows along the edge (node's index, port)."""
+        """The tensor of an edge (node's index, port)."""
         index, port = edge
         return self.nodes[index].outputs[port]
 
     def ancestors(self, indexes) -> set:
-        """All nodes from which a path leads to one of these, and these."""
+        """These nodes and all before them."""
         return reached(indexes, lambda index: self.nodes[index].sources)
 
     def descendants(self, indexes) -> set:
-        """All nodes to which a path leads from one of these, and these."""
+        """These nodes and all after them."""
         return reached(indexes, self.successors.__getitem__)
 
 
-def reached(starts, neighbours) -> set:
-    found, waiting = set(), list(starts)
-    while waiting:
-        item = waiting.pop()
-        if item not in found:
-            found.add(item)
-            waiting.extend(neighbours(item))
-    return found
-
-
-def node_name(tensor: str) -> str:
-    """The node that an input like `node:1` or `^node` refers to."""
-    return tensor.lstrip("^").split(":")[0]
-
-
 def shaped_graph(graph_def, inputs, outputs, batch_size: int) -> Graph:
-    """The part of a GraphDef that its outputs need, with shapes by TensorFlow's own inference.
+    """The nodes of a GraphDef that its outputs need, with shapes from TensorFlow's own inference.
 
-    `inputs` and `outputs` are names of nodes or tensors. An unknown first size of an input becomes `batch_size`, as
-    tfn.saved_model.compile does it; no other shape is touched. Raises PlanError.
+    `inputs` and `outputs` are names of nodes or tensors. An unknown first size of an input becomes `batch_size`, as in
+    tfn.saved_model.compile; no other shape changes. Raises PlanError.
     """
     by_name = {node.name: node for node in graph_def.node}
     if not outputs:
-        raise PlanError("the graph has no outputs: name them")
+        raise PlanError("the graph has no outputs; name them")
     for name in (*inputs, *outputs):
         if node_name(name) not in by_name:
-            raise PlanError(f"the graph has no node {node_name(name)}")
+            raise PlanError(f"the graph has no node {node_name(name)}; correct the name")
     needed = reached(map(node_name, (*inputs, *outputs)), lambda name: _source_names(by_name, name))
     light = _without_weights(graph_def, needed)
     operations = _inferred(light, inputs, batch_size)
@@ -139,7 +126,7 @@ def _source_names(by_name: dict, name: str) -> list:
 
 
 def _without_weights(graph_def, names):
-    """A copy of the nodes that is small, and free of what ties it to devices."""
+    """A copy of these nodes without large constants and without ties to devices."""
     copy = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
     for node in graph_def.node:
         if node.name in names:
@@ -159,19 +146,19 @@ def _copy_light(node, copy) -> None:
 
 
 def _inferred(graph_def, inputs, batch_size) -> list:
-    """The graph's operations, imported again for as long as that teaches more shapes."""
+    """The graph's operations, imported again until no more shapes become known."""
     known: dict = {}
     while True:
         operations = _imported(graph_def, known)
         by_name = {op.name: op for op in operations}
-        learnt = {**_input_shapes(by_name, inputs, batch_size), **_stacked_shapes(by_name)}
-        if learnt == known:
+        found = {**_input_shapes(by_name, inputs, batch_size), **_stacked_shapes(by_name)}
+        if found == known:
             return operations
-        known = learnt
+        known = found
 
 
 def _imported(graph_def, known: dict) -> list:
-    """TensorFlow's operations for the nodes; `known` gives the shapes of all outputs of some of them."""
+    """TensorFlow's operations for the nodes; `known` has the output shapes of some of them."""
     for node in graph_def.node:
         if node.name in known:
             shapes = [tf.TensorShape(shape).as_proto() for shape in known[node.name]]
@@ -181,17 +168,17 @@ def _imported(graph_def, known: dict) -> list:
             tf.import_graph_def(graph_def, name="")
         except (ValueError, TypeError, tf.errors.OpError) as error:
             reason = str(error).split("\n")[0].split(" in binary running on")[0]
-            raise PlanError(f"TensorFlow does not take the graph: {reason}") from None
+            raise PlanError(f"TensorFlow cannot import the graph: {reason}") from None
     return graph.get_operations()
 
 
 def _input_shapes(operations: dict, inputs, batch_size) -> dict:
-    """The shapes of the nodes that the inputs belong to, as they are once the batch size is set."""
+    """The output shapes of the input nodes with the batch size."""
     shapes: dict = {}
     for name in inputs:
         operation, port = operations[node_name(name)], name.partition(":")[2] or "0"
         if not port.isdigit() or int(port) >= len(operation.outputs):
-            raise PlanError(f"input {name}: the node {operation.name} has no such output")
+            raise PlanError(f"input {name}: the node {operation.name} has no such output; correct the name")
         found = shapes.setdefault(operation.name, [_sizes(tensor) for tensor in operation.outputs])
         found[int(port)] = _with_batch(operation.outputs[int(port)], batch_size)
     return shapes
@@ -200,8 +187,8 @@ def _input_shapes(operations: dict, inputs, batch_size) -> dict:
 def _with_batch(tensor, batch_size) -> tuple:
     sizes = _sizes(tensor)
     if sizes is None or None in sizes[1:]:
-        raise PlanError(f"input {tensor.name} has the shape {tensor.shape}: the batch size sets its first size only, "
-                         "so all others must be known")
+        raise PlanError(f"input {tensor.name}: has the shape {tensor.shape}, all sizes but the first must be known; "
+                         "export the model with a fixed image size")
     return tuple(batch_size if size is None else size for size in sizes)
 
 
@@ -210,9 +197,9 @@ def _sizes(tensor) -> tuple | None:
 
 
 def _stacked_shapes(operations: dict) -> dict:
-    """Shapes of stacked tensor arrays, which TensorFlow's inference leaves open: what TensorFlow 1's map_fn gives.
+    """Shapes of stacked tensor arrays (TensorFlow 1's map_fn), which TensorFlow's inference leaves unknown.
 
-    As in aws-neuron-tensorflow, shape_inference.cc: all elements of an array whose length is known were gathered.
+    As in aws-neuron-tensorflow, shape_inference.cc: all elements of an array of known length are gathered.
     """
     shapes = {}
     for operation in operations.values():
@@ -225,7 +212,7 @@ def _stacked_shapes(operations: dict) -> dict:
 
 
 def _array_length(indexes) -> int | None:
-    """How many indexes a Range over a whole tensor array of known length gives."""
+    """The number of indexes of a Range over a whole tensor array of known length, or None."""
     chain = []
     for kind, next_input in (("Range", 1), ("TensorArraySizeV3", 0), ("TensorArrayV3", 0)):
         if indexes.type != kind:
@@ -235,7 +222,7 @@ def _array_length(indexes) -> int | None:
     if chain[-1].get_attr("dynamic_size"):
         return None
     with indexes.graph.as_default():
-        # The shape of something that large is how TensorFlow tells a number that it can work out ahead of time.
+        # TensorFlow shows a number that it can compute in advance as the shape of a tensor of that size.
         return tf.fill(tf.reshape(chain[-1].inputs[0], [1]), 0).shape[0]
 
 

@@ -1,10 +1,12 @@
-"""The operator types that the compilers of both routes take, and the groups of types that their rules speak of.
+"""The operator types that the compilers of both routes accept, and the groups of types in their rules.
 
-Membership means that an operator is offered to the compiler, not that it compiles.
+An accepted operator is passed to the compiler, which may still fail to compile it.
 """
 from __future__ import annotations
 
-# What python/neuron_cc_hlo.py of aws-neuron-tensorflow lists, 75 types.
+from model.graph.operators import CONVOLUTIONS
+
+# From aws-neuron-tensorflow, python/neuron_cc_hlo.py, 75 types.
 _TF2 = """
 Add AddN AddV2 Any AvgPool AvgPool3D BatchMatMul BatchMatMulV2 BatchToSpaceND BiasAdd Cast Concat ConcatV2 Const Conv2D
 Conv2DBackpropInput Conv3D Conv3DBackpropInputV2 Cumsum DepthwiseConv2dNative Einsum Elu Erf Exp ExpandDims
@@ -14,8 +16,8 @@ Relu6 Reshape Rsqrt Select SelectV2 Selu Sigmoid Slice Softmax Softplus Softsign
 Square SquaredDifference Squeeze StridedSlice Sub Sum Tanh Tile Transpose Unpack
 """
 
-# What the SDK docs' page neuron-cc-ops-tensorflow lists over all releases, 116 types; where the compiler is installed,
-# `neuron-cc list-operators --framework TENSORFLOW` prints its own.
+# From the SDK docs, page neuron-cc-ops-tensorflow, all releases, 116 types. An installed compiler prints its own with
+# `neuron-cc list-operators --framework TENSORFLOW`.
 _TF1 = """
 Abs Add AddV2 AdjustContrastv2 AdjustSaturation All ArgMax ArgMin AvgPool BatchMatMul BatchMatMulV2 BatchToSpaceND
 BiasAdd BroadcastTo Cast Ceil Cholesky Concat ConcatV2 Const Conv2D Conv2DBackpropInput Conv3D Cos CropAndResize
@@ -34,19 +36,11 @@ SUPPORTED = {
     "tf2": frozenset(_TF2.split()),
 }
 
-CONVOLUTIONS = frozenset({
-    "Conv2D", "Conv2DBackpropInput", "Conv3D", "Conv3DBackpropInputV2", "DepthwiseConv2dNative",
-    "DepthwiseConv2dNativeBackpropInput",
-})
-
 # Operators whose arithmetic makes a segment worth having (aws-neuron-tensorflow, convert_graph.cc).
 EXPENSIVE = CONVOLUTIONS | {
     "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Conv2DBackpropFilter", "Conv3DBackpropFilterV2",
     "DepthwiseConv2dNativeBackpropFilter", "Einsum", "MatMul",
 }
 
-# Not counted when a segment's size is held against the minimum.
+# Types that do not count for the minimum size of a segment.
 PASSED_THROUGH = frozenset({"Identity", "Snapshot", "StopGradient"})
-
-# Nodes that compute nothing.
-NOT_OPERATORS = frozenset({"Const", "Identity", "NoOp", "Placeholder"})

@@ -1,30 +1,31 @@
 """A dry run of tensorflow-neuron's partitioner: which operators of a frozen graph it would place on the device, and why
-it would leave the others to the CPU.
+the others stay on the CPU.
 
-A prediction, made from the published source (aws-neuron-tensorflow); the packages that are shipped carry a closed one,
-and an operator that is offered to the compiler may still fail to compile. The compile log is the truth.
+It is a prediction from the published source (aws-neuron-tensorflow). The shipped packages have a closed partitioner,
+and the compiler may fail on an operator that it accepts. The compile log is the truth.
 """
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from model.neuron.partition.graph import Graph, PlanError, Tensor, reached, shaped_graph
-from model.neuron.partition.operators import CONVOLUTIONS, EXPENSIVE, NOT_OPERATORS, PASSED_THROUGH
+from model.graph.operators import CONVOLUTIONS, NOT_OPERATORS, reached
+from model.neuron.partition.graph import Graph, PlanError, Tensor, shaped_graph
+from model.neuron.partition.operators import EXPENSIVE, PASSED_THROUGH
 from model.neuron.partition.rules import Cause, Reason, Rules, tf1, tf2
 from model.neuron.partition.segments import contracted, driven_out, reachable
 
 ROUTES = ("tf1", "tf2")
 
-# Where several segments are left and the largest has more than this share of their nodes, it alone is kept.
+# If the largest segment has more than this share of the nodes of all segments, only it is kept.
 LARGEST_SHARE = 0.8
-# What must not cross the boundary of a segment.
+# Types that must not cross the boundary of a segment.
 WIDE_TYPES = ("int64", "float64")
 
 
 @dataclass(frozen=True)
 class Segment:
-    """What becomes one operator on the device: names of its nodes, and the tensors that go in and come out."""
+    """Nodes (names) that become one operator on the device, and its input and output tensors."""
 
     nodes: tuple
     inputs: tuple
@@ -35,7 +36,7 @@ class Segment:
 class Split:
     """A connected region that became several segments, because paths leave it and return.
 
-    `sizes` of the parts in nodes, and the names of the nodes that lie on those paths.
+    `sizes` are the numbers of nodes of the segments, `between` the names of the nodes on those paths.
     """
 
     sizes: tuple
@@ -46,8 +47,8 @@ class Split:
 class Plan:
     """Where each node goes; `types` (name → operator type) has all that the outputs need, in TensorFlow's order.
 
-    A node is in one of `segments` or, with its cause, in `on_cpu`. `unused` are those that no output needs; they
-    count nowhere. `identities` is how many outputs of the graph lie in segments: each leaves an IdentityN behind.
+    A node is in one of `segments` or, with its cause, in `on_cpu`. `unused` nodes are needed by no output and do not
+    count. `identities` is the number of the graph's outputs in segments; each leaves an IdentityN behind.
     """
 
     route: str
@@ -61,7 +62,7 @@ class Plan:
 
     @property
     def on_neuron_ratio(self) -> float:
-        """What compilation reports as OnNeuronRatio: every node counts, constants and identities too.
+        """The OnNeuronRatio that compilation reports: every node counts, also constants and identities.
 
         Source: aws-neuron-tensorflow, python/graph_def_util.py, compiled_graph_op_counts.
         """
@@ -69,13 +70,13 @@ class Plan:
 
     @property
     def operator_ratio(self) -> float:
-        """The same share of operators proper: Const, Identity, NoOp and Placeholder do not count."""
+        """The same share without Const, Identity, NoOp and Placeholder."""
         total = sum(_is_operator(kind) for kind in self.types.values())
         return self._on_device(_is_operator) / max(total, 1)
 
     @property
     def convolutions(self) -> tuple[int, int]:
-        """How many convolutions are on the device, and how many there are."""
+        """(number of convolutions on the device, number of convolutions)."""
         return self._on_device(CONVOLUTIONS.__contains__), sum(kind in CONVOLUTIONS for kind in self.types.values())
 
     def _on_device(self, counts) -> int:
@@ -86,46 +87,42 @@ def _is_operator(kind: str) -> bool:
     return kind not in NOT_OPERATORS
 
 
-def plan(graph_def, inputs, outputs, route, no_fuse=(), minimum_segment_size=None, batch_size=1, force=None) -> Plan:
-    """What tensorflow-neuron would make of a frozen GraphDef.
+def plan(graph_def, inputs, outputs, route, no_fuse=(), minimum_segment_size=None, batch_size=1) -> Plan:
+    """The segments that tensorflow-neuron would make of a frozen GraphDef.
 
-    `inputs` and `outputs` are the names of the signature's tensors (or of their nodes); `batch_size` takes the place
-    of an unknown first size of the inputs. `force` says of a NodeDef whether it is to be placed on the device.
+    `inputs` and `outputs` are the names of the signature's tensors or of their nodes; `batch_size` replaces an unknown
+    first size of the inputs. `no_fuse` has the names of nodes that stay on the CPU.
 
-    Route `tf1` is tfn.saved_model.compile of tensorflow-neuron 1.15: `no_fuse` has names of nodes,
-    `minimum_segment_size` is 2 unless given. Route `tf2` is tfn.trace, automatic unless `force` is given, its
-    subgraph_builder_function. It has no list of names to leave out: `no_fuse` plans the function that does that,
-    true for the supported types not named. A node `…/SamePad` in the plan is one that the route adds.
-    Raises PlanError.
+    Route `tf1` is tfn.saved_model.compile of tensorflow-neuron 1.15; `minimum_segment_size` is 2 by default. Route
+    `tf2` is tfn.trace, automatic without `no_fuse`; with it the plan is for a subgraph_builder_function that is true
+    for the supported types not named. The route adds nodes named `…/SamePad`. Raises PlanError.
     """
     no_fuse = frozenset(no_fuse)
-    _check(graph_def, route, no_fuse, minimum_segment_size, batch_size, force)
+    _check(graph_def, route, no_fuse, minimum_segment_size, batch_size)
     graph = shaped_graph(graph_def, list(inputs), list(outputs), batch_size)
     if route == "tf1":
-        return _Planning(tf1(graph, no_fuse, minimum_segment_size, force)).plan(route)
-    return _Planning(tf2(graph, no_fuse, force)).plan(route)
+        return _Planning(tf1(graph, no_fuse, minimum_segment_size)).plan(route)
+    return _Planning(tf2(graph, no_fuse)).plan(route)
 
 
-def _check(graph_def, route, no_fuse, minimum_segment_size, batch_size, force) -> None:
+def _check(graph_def, route, no_fuse, minimum_segment_size, batch_size) -> None:
     if route not in ROUTES:
-        raise PlanError(f"route {route} is not one of: {', '.join(ROUTES)}")
-    for option, number in (("minimum segment size", minimum_segment_size), ("batch size", batch_size)):
+        raise PlanError(f"route {route}: must be one of: {', '.join(ROUTES)}")
+    for name, number in (("minimum_segment_size", minimum_segment_size), ("batch_size", batch_size)):
         if number is not None and number < 1:
-            raise PlanError(f"{option} {number}: must be 1 or more")
+            raise PlanError(f"{name} {number}: must be at least 1")
     if route == "tf2" and minimum_segment_size:
-        raise PlanError("the route tf2 has no minimum segment size: leave it out")
-    if route == "tf2" and no_fuse and force:
-        raise PlanError("the route tf2 takes no_fuse or force: let force be false for the nodes to leave out")
+        raise PlanError(f"minimum_segment_size {minimum_segment_size}: the route tf2 has none; leave it out")
     unknown = sorted(no_fuse - {node.name for node in graph_def.node})
     if unknown:
-        raise PlanError(f"no_fuse: the graph has no node {unknown[0]}")
+        raise PlanError(f"no_fuse {unknown[0]}: the graph has no such node; correct the name")
     calls = [node.name for node in graph_def.node if node.op in ("PartitionedCall", "StatefulPartitionedCall")]
     if route == "tf1" and calls:
-        raise PlanError(f"node {calls[0]} calls a function, which the route tf1 cannot compile: freeze the model first")
+        raise PlanError(f"node {calls[0]}: calls a function, which route tf1 cannot compile; freeze the model first")
 
 
 class _Planning:
-    """Segments that are formed, cut back and given up, step by step; who falls out of one has a cause from then on."""
+    """Forms segments, cuts them back and drops some, step by step. Every dropped node keeps its cause."""
 
     def __init__(self, rules: Rules):
         self._rules, self._graph, self._causes = rules, rules.graph, dict(rules.causes)
@@ -143,7 +140,7 @@ class _Planning:
         return self._result(route, segments, splits)
 
     def _kept(self, parts, judge) -> list:
-        """The parts without those for which `judge` has a cause; their nodes stay on the CPU for it."""
+        """The parts for which `judge` has no cause; the nodes of the others stay on the CPU."""
         kept = []
         for part in parts:
             cause = judge(part)
@@ -154,7 +151,7 @@ class _Planning:
         return kept
 
     def _within_boundary(self, part) -> frozenset:
-        if self._rules.is_manual:  # who chose the nodes is taken at their word
+        if self._rules.is_manual:  # the caller's choice is not changed
             return part
         out = driven_out(self._graph, part, self._may_enter, self._may_leave)
         for index, edge in out.items():
@@ -185,7 +182,7 @@ class _Planning:
         return Cause(Reason.UNKNOWN_BOUNDARY, str(unknown[0])) if unknown else None
 
     def _crossing(self, part) -> tuple[list[Tensor], list[Tensor]]:
-        """The tensors that go into a segment, and those that come out: for other nodes, or as outputs of the graph."""
+        """The tensors that go into a segment, and those that come out to other nodes or as outputs of the graph."""
         graph = self._graph
         entering = {edge for index in part for edge in graph.nodes[index].inputs if edge[0] not in part}
         leaving = {(index, port) for index in part for consumer, port in graph.consumers[index] if consumer not in part}
@@ -211,14 +208,14 @@ def _names(nodes, indexes) -> tuple:
 
 
 def _cheap(graph: Graph, parts):
-    """The judge that wants an expensive operator, if any part has one and there is a choice."""
+    """A judge that drops parts without expensive operators, if other parts have some."""
     costly = {part for part in parts if any(graph.nodes[index].type in EXPENSIVE for index in part)}
     is_choice = len(parts) > 1 and costly
     return lambda part: Cause(Reason.CHEAP_SEGMENT) if is_choice and part not in costly else None
 
 
 def _beside_largest(parts):
-    """The judge that keeps nothing beside a part that has most of the nodes."""
+    """A judge that drops all parts beside one that has most of the nodes."""
     largest, total = max(parts, key=len, default=()), sum(map(len, parts))
     cause = Cause(Reason.NOT_LARGEST, f"which has {len(largest)} of {total} nodes")
     is_most = len(parts) > 1 and len(largest) > LARGEST_SHARE * total
@@ -226,7 +223,7 @@ def _beside_largest(parts):
 
 
 def _splits(graph: Graph, parts) -> tuple:
-    """The regions that are connected by data, be it through several parts. Constants connect nothing."""
+    """The regions of several parts that data connect. Constants connect nothing."""
     part_of = {index: part for part in parts for index in part}
     beside: dict = {part: set() for part in parts}
     for index, part in part_of.items():
@@ -245,9 +242,14 @@ def _splits(graph: Graph, parts) -> tuple:
 
 def _split(graph: Graph, region, paths) -> Split:
     inside = frozenset().union(*region)
-    bits = sum(1 << index for index in inside)
+    inside_bits = sum(1 << index for index in inside)
     after: int = 0
     for index in inside:
         after |= paths[index]
-    between = [i for i, leads in enumerate(paths) if i not in inside and after >> i & 1 and leads & bits]
+    between = [index for index, leads_to in enumerate(paths)
+               if index not in inside and _contains(after, index) and leads_to & inside_bits]
     return Split(tuple(sorted(map(len, region), reverse=True)), _names(graph.nodes, between))
+
+
+def _contains(bits: int, index: int) -> bool:
+    return bool(bits >> index & 1)

@@ -1,4 +1,4 @@
-"""A plan of the partitioner for people and for programs."""
+"""Reports of a plan: as text, and as a dict for JSON."""
 from __future__ import annotations
 
 from collections import Counter
@@ -12,14 +12,14 @@ WIDTH = 120
 
 
 def expanded(graph_def, patterns) -> list[str]:
-    """The names of the nodes that are meant: exact ones, and prefixes that end in `*`. Raises PlanError."""
+    """The names of the nodes that match patterns: names, or prefixes that end in `*`. Raises PlanError."""
     names = [node.name for node in graph_def.node]
     found: list[str] = []
     for pattern in patterns:
         is_prefix = pattern.endswith("*")
         matches = [name for name in names if (name.startswith(pattern[:-1]) if is_prefix else name == pattern)]
         if not matches:
-            raise PlanError(f"--no-fuse {pattern}: the graph has no such node")
+            raise PlanError(f"no_fuse {pattern}: the graph has no such node; correct the name")
         found += matches
     return found
 
@@ -38,7 +38,7 @@ def as_dict(plan: Plan) -> dict:
 
 
 def text(plan: Plan) -> str:
-    """The plan in lines of at most 120 characters where names allow it; long lists are cut, which they say."""
+    """The plan as text, in lines of at most 120 characters if names allow it; long lists are shortened."""
     on_device, total = plan.convolutions
     unused = f", and {len(plan.unused)} that no output needs" if plan.unused else ""
     mode = ", nodes chosen by the caller" if plan.is_manual else ""
@@ -89,7 +89,7 @@ def _on_cpu(plan: Plan):
         yield _indented(" " * 7, _listed(name for name, _ in rows))
         details = Counter(detail for _, detail in rows if detail).most_common()
         if details:
-            yield _indented(" " * 7, f"due to {_listed((f'{detail} ({count})' for detail, count in details), 2)}")
+            yield _indented(" " * 7, f"because of {_listed((f'{detail} ({count})' for detail, count in details), 2)}")
 
 
 def _indented(label, words) -> str:

@@ -1,4 +1,4 @@
-"""Which nodes each route of tensorflow-neuron offers to its segments, and the reason for every one that it does not.
+"""Which nodes each route of tensorflow-neuron allows in segments, and the reason for every other node.
 
 Source: aws-neuron-tensorflow, python/graph_util.py for tf1; python/meta_graph_util.py, and convert_graph.cc and
 mark_shape_context.cc in grappler/convert, for tf2.
@@ -14,7 +14,7 @@ from model.neuron.partition.first_convolution import preparing_nodes, with_paddi
 from model.neuron.partition.graph import Graph, Node
 from model.neuron.partition.operators import EXPENSIVE, SUPPORTED
 
-# A concatenation of more inputs than this is taken for an object detector's last one.
+# A concatenation of more inputs counts as the last one of an object detector.
 WIDE_CONCATENATION = 3
 FLOATING = ("float16", "bfloat16", "float32", "float64")
 
@@ -24,28 +24,27 @@ class Reason(str, Enum):
 
     INPUT = "input of the graph, or before one"
     EXCLUDED = "named in no_fuse"
-    NOT_FORCED = "not chosen by force"
     UNSUPPORTED = "operator type not supported"
     STRING = "string, or reads one"
     CONTROL_INPUT = "has a control input"
     FIRST_CONVOLUTION = "prepares the first convolution"
     SELECT_INT64 = "Select of int64"
-    CHEAP_CONSUMER = "after a wide ConcatV2, as no expensive operator is"
+    CHEAP_CONSUMER = "after a wide ConcatV2, without an expensive operator after it"
     UNKNOWN_SHAPE = "shape not known"
     WIDE_TYPE = "int64 or float64 would cross the segment's boundary"
     SHARED_CONSTANT = "constant that the CPU reads"
     TOO_SMALL = "segment too small"
     CHEAP_SEGMENT = "segment without expensive operators"
-    NOT_LARGEST = "segment given up for the largest"
-    RESOURCE = "segment given up: a resource crosses its boundary"
-    NO_INPUTS = "segment given up: nothing goes in"
-    NO_OUTPUTS = "segment given up: nothing comes out"
-    UNKNOWN_BOUNDARY = "segment given up: shape of an input or output not known"
+    NOT_LARGEST = "segment dropped for the largest"
+    RESOURCE = "segment dropped: a resource crosses its boundary"
+    NO_INPUTS = "segment dropped: nothing goes in"
+    NO_OUTPUTS = "segment dropped: nothing comes out"
+    UNKNOWN_BOUNDARY = "segment dropped: shape of an input or output not known"
 
 
 @dataclass(frozen=True)
 class Cause:
-    """The reason and, where there is one, the tensor or figure that it rests on."""
+    """The reason, with the tensor or figure behind it if there is one."""
 
     reason: Reason
     detail: str = ""
@@ -53,9 +52,9 @@ class Cause:
 
 @dataclass(frozen=True)
 class Rules:
-    """What a route makes of a graph before it forms segments, and how it judges them.
+    """A route's graph before segments are formed, and its rules for them.
 
-    `causes` has the nodes (indexes) that no segment may take. `is_manual`: nodes were chosen by the caller.
+    `causes` (index → Cause) has the nodes that may be in no segment. `is_manual`: the caller has chosen nodes.
     """
 
     graph: Graph
@@ -65,27 +64,25 @@ class Rules:
     prunes: bool
 
 
-def tf1(graph: Graph, no_fuse, minimum_segment_size, force) -> Rules:
-    """The rules of tfn.saved_model.compile in tensorflow-neuron 1.15: shapes do not matter until the very end."""
+def tf1(graph: Graph, no_fuse, minimum_segment_size) -> Rules:
+    """The rules of tfn.saved_model.compile in tensorflow-neuron 1.15; shapes matter only at the end."""
     kinds = _normalized(graph)
-    forced = _chosen(graph, force) if force else set()
     causes = _first_cause({
         Reason.EXCLUDED: _named(graph, no_fuse),
         Reason.UNSUPPORTED: {i for i, kind in enumerate(kinds) if kind not in SUPPORTED["tf1"]},
         Reason.STRING: _beside_strings(graph),
         Reason.CONTROL_INPUT: {i for i, node in enumerate(graph.nodes) if node.controls},
-    }, forced)
+    })
     worthwhile = min(2, sum(node.type != "Placeholder" for node in graph.nodes)) or 1
-    return Rules(graph, {**causes, **_inputs(graph)}, minimum_segment_size or worthwhile, bool(forced), False)
+    return Rules(graph, {**causes, **_inputs(graph)}, minimum_segment_size or worthwhile, is_manual=False, prunes=False)
 
 
-def tf2(graph: Graph, no_fuse, force) -> Rules:
-    """The rules of tfn.trace in tensorflow-neuron 2.x: only what has a known shape, cheap small segments pruned."""
-    original = {node.name for node in graph.nodes}
+def tf2(graph: Graph, no_fuse) -> Rules:
+    """The rules of tfn.trace in tensorflow-neuron 2.x: only nodes of known shape, and cheap segments are pruned."""
     graph = with_padding_split_off(graph)
-    is_manual = bool(force or no_fuse)
+    is_manual = bool(no_fuse)
     if is_manual:
-        causes = _not_chosen(graph, original, no_fuse, force)
+        causes = _first_cause({Reason.EXCLUDED: _named(graph, no_fuse), Reason.UNSUPPORTED: _unsupported(graph)})
     else:
         causes = _first_cause({
             Reason.UNSUPPORTED: _unsupported(graph),
@@ -94,11 +91,11 @@ def tf2(graph: Graph, no_fuse, force) -> Rules:
             Reason.CHEAP_CONSUMER: _cheap_consumers(graph),
         }, _foldable(graph))
     causes = {**_without_fixed_shape(graph), **causes, **_inputs(graph)}
-    return Rules(graph, causes, 1, is_manual, not is_manual)
+    return Rules(graph, causes, 1, is_manual, prunes=not is_manual)
 
 
-def _first_cause(rules: dict, spared) -> dict:
-    """The first rule that holds for each node, but for those that are spared."""
+def _first_cause(rules: dict, spared=frozenset()) -> dict:
+    """The first rule that applies to each node, except those in `spared`."""
     causes: dict = {}
     for reason, indexes in rules.items():
         for index in indexes - spared:
@@ -114,27 +111,12 @@ def _named(graph, names) -> set:
     return {i for i, node in enumerate(graph.nodes) if node.name in names}
 
 
-def _chosen(graph, force) -> set:
-    return {i for i, node in enumerate(graph.nodes) if force(node.definition)}
-
-
 def _unsupported(graph) -> set:
     return {i for i, node in enumerate(graph.nodes) if node.type not in SUPPORTED["tf2"]}
 
 
-def _not_chosen(graph, original, no_fuse, force) -> dict:
-    """Manual placement. A node that the route itself adds was not there to be chosen, and goes by its type."""
-    if force:
-        chosen = _chosen(graph, force)
-        return dict.fromkeys(
-            (i for i, node in enumerate(graph.nodes) if i not in chosen and node.name in original),
-            Cause(Reason.NOT_FORCED),
-        )
-    return _first_cause({Reason.EXCLUDED: _named(graph, no_fuse), Reason.UNSUPPORTED: _unsupported(graph)}, set())
-
-
 def _normalized(graph: Graph) -> list[str]:
-    """The types as tf1 renames them before it looks them up."""
+    """The types under the names by which tf1 looks them up."""
     return [_normalized_type(graph, index, node) for index, node in enumerate(graph.nodes)]
 
 
@@ -151,7 +133,7 @@ def _normalized_type(graph, index, node: Node) -> str:
 
 
 def _beside_strings(graph: Graph) -> set:
-    """Nodes whose attribute T or dtype is string, and who reads them."""
+    """The nodes whose attribute T or dtype is string, and their readers."""
     strings = {i for i, node in enumerate(graph.nodes) if _has_string_type(node.definition)}
     return strings | {consumer for index in strings for consumer, _ in graph.consumers[index]}
 
@@ -165,7 +147,7 @@ def _selecting_int64(graph: Graph) -> set:
 
 
 def _cheap_consumers(graph: Graph) -> set:
-    """What follows the wide concatenations, unless arithmetic worth the device follows any of them."""
+    """The nodes after wide concatenations, unless an expensive operator is among them."""
     wide = {i for i, node in enumerate(graph.nodes)
             if node.type == "ConcatV2" and node.definition.attr["N"].i > WIDE_CONCATENATION
             and node.outputs[0].dtype in FLOATING}
@@ -174,7 +156,7 @@ def _cheap_consumers(graph: Graph) -> set:
 
 
 def _foldable(graph: Graph) -> set:
-    """Nodes that can be worked out ahead of time, whatever their type."""
+    """The nodes that can be computed in advance, whatever their type."""
     known = {i for i, node in enumerate(graph.nodes) if node.type == "Const"}
     found: set = set()
     for index, node in enumerate(graph.nodes):
@@ -189,11 +171,11 @@ def _foldable(graph: Graph) -> set:
 
 
 def _without_fixed_shape(graph: Graph) -> dict:
-    """The nodes with a string or an unknown shape among their outputs, or among those of the nodes that they follow."""
+    """The nodes with an output of type string or unknown shape, and the nodes directly after them."""
     own: dict = {}
     for index, node in enumerate(graph.nodes):
         cause = _open_output(node)
-        if cause:  # what is to blame is where it began
+        if cause:  # the cause is the earliest tensor
             before = (own[source] for source, _ in node.inputs if source in own)
             own[index] = next((earlier for earlier in before if earlier.reason == cause.reason), cause)
     inherited = {

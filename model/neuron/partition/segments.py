@@ -1,7 +1,7 @@
-"""Which operators become one segment: candidates melt along data edges as long as no path leaves a segment and returns.
+"""Forms segments: candidates merge along data edges as long as no path leaves a segment and returns.
 
-The rules are those of aws-neuron-tensorflow, grappler/convert/segment.cc. A set of nodes is the bits of an integer
-here, because reachability in a graph of thousands of nodes is asked for thousands of times.
+Source: aws-neuron-tensorflow, grappler/convert/segment.cc. A set of nodes is the bits of an integer, because
+reachability is needed thousands of times in a graph of thousands of nodes.
 """
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from model.neuron.partition.graph import Graph
 
 
 def contracted(graph: Graph, candidates) -> list[frozenset]:
-    """The candidates (indexes of nodes) as disjoint segments, each in one set; they grow from outputs to inputs."""
-    melting = _Contraction(graph, candidates)
+    """Disjoint segments that hold all candidates (indexes of nodes); they grow from outputs to inputs."""
+    contraction = _Contraction(graph, candidates)
     for index in _post_order(graph):
-        if index in candidates and melting.head(index) == index:
-            melting.absorb_successors(index)
-    return melting.segments()
+        if index in candidates and contraction.head(index) == index:
+            contraction.absorb_successors(index)
+    return contraction.segments()
 
 
 def reachable(graph: Graph) -> list[int]:
-    """For each node the bits of all nodes to which at least one edge leads."""
+    """For each node the bits of all nodes after it."""
     found = [0] * len(graph.nodes)
     changed = True
-    while changed:  # once and once more to see it, but for the back edges of loops
+    while changed:  # two passes, more only for the back edges of loops
         changed = False
         for index in range(len(found) - 1, -1, -1):
             bits = found[index]
@@ -33,7 +33,7 @@ def reachable(graph: Graph) -> list[int]:
 
 
 def _post_order(graph: Graph) -> list[int]:
-    """Nodes after all that follow them; of several neighbours the last by name goes first."""
+    """Each node after all its successors; of several neighbours the last by name comes first."""
     def by_name(indexes):
         return sorted(indexes, key=lambda index: graph.nodes[index].name)
 
@@ -51,7 +51,7 @@ def _post_order(graph: Graph) -> list[int]:
 
 
 class _Contraction:
-    """The graph while its candidates melt; a segment is known by its head, the node that took in the others."""
+    """The graph while its candidates merge; the head of a segment is the node that has absorbed the others."""
 
     def __init__(self, graph: Graph, candidates):
         count = len(graph.nodes)
@@ -72,7 +72,7 @@ class _Contraction:
     def absorb_successors(self, head: int) -> None:
         self._waiting.discard(head)
         ready = True
-        while ready:  # what was absorbed brings successors of its own, and may have been what stood in the way
+        while ready:  # an absorbed node has successors, and may have been the obstacle
             ready = [consumer for consumer in self._consuming(head) if not self._is_path_beside(head, consumer)]
             for consumer in ready:
                 self._merge(head, consumer)
@@ -83,7 +83,7 @@ class _Contraction:
         return self._consumers[head] & self._candidates
 
     def _is_path_beside(self, head, consumer) -> bool:
-        """Whether another path than the direct one leads from a segment to the one that reads from it."""
+        """Whether another path than the direct edge leads from a segment to its consumer."""
         beside = self._sources[consumer] & ~(self._members[head] | self._members[consumer])
         return bool(beside & self._reached[head])
 
@@ -93,7 +93,7 @@ class _Contraction:
         self._consumers[head] |= self._consumers[consumer]
         for bits in (self._members, self._successors, self._sources):
             bits[head] |= bits[consumer]
-        if leads_elsewhere:  # what reached the consumer reaches now all that the head does
+        if leads_elsewhere:  # nodes before the consumer now also reach everything after the head
             self._spread(self._members[head], self._members[head] | self._reached[head])
 
     def _spread(self, members, reached) -> None:
@@ -116,10 +116,10 @@ def _bits(indexes) -> int:
 
 
 def driven_out(graph: Graph, segment, may_enter, may_leave) -> dict:
-    """The nodes that must leave a segment until only legal tensors cross its boundary, each with the edge at fault.
+    """{node: edge at fault} of the nodes that must leave a segment until only legal tensors cross its boundary.
 
-    Who reads an illegal tensor goes, with all in the segment that it is computed from. Who gives one goes with all
-    that is computed from it; a constant goes alone. `may_enter` and `may_leave` judge an edge (node's index, port).
+    A reader of an illegal tensor leaves with all nodes before it, a producer with all nodes after it, a constant alone.
+    `may_enter` and `may_leave` judge an edge (node's index, port).
     """
     def entering(index):
         return (edge for edge in graph.nodes[index].inputs if edge[0] not in inside and not may_enter(edge))
@@ -148,7 +148,7 @@ def _first_of_each(indexes, edges) -> dict:
 
 
 def _swept(faults: dict, neighbours, inside: set) -> dict:
-    """Takes the nodes at fault out of `inside`, and their neighbours' neighbours; → {node: the edge it goes for}."""
+    """Removes the nodes at fault and everything connected to them from `inside`; returns {node: edge at fault}."""
     out: dict = {}
     waiting = list(faults.items())
     while waiting:

@@ -10,16 +10,17 @@ from harness.accuracy import bootstrap
 from harness.accuracy.bootstrap import LEAST_IMAGES, ap_drop, ap_interval, average_precision, drop_estimate, match
 from harness.accuracy.dataset import Dataset
 from harness.accuracy.evaluation import InvalidRun, _pycocotools, evaluate
-from harness.stats.percentiles import PROVEN, REFUTED, decide
+from harness.stats.estimate import PROVEN, REFUTED, decide
 from harness.verdict.verdict import TOO_FEW
 from tests.harness import synthetic
-from tests.harness.synthetic import NOTHING, SIDE, answer, changed, rows
+from tests.harness.estimates import low_value_high
+from tests.harness.synthetic import NOTHING, SIDE, changed, detected, rows
 
 CATEGORIES = (0, 7, 9)
 
 
 def scene(seed, images=12, crowds=0.2, step=0.0):
-    """COCO annotations and answers drawn by chance: near and far boxes, wrong classes, doubles, crowds, empty images.
+    """COCO annotations and detections at random: near and far boxes, wrong classes, doubles, crowds, empty images.
 
     With `step` scores are multiples of it, so that many are equal between images, but never within one.
     """
@@ -27,7 +28,7 @@ def scene(seed, images=12, crowds=0.2, step=0.0):
     coco = {**synthetic.content(), "annotations": []}
     coco["images"] = [{"id": i, "file_name": f"{i}.jpg", "width": SIDE, "height": SIDE} for i in range(1, images + 1)]
     coco["categories"] = [{"id": k, "name": f"class {k}"} for k in CATEGORIES]
-    answers = {}
+    detections = {}
     for i in range(1, images + 1):
         truth = [random_box(rng) for _ in range(rng.integers(0, 7))]
         labels = rng.integers(0, len(CATEGORIES), len(truth))
@@ -37,10 +38,10 @@ def scene(seed, images=12, crowds=0.2, step=0.0):
                 "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1),
                 "iscrowd": int(rng.random() < crowds),
             })
-        answers[i] = random_answer(rng, truth, labels, step)
+        detections[i] = random_answer(rng, truth, labels, step)
     coco["annotations"].append({"id": 9999, "image_id": 1, "category_id": 0, "bbox": [5.0, 5.0, 60.0, 60.0],
                                 "area": 3600.0, "iscrowd": 0})
-    return coco, answers
+    return coco, detections
 
 
 def random_box(rng):
@@ -56,7 +57,7 @@ def random_answer(rng, truth, labels, step):
         return NOTHING
     boxes, classes = zip(*found)
     drawn = rng.choice(np.arange(1, 40), len(found), replace=False) * step if step else rng.random(len(found))
-    return answer(np.clip(boxes, 0, SIDE), np.sort(drawn)[::-1], classes)
+    return detected(np.clip(boxes, 0, SIDE), np.sort(drawn)[::-1], classes)
 
 
 def load(folder, coco):
@@ -64,8 +65,8 @@ def load(folder, coco):
     return Dataset.load(*synthetic.write(folder, coco))
 
 
-def resampled(coco, answers, weights):
-    """The data set in which each image really stands as often as its weight says, copies side by side."""
+def resampled(coco, detections, weights):
+    """The dataset in which each image really stands as often as its weight says, copies side by side."""
     images, annotations, copies = [], [], {}
     for image, weight in zip(coco["images"], weights):
         for _ in range(weight):
@@ -73,17 +74,17 @@ def resampled(coco, answers, weights):
             images.append({**image, "id": copy, "file_name": f"{copy}.jpg"})
             own = [row for row in coco["annotations"] if row["image_id"] == image["id"]]
             annotations += [{**row, "image_id": copy, "id": len(annotations) + j} for j, row in enumerate(own)]
-            copies[copy] = answers[image["id"]]
+            copies[copy] = detections[image["id"]]
     return {**coco, "images": images, "annotations": annotations}, copies
 
 
-def pycocotools_figures(dataset, answers):
-    figures = _pycocotools(dataset, answers).figures
+def pycocotools_figures(dataset, detections):
+    figures = _pycocotools(dataset, detections).figures
     return [figures["AP"], figures["AP50"]]
 
 
 def counts(drawn, dataset):
-    """How often each image of the data set is among those drawn, [resamples, images]."""
+    """How often each image of the dataset is among those drawn, [resamples, images]."""
     return np.array([np.bincount(places, minlength=len(dataset)) for places in drawn], np.int32)
 
 
@@ -95,111 +96,112 @@ def ones(dataset):
 @pytest.mark.parametrize("step", [0, 0.02])
 @pytest.mark.parametrize("seed", range(8))
 def test_equals_pycocotools_on_the_images_as_they_are(tmp_path, seed, crowds, step):
-    coco, answers = scene(seed, crowds=crowds, step=step)
+    coco, detections = scene(seed, crowds=crowds, step=step)
     dataset = load(tmp_path / "whole", coco)
-    ours = average_precision(match(dataset, answers), ones(dataset))[0]
-    assert ours == pytest.approx(pycocotools_figures(dataset, answers), abs=1e-9)
+    ours = average_precision(match(dataset, detections), ones(dataset))[0]
+    assert ours == pytest.approx(pycocotools_figures(dataset, detections), abs=1e-9)
 
 
 @pytest.mark.parametrize("step", [0, 0.02])
 @pytest.mark.parametrize("seed", range(10))
 def test_equals_pycocotools_on_the_resample_written_out(tmp_path, seed, step):
-    coco, answers = scene(seed, step=step)
+    coco, detections = scene(seed, step=step)
     dataset = load(tmp_path / "whole", coco)
     drawn = np.random.default_rng(seed).integers(0, len(dataset), len(dataset))
     weights = np.bincount(drawn, minlength=len(dataset)).astype(np.int32)
-    copied, copies = resampled(coco, answers, weights)
+    copied, copies = resampled(coco, detections, weights)
     written_out = load(tmp_path / "resample", copied)
-    ours = average_precision(match(dataset, answers), weights[None])[0]
+    ours = average_precision(match(dataset, detections), weights[None])[0]
     assert ours == pytest.approx(pycocotools_figures(written_out, copies), abs=1e-9)
 
 
 def test_what_is_larger_than_cocos_areas_is_ignored(tmp_path, coco):
     coco["annotations"][0]["area"] = 2e10
     dataset = load(tmp_path / "large", coco)
-    answers = changed(synthetic.perfect(dataset), lambda a: rows(a, [1]), every=3)
-    ours = average_precision(match(dataset, answers), ones(dataset))[0]
-    assert ours == pytest.approx(pycocotools_figures(dataset, answers), abs=1e-9)
+    detections = changed(synthetic.perfect(dataset), lambda a: rows(a, [1]), every=3)
+    ours = average_precision(match(dataset, detections), ones(dataset))[0]
+    assert ours == pytest.approx(pycocotools_figures(dataset, detections), abs=1e-9)
 
 
-def test_equals_the_evaluation_on_real_answers_of_real_shape(dataset, answers):
-    worse = changed(answers, lambda a: {"boxes": a.boxes + np.float32([9, 0, 9, 0])}, every=3)
+def test_equals_the_evaluation_on_real_detections_of_real_size(dataset, detections):
+    worse = changed(detections, lambda a: {"boxes": a.boxes + np.float32([9, 0, 9, 0])}, every=3)
     figures = evaluate(dataset, worse).figures
     interval = ap_interval(dataset, worse, resamples=50)
-    assert (interval["AP"].estimate, interval["AP50"].estimate) == pytest.approx((figures["AP"], figures["AP50"]))
+    assert (interval["AP"].value, interval["AP50"].value) == pytest.approx((figures["AP"], figures["AP50"]))
 
 
 @settings(max_examples=30)
 @given(seed=st.integers(0, 10**6), factor=st.integers(1, 5))
 def test_every_image_as_often_as_every_other_changes_nothing(tmp_path_factory, seed, factor):
-    coco, answers = scene(seed, images=6)
+    coco, detections = scene(seed, images=6)
     dataset = load(tmp_path_factory.mktemp("scene") / "whole", coco)
-    matches = match(dataset, answers)
+    matches = match(dataset, detections)
     once, often = (average_precision(matches, factor * ones(dataset)) for factor in (1, factor))
     assert often == pytest.approx(once, abs=1e-12)
 
 
 def test_chunks_change_nothing(tmp_path, monkeypatch):
-    coco, answers = scene(3)
+    coco, detections = scene(3)
     dataset = load(tmp_path / "whole", coco)
-    whole = ap_interval(dataset, answers, resamples=40)
+    whole = ap_interval(dataset, detections, resamples=40)
     monkeypatch.setattr(bootstrap, "CHUNK", 1)
-    assert ap_interval(dataset, answers, resamples=40) == whole
+    assert ap_interval(dataset, detections, resamples=40) == whole
 
 
-def test_perfect_answers_are_perfect_in_every_resample(dataset, answers):
-    assert set(ap_interval(dataset, answers, resamples=30)["AP"]) == {1.0}
+def test_perfect_detections_are_perfect_in_every_resample(dataset, detections):
+    assert low_value_high(ap_interval(dataset, detections, resamples=30)["AP"]) == (1.0, 1.0, 1.0)
 
 
 def test_no_detections_at_all_score_zero(dataset):
-    assert set(ap_interval(dataset, {i: NOTHING for i in dataset.image_ids}, resamples=30)["AP"]) == {0.0}
+    nothing = {i: NOTHING for i in dataset.image_ids}
+    assert low_value_high(ap_interval(dataset, nothing, resamples=30)["AP"]) == (0.0, 0.0, 0.0)
 
 
 def test_the_interval_covers_the_ap_of_all_images(tmp_path):
     """Samples of 60 of many images: what such samples score on average lies on the right side as often as promised."""
-    coco, answers = scene(0, images=900, crowds=0)
+    coco, detections = scene(0, images=900, crowds=0)
     dataset = load(tmp_path / "all", coco)
-    matches, rng = match(dataset, answers), np.random.default_rng(0)
+    matches, rng = match(dataset, detections), np.random.default_rng(0)
     samples = [rng.choice(len(dataset), 60, replace=False) for _ in range(300)]
     truth = average_precision(matches, counts(samples, dataset))[:, 0].mean()
     intervals = []
     for chosen in samples[:80]:
         weights = counts([chosen, *chosen[rng.integers(0, 60, (100, 60))]], dataset)
-        intervals.append(bootstrap._intervals(average_precision(matches, weights), 0.95, least=0)["AP"])
+        intervals.append(bootstrap._estimates(average_precision(matches, weights), 0.95, least=0)["AP"])
     held = [sum(i.low <= truth for i in intervals), sum(i.high >= truth for i in intervals)]
     # Of 80, 76 are promised and 70 are three standard errors less.
     assert min(held) >= 70 and sum(held) < 160
 
 
 def test_a_paired_drop_is_surer_than_two_intervals(tmp_path):
-    coco, answers = scene(1, images=60)
+    coco, detections = scene(1, images=60)
     dataset = load(tmp_path / "whole", coco)
-    moved = changed(answers, lambda a: {"boxes": np.clip(a.boxes + np.float32(0.5), 0, SIDE)})
-    drop, own = ap_drop(dataset, answers, moved, 200)["AP"], ap_interval(dataset, answers, 200)["AP"]
+    moved = changed(detections, lambda a: {"boxes": np.clip(a.boxes + np.float32(0.5), 0, SIDE)})
+    drop, own = ap_drop(dataset, detections, moved, 200)["AP"], ap_interval(dataset, detections, 200)["AP"]
     assert drop.high - drop.low < (own.high - own.low) / 2
-    assert drop.low <= drop.estimate <= drop.high
+    assert drop.low <= drop.value <= drop.high
 
 
-def test_parity_is_proven_for_the_same_answers_and_refuted_for_half_of_them(tmp_path):
-    coco, answers = scene(2, images=60)
+def test_parity_is_proven_for_the_same_detections_and_refuted_for_half_of_them(tmp_path):
+    coco, detections = scene(2, images=60)
     dataset = load(tmp_path / "whole", coco)
-    half = {i: a if i % 2 else NOTHING for i, a in answers.items()}
-    assert ap_drop(dataset, answers, answers, 100)["AP"] == (0, 0, 0)
-    assert decide(ap_drop(dataset, answers, answers, 100)["AP"], 0.005, "<=") == PROVEN
-    assert decide(ap_drop(dataset, answers, half, 100)["AP"], 0.005, "<=") == REFUTED
+    half = {i: a if i % 2 else NOTHING for i, a in detections.items()}
+    assert low_value_high(ap_drop(dataset, detections, detections, 100)["AP"]) == (0, 0, 0)
+    assert decide(ap_drop(dataset, detections, detections, 100)["AP"], 0.005, "<=") == PROVEN
+    assert decide(ap_drop(dataset, detections, half, 100)["AP"], 0.005, "<=") == REFUTED
 
 
-def off(answers, shift):
-    return changed(answers, lambda a: {"boxes": np.clip(a.boxes + np.float32(shift), 0, SIDE)})
+def off(detections, shift):
+    return changed(detections, lambda a: {"boxes": np.clip(a.boxes + np.float32(shift), 0, SIDE)})
 
 
 @pytest.mark.parametrize(("images", "has_bounds"), [(1, False), (LEAST_IMAGES - 1, False), (LEAST_IMAGES, True)])
 def test_a_drop_on_few_images_has_no_bounds(tmp_path, images, has_bounds):
-    coco, answers = scene(5, images=images)
+    coco, detections = scene(5, images=images)
     dataset = load(tmp_path / "whole", coco)
-    found = drop_estimate(dataset, answers, off(answers, 2))
-    figures = [pycocotools_figures(dataset, each)[0] for each in (answers, off(answers, 2))]
-    assert found.estimate == pytest.approx(figures[0] - figures[1])
+    found = drop_estimate(dataset, detections, off(detections, 2))
+    figures = [pycocotools_figures(dataset, each)[0] for each in (detections, off(detections, 2))]
+    assert found.value == pytest.approx(figures[0] - figures[1])
     assert (found.low is not None, found.high is not None) == (has_bounds, has_bounds)
     if not has_bounds:
         few = f"at least {LEAST_IMAGES} images are needed, there are {images}"
@@ -208,46 +210,46 @@ def test_a_drop_on_few_images_has_no_bounds(tmp_path, images, has_bounds):
 
 def test_a_cast_that_costs_too_much_is_hardly_ever_proven_from_the_least_images_on(tmp_path):
     """Samples of a cast that moves every box: it costs more than the bound, which 5 % of them may miss."""
-    coco, answers = scene(6, images=200, crowds=0)
+    coco, detections = scene(6, images=200, crowds=0)
     dataset, rng = load(tmp_path / "all", coco), np.random.default_rng(0)
-    moved = changed(answers, lambda a: {"boxes": np.clip(a.boxes + rng.normal(0, 2, a.boxes.shape), 0, SIDE)
+    moved = changed(detections, lambda a: {"boxes": np.clip(a.boxes + rng.normal(0, 2, a.boxes.shape), 0, SIDE)
                                         .astype(np.float32)})
-    whole = average_precision(match(dataset, answers), ones(dataset)) - average_precision(match(dataset, moved),
+    whole = average_precision(match(dataset, detections), ones(dataset)) - average_precision(match(dataset, moved),
                                                                                           ones(dataset))
     bound, wrong = 0.55 * whole[0, 0], 0  # as 0.005 is of 0.009
     for _ in range(20):
         few = dataset.only(rng.choice(dataset.image_ids, LEAST_IMAGES, replace=False).tolist())
-        drop = ap_drop(few, *({i: each[i] for i in few.image_ids} for each in (answers, moved)), resamples=100)["AP"]
+        drop = ap_drop(few, *({i: each[i] for i in few.image_ids} for each in (detections, moved)), resamples=100)["AP"]
         wrong += decide(drop, bound, "<=") == PROVEN
     assert whole[0, 0] > 0.003 and wrong <= 3
 
 
 def test_the_same_seed_gives_the_same_interval(tmp_path):
-    coco, answers = scene(4)
+    coco, detections = scene(4)
     dataset = load(tmp_path / "whole", coco)
-    same, again, other = (ap_interval(dataset, answers, 50, seed=seed) for seed in (1, 1, 2))
+    same, again, other = (ap_interval(dataset, detections, 50, seed=seed) for seed in (1, 1, 2))
     assert same == again != other
 
 
-def test_unsound_answers_are_refused(dataset, answers):
-    nan = changed(answers, lambda a: {"boxes": a.boxes * np.float32("nan")})
-    for bad in (nan, {**answers, 99: NOTHING}, dict(list(answers.items())[:4])):
+def test_unsound_detections_are_refused(dataset, detections):
+    nan = changed(detections, lambda a: {"boxes": a.boxes * np.float32("nan")})
+    for bad in (nan, {**detections, 99: NOTHING}, dict(list(detections.items())[:4])):
         with pytest.raises(InvalidRun):
             ap_interval(dataset, bad, 10)
         with pytest.raises(InvalidRun):
-            ap_drop(dataset, answers, bad, 10)
+            ap_drop(dataset, detections, bad, 10)
 
 
 def test_a_resample_without_objects_is_invalid(tmp_path, coco):
     coco["annotations"] = coco["annotations"][:1]
     dataset = load(tmp_path / "one", coco)
-    with pytest.raises(InvalidRun, match=r"of 200 resamples hold no object to be found; annotate more images"):
+    with pytest.raises(InvalidRun, match=r"of 200 resamples have no object to find; annotate more images"):
         ap_interval(dataset, {i: NOTHING for i in dataset.image_ids}, 200)
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [({"resamples": 0}, "resamples must be"), ({"confidence": 1}, "confidence 1")]
+    ("options", "words"), [({"resamples": 0}, "resamples 0: must be"), ({"confidence": 1}, "confidence 1")]
 )
-def test_an_impossible_bootstrap_is_an_error(dataset, answers, options, words):
+def test_an_impossible_bootstrap_is_an_error(dataset, detections, options, words):
     with pytest.raises(ValueError, match=words):
-        ap_interval(dataset, answers, **options)
+        ap_interval(dataset, detections, **options)

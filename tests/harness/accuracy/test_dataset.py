@@ -1,4 +1,4 @@
-"""The data set: what it holds, and that every way of being broken is named with its file."""
+"""The dataset: what it holds, and that every way of being broken is named with its file."""
 from __future__ import annotations
 
 import io
@@ -20,7 +20,7 @@ from tests.harness import synthetic
 
 
 def test_iterates_image_ids_and_bytes_in_sorted_order(dataset):
-    assert list(dataset)[:2] == [(1, b"picture 1"), (2, b"picture 2")]
+    assert list(dataset)[:2] == [(1, b"image 1"), (2, b"image 2")]
 
 
 def test_category_names_follow_sorted_category_ids(tmp_path, coco):
@@ -64,7 +64,7 @@ def test_only_some_images_keep_every_category(dataset):
 
 def test_only_some_images_are_read_and_sized_as_before(dataset):
     part = dataset.only(iter([2]))
-    assert (list(part), part.size(2)) == ([(2, b"picture 2")], (200, 200))
+    assert (list(part), part.size(2)) == ([(2, b"image 2")], (200, 200))
 
 
 def test_only_some_images_leave_the_whole_as_it_was(dataset):
@@ -227,14 +227,14 @@ def test_an_image_that_vanishes_later_is_named(dataset):
         list(dataset)
 
 
-def test_a_limit_below_one_names_the_option(tmp_path):
-    with pytest.raises(DatasetError, match="--limit 0: must be at least 1"):
+def test_a_limit_below_one_names_the_limit(tmp_path):
+    with pytest.raises(DatasetError, match="limit 0: must be at least 1"):
         Dataset.load(tmp_path / "a.json", tmp_path, limit=0)
 
 
-def test_a_limit_that_leaves_no_annotation_names_the_option(tmp_path, coco):
+def test_a_limit_that_leaves_no_annotation_names_the_limit(tmp_path, coco):
     coco["annotations"] = coco["annotations"][-2:]
-    with pytest.raises(DatasetError, match=r"--limit 3: .*annotates none"):
+    with pytest.raises(DatasetError, match=r"limit 3: .*annotates none"):
         Dataset.load(*synthetic.write(tmp_path, coco), limit=3)
 
 
@@ -377,7 +377,7 @@ def test_names_that_start_with_the_image_folder_are_found(tmp_path, coco, name):
     for image in coco["images"]:
         image["file_name"] = name.replace("\\\\", "\\").format(image["id"])
     paths[0].write_text(json.dumps(coco))
-    assert Dataset.load(*paths).image_bytes(2) == b"picture 2"
+    assert Dataset.load(*paths).image_bytes(2) == b"image 2"
 
 
 # Classes: whose order counts.
@@ -393,10 +393,10 @@ def test_classes_in_another_order_move_the_annotations(dataset):
     assert (other.category_ids, other.category_names, moved) == ([0, 1, 2], ["can", "bottle", "cup"], {2})
 
 
-def test_detections_in_the_detectors_order_score_as_before(dataset, answers):
+def test_detections_in_the_detectors_order_score_as_before(dataset, detections):
     other = dataset.with_classes(["can", "bottle", "cup"])
-    moved = synthetic.changed(answers, lambda a: {"classes": np.int32([2, 0])[a.classes]})
-    expected, found = evaluate(dataset, answers), evaluate(other, moved)
+    moved = synthetic.changed(detections, lambda a: {"classes": np.int32([2, 0])[a.classes]})
+    expected, found = evaluate(dataset, detections), evaluate(other, moved)
     assert (found.figures["AP"], found.per_class["can"], found.per_class["bottle"]) == (
         expected.figures["AP"], expected.per_class["can"], None)
 

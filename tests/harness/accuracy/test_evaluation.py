@@ -14,25 +14,25 @@ from harness.accuracy import evaluation
 from harness.accuracy.dataset import Dataset, DatasetError
 from harness.accuracy.evaluation import FIGURES, InvalidRun, box_iou, evaluate, matched
 from tests.harness import synthetic
-from tests.harness.synthetic import NOTHING, answer, changed, rows
+from tests.harness.synthetic import NOTHING, changed, detected, rows
 
 NAN, INF = np.float32("nan"), np.float32("inf")
 
 
-def test_perfect_detections_score_one(dataset, answers):
-    assert evaluate(dataset, answers).figures["AP"] == 1.0
+def test_perfect_detections_score_one(dataset, detections):
+    assert evaluate(dataset, detections).figures["AP"] == 1.0
 
 
-def test_figures_are_exactly_the_twelve(dataset, answers):
-    assert tuple(evaluate(dataset, answers).figures) == FIGURES
+def test_figures_are_exactly_the_twelve(dataset, detections):
+    assert tuple(evaluate(dataset, detections).figures) == FIGURES
 
 
-def test_a_size_without_ground_truth_is_none(dataset, answers):
-    assert evaluate(dataset, answers).figures["APs"] is None
+def test_a_size_without_ground_truth_is_none(dataset, detections):
+    assert evaluate(dataset, detections).figures["APs"] is None
 
 
-def test_per_class_ap_is_by_name(dataset, answers):
-    only_cups = changed(answers, lambda a: rows(a, [0]))
+def test_per_class_ap_is_by_name(dataset, detections):
+    only_cups = changed(detections, lambda a: rows(a, [0]))
     assert evaluate(dataset, only_cups).per_class == {"cup": 1.0, "can": 0.0}
 
 
@@ -47,24 +47,24 @@ def test_detections_of_classes_without_ground_truth_are_counted_and_cost_nothing
     loaded = Dataset.load(*synthetic.write(tmp_path, coco))
     perfect = synthetic.perfect(loaded)
     place = list(loaded.category_names).index("box")
-    more = {i: answer([*a.boxes, a.boxes[0]], [*a.scores, 0.1], [*a.classes, place]) for i, a in perfect.items()}
+    more = {i: detected([*a.boxes, a.boxes[0]], [*a.scores, 0.1], [*a.classes, place]) for i, a in perfect.items()}
     before, after = evaluate(loaded, perfect), evaluate(loaded, more)
     assert (before.unscored, after.unscored) == (0, 8) and after.figures["AP"] == before.figures["AP"] == 1.0
 
 
-def test_images_and_detections_are_counted(dataset, answers):
-    score = evaluate(dataset, {**answers, 1: NOTHING})
+def test_images_and_detections_are_counted(dataset, detections):
+    score = evaluate(dataset, {**detections, 1: NOTHING})
     assert (score.images, score.detections) == (8, 14)
 
 
-def test_nothing_of_the_caller_is_changed(dataset, answers):
-    before = copy.deepcopy((dataset.ground_truth, answers))
-    evaluate(dataset, answers)
-    assert repr((dataset.ground_truth, answers)) == repr(before)
+def test_nothing_of_the_caller_is_changed(dataset, detections):
+    before = copy.deepcopy((dataset.ground_truth, detections))
+    evaluate(dataset, detections)
+    assert repr((dataset.ground_truth, detections)) == repr(before)
 
 
-def test_evaluators_are_kept_silent(dataset, answers, capfd):
-    evaluate(dataset, answers)
+def test_evaluators_are_kept_silent(dataset, detections, capfd):
+    evaluate(dataset, detections)
     assert capfd.readouterr() == ("", "")
 
 
@@ -81,48 +81,48 @@ BOXES_AND_SCORES_OF_NO_USE = {
 
 
 @pytest.mark.parametrize("case", BOXES_AND_SCORES_OF_NO_USE)
-def test_is_invalid_and_names_the_first_image(dataset, answers, case):
+def test_is_invalid_and_names_the_first_image(dataset, detections, case):
     change, every = BOXES_AND_SCORES_OF_NO_USE[case]
-    with pytest.raises(InvalidRun, match=f"{8 // every} of 8 answers cannot be scored; first image 1: "):
-        evaluate(dataset, changed(answers, change, every))
+    with pytest.raises(InvalidRun, match=f"detections of {8 // every} of 8 images cannot be scored; first image 1: "):
+        evaluate(dataset, changed(detections, change, every))
 
 
-def test_boxes_all_zero_score_zero(dataset, answers):
+def test_boxes_all_zero_score_zero(dataset, detections):
     zero = {
-        i: replace(a, boxes=a.boxes * 0, scores=a.scores - np.float32(i / 100)) for i, a in answers.items()
+        i: replace(a, boxes=a.boxes * 0, scores=a.scores - np.float32(i / 100)) for i, a in detections.items()
     }
     assert evaluate(dataset, zero).figures["AP"] == 0.0
 
 
-def test_no_detections_at_all_scores_zero(dataset, answers):
-    figures = evaluate(dataset, dict.fromkeys(answers, NOTHING)).figures
+def test_no_detections_at_all_scores_zero(dataset, detections):
+    figures = evaluate(dataset, dict.fromkeys(detections, NOTHING)).figures
     assert (figures["AP"], figures["AR100"]) == (0.0, 0.0)
 
 
-def test_the_same_answer_for_every_image_is_invalid(dataset, answers):
+def test_the_same_answer_for_every_image_is_invalid(dataset, detections):
     with pytest.raises(InvalidRun, match="image 1: has the very same detections as every other image"):
-        evaluate(dataset, dict.fromkeys(answers, answers[1]))
+        evaluate(dataset, dict.fromkeys(detections, detections[1]))
 
 
-def test_an_answer_for_an_unknown_image_is_invalid(dataset, answers):
-    with pytest.raises(InvalidRun, match="1 answers are for unknown images; first 99"):
-        evaluate(dataset, {**answers, 99: answers[1]})
+def test_an_answer_for_an_unknown_image_is_invalid(dataset, detections):
+    with pytest.raises(InvalidRun, match="1 unknown images have detections; first 99"):
+        evaluate(dataset, {**detections, 99: detections[1]})
 
 
-def test_half_the_images_unanswered_is_invalid(dataset, answers):
-    half = {i: answers[i] for i in (1, 3, 5, 7)}
-    with pytest.raises(InvalidRun, match=r"4 of 8 images are unanswered; first 2 \(no answer\), 4 .*\.\.\."):
+def test_half_the_images_unanswered_is_invalid(dataset, detections):
+    half = {i: detections[i] for i in (1, 3, 5, 7)}
+    with pytest.raises(InvalidRun, match=r"4 of 8 images have no detections; first 2 \(no response\), 4 .*\.\.\."):
         evaluate(dataset, half)
 
 
-def test_an_image_answered_with_an_error_counts_as_unanswered(dataset, answers):
-    with pytest.raises(InvalidRun, match=r"1 of 8 images are unanswered; first 4 \(truncated JPEG\)"):
-        evaluate(dataset, {**answers, 4: replace(NOTHING, error="truncated JPEG")})
+def test_an_image_answered_with_an_error_counts_as_unanswered(dataset, detections):
+    with pytest.raises(InvalidRun, match=r"1 of 8 images have no detections; first 4 \(truncated JPEG\)"):
+        evaluate(dataset, {**detections, 4: replace(NOTHING, error="truncated JPEG")})
 
 
-def test_something_else_than_detections_is_invalid(dataset, answers):
+def test_something_else_than_detections_is_invalid(dataset, detections):
     with pytest.raises(InvalidRun, match="image 4: boxes is NoneType"):
-        evaluate(dataset, {**answers, 4: "boxes"})
+        evaluate(dataset, {**detections, 4: "boxes"})
 
 
 def test_ground_truth_of_a_missing_image_is_refused(tmp_path, coco):
@@ -137,8 +137,8 @@ def test_ground_truth_with_a_duplicate_id_scores_as_without(tmp_path, coco):
     assert evaluate(loaded, synthetic.perfect(loaded)).figures["AP"] == 1.0
 
 
-def test_duplicated_detections_lower_the_figure(dataset, answers):
-    twice = changed(answers, lambda a: rows(a, [0, 0, 1, 1]))
+def test_duplicated_detections_lower_the_figure(dataset, detections):
+    twice = changed(detections, lambda a: rows(a, [0, 0, 1, 1]))
     assert 0.5 < evaluate(dataset, twice).figures["AP"] < 0.9
 
 
@@ -152,7 +152,7 @@ def test_boxes_are_continuous_without_a_pixel_added(tmp_path, coco):
     # IoU 9.99 / 20 just misses 0.5; with a pixel added to the width it would be 10.99 / 20.
     coco["annotations"] = [{**coco["annotations"][0], "bbox": [0, 0, 20, 9], "area": 180}]
     loaded = Dataset.load(*synthetic.write(tmp_path, coco))
-    half = {**dict.fromkeys(loaded.image_ids, NOTHING), 1: answer([[0, 0, 9.99, 9]], [0.9], [0])}
+    half = {**dict.fromkeys(loaded.image_ids, NOTHING), 1: detected([[0, 0, 9.99, 9]], [0.9], [0])}
     assert evaluate(loaded, half).figures["AP50"] == 0.0
 
 
@@ -164,46 +164,46 @@ def test_crowds_neither_help_nor_hurt(tmp_path, coco):
 
 # Two evaluators.
 
-def test_both_evaluators_are_named(dataset, answers):
+def test_both_evaluators_are_named(dataset, detections):
     pytest.importorskip("hotcoco", reason="pip install hotcoco to compare two evaluators")
-    assert evaluate(dataset, answers).evaluator.split()[0::3] == ["pycocotools", "hotcoco"]
+    assert evaluate(dataset, detections).evaluator.split()[0::3] == ["pycocotools", "hotcoco"]
 
 
-def test_without_hotcoco_the_evaluator_says_alone(dataset, answers, monkeypatch):
+def test_without_hotcoco_the_evaluator_says_alone(dataset, detections, monkeypatch):
     monkeypatch.setattr(evaluation, "hotcoco", None)
-    assert evaluate(dataset, answers).evaluator.endswith(" alone")
+    assert evaluate(dataset, detections).evaluator.endswith(" alone")
 
 
 @pytest.mark.parametrize("other", [0.9, 1.00001, None])
-def test_evaluators_that_differ_in_a_figure_are_invalid(dataset, answers, monkeypatch, other):
-    right = evaluation._pycocotools(dataset, answers)
+def test_evaluators_that_differ_in_a_figure_are_invalid(dataset, detections, monkeypatch, other):
+    right = evaluation._pycocotools(dataset, detections)
     monkeypatch.setattr(evaluation, "hotcoco", object())
     wrong = right._replace(figures={**right.figures, "AP75": other})
     monkeypatch.setattr(evaluation, "_hotcoco", lambda *_: wrong)
-    with pytest.raises(InvalidRun, match=f"AP75 is 1.0 by pycocotools and {other} by hotcoco"):
-        evaluate(dataset, answers)
+    with pytest.raises(InvalidRun, match=rf"pycocotools and hotcoco disagree on AP75 \(1.0, {other}\)"):
+        evaluate(dataset, detections)
 
 
-def test_evaluators_that_differ_in_a_class_are_invalid(dataset, answers, monkeypatch):
-    right = evaluation._pycocotools(dataset, answers)
+def test_evaluators_that_differ_in_a_class_are_invalid(dataset, detections, monkeypatch):
+    right = evaluation._pycocotools(dataset, detections)
     wrong = right._replace(per_class={**right.per_class, "can": 0.5})
     monkeypatch.setattr(evaluation, "hotcoco", object())
     monkeypatch.setattr(evaluation, "_hotcoco", lambda *_: wrong)
-    with pytest.raises(InvalidRun, match="AP of class can is 1"):
-        evaluate(dataset, answers)
+    with pytest.raises(InvalidRun, match="disagree on AP of class can"):
+        evaluate(dataset, detections)
 
 
 @st.composite
 def noisy(draw):
     """8 images with up to 6 random boxes each on 200 x 200 pixels; scores are coarse, so that ties occur."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    answers = {}
+    detections = {}
     for image_id in range(1, 9):
         count = rng.integers(0, 7)
         corners = np.sort(rng.uniform(0, 200, (count, 2, 2)), axis=1).reshape(count, 4)
         scores = np.sort(rng.integers(0, 5, count) / 5)[::-1]
-        answers[image_id] = answer(corners, scores, rng.integers(0, 2, count))
-    return answers
+        detections[image_id] = detected(corners, scores, rng.integers(0, 2, count))
+    return detections
 
 
 @given(found=noisy(), keep=st.integers(0, 8))
@@ -223,7 +223,7 @@ def test_evaluators_agree_on_real_ground_truth(real, annotations, images):
     assert evaluate(loaded, clipped).figures["AP"] > 0.95
 
 
-# Parity of two sets of answers.
+# Parity of two sets of detections.
 
 def brute_force(reference, candidate, min_score, iou):
     counts = {}
@@ -263,14 +263,14 @@ def test_answers_match_themselves_whole(reference):
     assert matched(reference, reference) == {i: (count, count) for i, count in sure.items()}
 
 
-PAIR = {1: answer([[0, 0, 100, 100], [0, 0, 100, 99]], [0.9, 0.8], [0, 0])}
+PAIR = {1: detected([[0, 0, 100, 100], [0, 0, 100, 99]], [0.9, 0.8], [0, 0])}
 
 
 @pytest.mark.parametrize(("candidate", "expected"), [
     (PAIR[1], (2, 2)),
-    (answer([[0, 0, 100, 100]], [0.9], [0]), (1, 2)),
-    (answer([[0, 0, 100, 100]] * 2, [0.9, 0.1], [0, 1]), (1, 2)),
-    (answer([[0, 0, 100, 100], [0, 0, 100, 80]], [0.9, 0.1], [0, 0]), (1, 2)),
+    (detected([[0, 0, 100, 100]], [0.9], [0]), (1, 2)),
+    (detected([[0, 0, 100, 100]] * 2, [0.9, 0.1], [0, 1]), (1, 2)),
+    (detected([[0, 0, 100, 100], [0, 0, 100, 80]], [0.9, 0.1], [0, 0]), (1, 2)),
     (NOTHING, (0, 2)),
 ])
 def test_a_candidate_box_is_used_once_and_only_for_its_class(candidate, expected):
@@ -284,7 +284,7 @@ def test_a_candidate_that_answered_other_images_is_invalid(candidate):
 
 
 def test_a_reference_that_did_not_answer_is_invalid():
-    with pytest.raises(InvalidRun, match=r"1 of 1 images are unanswered; first 1 \(lost\)"):
+    with pytest.raises(InvalidRun, match=r"1 of 1 images have no detections; first 1 \(lost\)"):
         matched({1: replace(NOTHING, error="lost")}, PAIR)
 
 
@@ -292,6 +292,6 @@ def test_iou_of_two_boxes_without_area_is_zero():
     assert box_iou(np.zeros((1, 4), np.float32), np.zeros((2, 4), np.float32)).tolist() == [[0.0, 0.0]]
 
 
-def test_figures_are_plain_json(dataset, answers):
-    score = evaluate(dataset, answers)
+def test_figures_are_plain_json(dataset, detections):
+    score = evaluate(dataset, detections)
     assert json.dumps([score.figures, score.per_class], allow_nan=False)

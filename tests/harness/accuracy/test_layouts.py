@@ -33,12 +33,12 @@ def test_of_several_annotation_files_the_one_with_images_is_taken(tmp_path, plac
 @pytest.mark.parametrize("places", [("train", "val"), ("images",)])
 def test_several_possible_annotation_files_are_named(tmp_path, places):
     folder = layout(tmp_path, "annotations/instances_train.json", "annotations/instances_val.json", *places)
-    with pytest.raises(DatasetError, match=r"train.json, annotations/instances_val.json could each .* --annotations"):
+    with pytest.raises(DatasetError, match=r"train.json, annotations/instances_val.json could each .* image folder"):
         coco_folder(folder)
 
 
 def test_a_folder_without_annotations_is_named(tmp_path):
-    with pytest.raises(DatasetError, match=f"{tmp_path}: holds no annotations in COCO's .* --annotations FILE"):
+    with pytest.raises(DatasetError, match=f"{tmp_path}: has no annotations in COCO's .* name the annotation file"):
         coco_folder(tmp_path)
 
 
@@ -68,7 +68,7 @@ def export(folder, annotations, images, start=""):
     (folder / annotations).parent.mkdir(parents=True, exist_ok=True)
     (folder / images).mkdir(parents=True, exist_ok=True)
     for image in coco["images"]:
-        (folder / images / image["file_name"]).write_bytes(b"picture")
+        (folder / images / image["file_name"]).write_bytes(b"image")
         image["file_name"] = start + image["file_name"]
     (folder / annotations).write_text(json.dumps(coco))
     return folder
@@ -81,17 +81,17 @@ def test_an_exporters_layout_is_found_and_loads(tmp_path, exporter):
     assert found == (tmp_path / annotations, tmp_path / expected) and len(Dataset.load(*found)) == 2
 
 
-def test_several_parts_are_named_with_the_options_that_choose_one(tmp_path):
+def test_several_parts_are_named_with_what_chooses_one(tmp_path):
     for part in ("train", "valid", "test"):
         export(tmp_path, f"{part}/_annotations.coco.json", part)
     with pytest.raises(DatasetError, match=r"test/_annotations.coco.json, train/_annotations.coco.json, valid/"
-                                           r"_annotations.coco.json could each be meant; name one by --annotations"):
+                                           r"_annotations.coco.json could each be meant; name the annotation file"):
         coco_folder(tmp_path)
 
 
-def test_annotations_without_their_images_are_named_with_the_options_to_give(tmp_path):
+def test_annotations_without_their_images_are_named_with_what_to_name(tmp_path):
     export(tmp_path, "result.json", "elsewhere/deep/images")
-    message = f"the images of result.json are not beside it; give --annotations {tmp_path}/result.json --images DIR"
+    message = f"the images of result.json are not beside it; name the annotation file {tmp_path}/result.json and"
     with pytest.raises(DatasetError, match=message):
         coco_folder(tmp_path)
 
@@ -100,5 +100,5 @@ def test_annotations_without_their_images_are_named_with_the_options_to_give(tmp
                                      '{"images": [{"file_name": 7}], "annotations": [], "categories": []}'])
 def test_other_json_is_not_taken_for_annotations(tmp_path, content):
     (tmp_path / "result.json").write_text(content)
-    with pytest.raises(DatasetError, match="give --annotations"):
+    with pytest.raises(DatasetError, match="name the annotation file"):
         coco_folder(tmp_path)

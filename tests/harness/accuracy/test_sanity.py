@@ -1,4 +1,4 @@
-"""Each way an answer can be unfit is one fault that names image, row and value; a fit answer has none."""
+"""Each way detections can be unfit is one fault that names image, row and value; fit detections have none."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from harness.accuracy.sanity import content, faults, stale
-from tests.harness.synthetic import NOTHING, Answer, answer
+from tests.harness.synthetic import NOTHING, Detections, detected
 
-GOOD = answer([[0, 0, 50, 40], [10, 10, 100, 80]], [0.9, 0.5], [0, 1])
+GOOD = detected([[0, 0, 50, 40], [10, 10, 100, 80]], [0.9, 0.5], [0, 1])
 
 
 def found(detections) -> list[str]:
@@ -22,9 +22,9 @@ def found(detections) -> list[str]:
 FIT = {
     "two": GOOD,
     "none": NOTHING,
-    "a pixel outside": answer([[-1, -1, 101, 81]], [1], [0]),
-    "no area": answer([[5, 5, 5, 5]], [0], [1]),
-    "as many as allowed": answer([[0, 0, 1, 1]] * 100, [0.5] * 100, [0] * 100),
+    "a pixel outside": detected([[-1, -1, 101, 81]], [1], [0]),
+    "no area": detected([[5, 5, 5, 5]], [0], [1]),
+    "as many as allowed": detected([[0, 0, 1, 1]] * 100, [0.5] * 100, [0] * 100),
 }
 
 
@@ -42,13 +42,13 @@ def scores(*values):
 
 
 FAULTS = [
-    ({"boxes": GOOD.boxes.astype(np.float64)}, "boxes is float64, should be float32"),
-    ({"scores": GOOD.scores.astype(np.float16)}, "scores is float16, should be float32"),
-    ({"classes": GOOD.classes.astype(np.int64)}, "classes is int64, should be int32"),
-    ({"scores": [0.9, 0.5]}, "scores is list, should be float32"),
-    ({"boxes": None}, "boxes is NoneType, should be float32"),
-    ({"boxes": GOOD.boxes.T}, "boxes has shape (4, 2), should be [n, 4]"),
-    ({"scores": GOOD.scores[:, None]}, "scores has shape (2, 1), should be [n]"),
+    ({"boxes": GOOD.boxes.astype(np.float64)}, "boxes is float64, must be float32"),
+    ({"scores": GOOD.scores.astype(np.float16)}, "scores is float16, must be float32"),
+    ({"classes": GOOD.classes.astype(np.int64)}, "classes is int64, must be int32"),
+    ({"scores": [0.9, 0.5]}, "scores is list, must be float32"),
+    ({"boxes": None}, "boxes is NoneType, must be float32"),
+    ({"boxes": GOOD.boxes.T}, "boxes has shape (4, 2), must be [n, 4]"),
+    ({"scores": GOOD.scores[:, None]}, "scores has shape (2, 1), must be [n]"),
     ({"scores": np.float32([0.9])}, "lengths differ: {'boxes': 2, 'scores': 1, 'classes': 2}"),
     (boxes([0, 0, 50, 40], [10, np.nan, 100, 80]), "box is not finite (row 1: [10.0, nan, 100.0,"),
     (boxes([0, 0, np.inf, 40], [0, 0, 1, 1]), "box is not finite (row 0: [0.0, 0.0, inf, 40.0], 1 of 2"),
@@ -63,18 +63,18 @@ FAULTS = [
     (scores(0.5, 0.6), "score is higher than the one before it (row 1"),
     ({"classes": np.int32([0, 2])}, "class is not in [0, 2) (row 1: 2, 1 of 2 rows)"),
     ({"classes": np.int32([-1, 1])}, "class is not in [0, 2) (row 0: -1, 1 of 2 rows)"),
-    ({"error": "truncated JPEG"}, "was not answered: truncated JPEG"),
+    ({"error": "truncated JPEG"}, "has an error for a response: truncated JPEG"),
 ]
 
 
 @pytest.mark.parametrize(("fields", "message"), FAULTS)
-def test_an_unfit_answer_names_image_row_and_value(fields, message):
+def test_unfit_detections_name_image_row_and_value(fields, message):
     assert found(replace(GOOD, **fields))[0].startswith(f"image 7: {message}")
 
 
 def test_more_detections_than_the_limit_is_a_fault():
-    many = answer([[0, 0, 1, 1]] * 101, [0.5] * 101, [0] * 101)
-    assert found(many) == ["image 7: has 101 detections, should have at most 100"]
+    many = detected([[0, 0, 1, 1]] * 101, [0.5] * 101, [0] * 101)
+    assert found(many) == ["image 7: has 101 detections, must have at most 100"]
 
 
 @pytest.mark.parametrize("thing", [None, 3, [], {}])
@@ -96,7 +96,7 @@ def test_no_fault_means_the_plain_definition_holds(rows, values, labels):
         and 1 >= values[0] >= values[1] >= values[2] >= 0
         and all(label in (0, 1) for label in labels)
     )
-    assert (not found(Answer(rows, values, labels))) == plain
+    assert (not found(Detections(rows, values, labels))) == plain
 
 
 def test_the_same_detections_for_different_images_are_stale():
@@ -104,13 +104,13 @@ def test_the_same_detections_for_different_images_are_stale():
     assert str(fault) == "image 3: has the very same detections as every other image that has any"
 
 
-@pytest.mark.parametrize("answers", [{}, {1: GOOD}, {1: NOTHING, 2: NOTHING}, {1: GOOD, 2: FIT["no area"]}])
-def test_different_or_empty_answers_are_not_stale(answers):
-    assert stale(answers) == []
+@pytest.mark.parametrize("detections", [{}, {1: GOOD}, {1: NOTHING, 2: NOTHING}, {1: GOOD, 2: FIT["no area"]}])
+def test_different_or_empty_answers_are_not_stale(detections):
+    assert stale(detections) == []
 
 
 def test_equal_answers_have_equal_content():
-    copied = Answer(GOOD.boxes.copy(), GOOD.scores.copy(), GOOD.classes.copy(), error="not part of it")
+    copied = Detections(GOOD.boxes.copy(), GOOD.scores.copy(), GOOD.classes.copy(), error="not part of it")
     assert content(GOOD) == content(copied)
 
 

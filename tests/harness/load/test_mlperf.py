@@ -11,42 +11,33 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.load import mlperf
-from harness.load.generator import Shape
-from harness.load.mlperf import (
-    INVALID,
-    LOG,
-    PACKAGE,
-    SCENARIOS,
-    VALID,
-    LoadGenMissing,
-    LogError,
-    read_log,
-    run_scenario,
-)
+from harness.load import mlperf, mlperf_plan
+from harness.load.generator import LoadPattern
+from harness.load.mlperf import INVALID, PACKAGE, SCENARIOS, VALID, LoadGenMissing, LogError, run_scenario
+from harness.load.mlperf_log import LOG, read_log
 
 needs_loadgen = pytest.mark.skipif(
     not find_spec("mlperf_loadgen"), reason=f"MLPerf's LoadGen is not installed: pip install '{PACKAGE}'"
 )
-SAMPLES = [(i, b"picture %d" % i) for i in range(20)]
+SAMPLES = [(i, b"image %d" % i) for i in range(20)]
 SERVICE = 0.002  # seconds
 SOON = 60  # seconds in which whatever ends at all has ended, on a busy machine too
 # Bounds and slack that a busy machine keeps; Offline waits for whole batches, of which few are needed.
 RUNS = {
-    "SingleStream": dict(shape=Shape(1, 1)),
-    "MultiStream": dict(shape=Shape(2, 8)),
-    "Server": dict(shape=Shape(4, 4, rate=1000.0), latency_bound=10.0),
-    "Offline": dict(shape=Shape(2, 4)),
+    "SingleStream": dict(pattern=LoadPattern(1, 1)),
+    "MultiStream": dict(pattern=LoadPattern(2, 8)),
+    "Server": dict(pattern=LoadPattern(4, 4, rate=1000.0), latency_bound=10.0),
+    "Offline": dict(pattern=LoadPattern(2, 4)),
 }
 
 
-def answer(images, error=""):
+def respond(images, error=""):
     return [SimpleNamespace(error=error, saw=image) for image in images]
 
 
 def slow(images):
     sleep(SERVICE)
-    return answer(images)
+    return respond(images)
 
 
 def run(detect, scenario="SingleStream", samples=SAMPLES, **options):
@@ -75,23 +66,23 @@ def test_a_steady_detector_is_valid_and_no_latency_is_below_its_own(scenario):
 @needs_loadgen
 def test_a_steady_detector_is_valid_offline_and_no_faster_than_it_can_be(monkeypatch):
     monkeypatch.setattr(mlperf, "SHORTEST_TRIAL", 0.5)
-    result = run(lambda images: sleep(0.02) or answer(images), "Offline")
+    result = run(lambda images: sleep(0.02) or respond(images), "Offline")
     assert result.verdict == VALID, result.evidence
     assert 0 < result.figures["images_per_second"] <= 8 / 0.02
 
 
 @needs_loadgen
-def test_each_image_keeps_the_first_answer_that_it_got_under_load():
+def test_each_image_keeps_the_first_detections_that_it_got_under_load():
     result = run(slow)
-    assert {image_id: found.saw for image_id, found in result.answers.items()}.items() <= dict(SAMPLES).items()
-    assert len(result.answers) > len(SAMPLES) / 2
+    assert {image_id: found.saw for image_id, found in result.detections.items()}.items() <= dict(SAMPLES).items()
+    assert len(result.detections) > len(SAMPLES) / 2
 
 
 @needs_loadgen
 @pytest.mark.parametrize("scenario", ["MultiStream", "Server", "Offline"])
 def test_no_batch_is_larger_than_asked_for(scenario):
-    sizes, rate = set(), RUNS[scenario]["shape"].rate
-    run(lambda images: sizes.add(len(images)) or slow(images), scenario, shape=Shape(4, 3, rate))
+    sizes, rate = set(), RUNS[scenario]["pattern"].rate
+    run(lambda images: sizes.add(len(images)) or slow(images), scenario, pattern=LoadPattern(4, 3, rate))
     assert max(sizes) == 3
 
 
@@ -110,21 +101,21 @@ def test_the_same_seeds_give_the_same_order_and_others_another(monkeypatch):
         return seen[-result.requests:][:64]  # what came before was the warm-up
 
     first, second = order(), order()
-    monkeypatch.setattr(mlperf, "SEEDS", {name: seed + 1 for name, seed in mlperf.SEEDS.items()})
+    monkeypatch.setattr(mlperf_plan, "SEEDS", {name: seed + 1 for name, seed in mlperf_plan.SEEDS.items()})
     assert first == second != order()
 
 
 @needs_loadgen
 def test_a_data_set_is_read_before_the_clock_starts(dataset):
     result = run(slow, samples=dataset)
-    assert result.verdict == VALID and set(result.answers) <= set(dataset.image_ids)
+    assert result.verdict == VALID and set(result.detections) <= set(dataset.image_ids)
 
 
 @needs_loadgen
 def test_the_logs_stay_in_the_folder_that_was_named(tmp_path):
     run(slow, folder=tmp_path / "new" / "logs")
     log = read_log(tmp_path / "new" / "logs")
-    assert log.values["effective_qsl_rng_seed"] == mlperf.SEEDS["qsl_rng_seed"] and log.errors == []
+    assert log.values["effective_qsl_rng_seed"] == mlperf_plan.SEEDS["qsl_rng_seed"] and log.errors == []
 
 
 @needs_loadgen
@@ -141,7 +132,7 @@ def test_an_audit_file_in_the_working_directory_changes_nothing(tmp_path, monkey
 
 @needs_loadgen
 def test_a_server_at_an_impossible_rate_is_invalid_with_what_loadgen_recommends():
-    result = run(slow, "Server", shape=Shape(1, 1, rate=2000.0), latency_bound=0.005)
+    result = run(slow, "Server", pattern=LoadPattern(1, 1, rate=2000.0), latency_bound=0.005)
     assert result.verdict == INVALID and result.failed == []
     assert "LoadGen says INVALID for the latency bound, early stopping: Reduce target QPS" in result.evidence
     assert "more queries" in result.evidence and result.figures["P99_seconds"] > 0.005
@@ -149,7 +140,8 @@ def test_a_server_at_an_impossible_rate_is_invalid_with_what_loadgen_recommends(
 
 @needs_loadgen
 def test_a_backlog_without_end_is_given_up():
-    result = run(slow, "Server", shape=Shape(1, 1, rate=5000.0), latency_bound=0.005, seconds=100.0, deadline=1.0)
+    pattern = LoadPattern(1, 1, rate=5000.0)
+    result = run(slow, "Server", pattern=pattern, latency_bound=0.005, seconds=100.0, deadline=1.0)
     assert result.verdict == INVALID and result.figures == {}
     assert "images waited: 5000 a second are too many" in result.evidence
 
@@ -157,15 +149,15 @@ def test_a_backlog_without_end_is_given_up():
 @pytest.fixture
 def under_load(monkeypatch):
     """Makes a detector of a healthy one and of one that takes over some calls after the warm-up."""
-    begun, calls, drive = threading.Event(), iter(range(10**9)), mlperf.drive
+    warmed, calls, drive = threading.Event(), iter(range(10**9)), mlperf.drive
 
     def warm_up(*arguments, **options):
         load = drive(*arguments, **options)
-        begun.set()
+        warmed.set()
         return load
 
     monkeypatch.setattr(mlperf, "drive", warm_up)
-    return lambda broken: lambda images: broken(images) if begun.is_set() and next(calls) >= 20 else slow(images)
+    return lambda broken: lambda images: broken(images) if warmed.is_set() and next(calls) >= 20 else slow(images)
 
 
 def explode(images):
@@ -174,16 +166,16 @@ def explode(images):
 
 BROKEN = [
     (explode, "RuntimeError: device lost"),
-    (lambda images: answer(images)[1:], "detect returned 0 answers for 1 images; it must return a list, one for each"),
+    (lambda images: respond(images)[1:], "detect returned 0 responses for 1 images; it must return a list, one for"),
     (lambda images: None, "detect returned a NoneType for 1 images"),
-    (lambda images: answer(images, error="cut short"), "cut short"),
+    (lambda images: respond(images, error="cut short"), "cut short"),
     (lambda images: [object()] * len(images), "no Detections"),
 ]
 
 
 @needs_loadgen
 @pytest.mark.parametrize(("broken", "words"), BROKEN, ids=[words for _, words in BROKEN])
-def test_what_is_no_answer_makes_the_result_invalid_and_has_no_figures(under_load, broken, words):
+def test_a_broken_response_makes_the_result_invalid_and_has_no_figures(under_load, broken, words):
     result = run(under_load(broken))
     assert result.verdict == INVALID and result.figures == {} and 0 < result.answered < result.requests
     assert words in result.failed[0] and f"failed: {result.failed[0]}" in result.evidence
@@ -207,9 +199,9 @@ def test_one_failed_image_makes_invalid_what_loadgen_calls_valid(under_load, tmp
 
 @pytest.fixture
 def hang():
-    """A detector that hangs, until the test is over: what it answers then must not reach LoadGen any more."""
+    """A detector that hangs, until the test is over: what it detections then must not reach LoadGen any more."""
     release = threading.Event()
-    yield lambda images: release.wait(SOON) and answer(images)
+    yield lambda images: release.wait(SOON) and respond(images)
     release.set()
     sleep(0.05)
 
@@ -220,16 +212,17 @@ def test_a_hung_call_ends_the_run_soon_after_its_deadline(under_load, hang, scen
     start = perf_counter()
     result = run(under_load(hang), scenario, seconds=100.0 if scenario == "Server" else 5.0, deadline=0.5)
     assert perf_counter() - start < SOON
-    assert result.verdict == INVALID and "× gave no answer within 0.5 s" in result.failed[0]
+    assert result.verdict == INVALID and "× no response within 0.5 s" in result.failed[0]
     assert run(slow).verdict == VALID
 
 
 @needs_loadgen
-@pytest.mark.parametrize("broken", [explode, lambda images: answer(images, error="device lost")])
+@pytest.mark.parametrize("broken", [explode, lambda images: respond(images, error="device lost")])
 def test_a_detector_that_fails_in_the_warm_up_is_not_given_to_loadgen(broken):
     result = run(broken)
     assert (result.verdict, result.requests) == (INVALID, 0)
-    assert "was not begun, the detector failed in the warm-up: " in result.evidence and "device lost" in result.evidence
+    assert "was not started, because the detector failed in the warm-up: " in result.evidence
+    assert "device lost" in result.evidence
 
 
 @needs_loadgen
@@ -266,7 +259,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_sent(tmp
 
 @needs_loadgen
 def test_two_scenarios_at_once_are_an_error():
-    with mlperf._in_use, pytest.raises(RuntimeError, match="runs another scenario in this process"):
+    with mlperf._in_use, pytest.raises(RuntimeError, match="already runs another scenario in this process"):
         run(slow)
 
 
@@ -278,14 +271,14 @@ def test_without_loadgen_the_error_says_how_to_install_it(monkeypatch):
 
 @pytest.mark.parametrize(
     ("scenario", "options", "words"),
-    [("Batch", {"shape": Shape(1, 1)}, "'Batch' is unknown; MLPerf has SingleStream, MultiStream, Server, Offline"),
-     ("Offline", {"shape": Shape(1, 1, rate=5)}, "rate is for the Server scenario alone"),
-     ("Offline", {"latency_bound": 1.0}, "latency_bound is for the Server scenario alone"),
-     ("Server", {"shape": Shape(1, 1)}, "needs a rate above 0, not None"),
-     ("Server", {"latency_bound": None}, "needs a latency_bound above 0, not None"),
-     ("Server", {"latency_bound": float("nan")}, "needs a latency_bound above 0, not nan"),
-     ("Offline", {"seconds": 0}, "seconds must be above 0"),
-     ("Offline", {"seconds": float("nan")}, "seconds must be above 0, not nan")],
+    [("Batch", {"pattern": LoadPattern(1, 1)}, "'Batch' is unknown; MLPerf has SingleStream, MultiStream, Server, Off"),
+     ("Offline", {"pattern": LoadPattern(1, 1, rate=5)}, "rate 5: is for the Server scenario alone"),
+     ("Offline", {"latency_bound": 1.0}, "latency_bound 1: is for the Server scenario alone"),
+     ("Server", {"pattern": LoadPattern(1, 1)}, "rate None: the Server scenario needs a finite number above 0"),
+     ("Server", {"latency_bound": None}, "latency_bound None: the Server scenario needs"),
+     ("Server", {"latency_bound": float("nan")}, "latency_bound nan: the Server scenario needs"),
+     ("Offline", {"seconds": 0}, "seconds 0: must be a finite number above 0"),
+     ("Offline", {"seconds": float("nan")}, "seconds nan: must be a finite")],
 )
 def test_a_bad_argument_is_a_clear_error(scenario, options, words):
     with pytest.raises(ValueError, match=words):

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.load import sweep as module
-from harness.load.generator import Load, Request, Shape, drive
+from harness.load.generator import Load, LoadPattern, Request, drive
 from harness.load.sweep import DRIFT, GRID, KNEE_SHARE, MOST_PASSES, Point, Sweep, find_knee, sweep, undecided
 
 ANSWER = SimpleNamespace(error="")
-SMALL = (Shape(1, 1), Shape(2, 1), Shape(1, 2), Shape(2, 2))
-SAMPLES = [(i, b"picture %d" % i) for i in range(16)]
+SMALL = (LoadPattern(1, 1), LoadPattern(2, 1), LoadPattern(1, 2), LoadPattern(2, 2))
+SAMPLES = [(i, b"image %d" % i) for i in range(16)]
 
 
 def point(callers=1, batch_size=1, workers=1, rate=100.0, p99=0.02, off=1.0):
@@ -94,18 +94,18 @@ class Queue:
     slower: float = 1.0  # by which factor from one run to the next
     runs: int = 0
 
-    def drive(self, samples, shape, *, seconds, deadline):
+    def drive(self, samples, pattern, *, seconds, deadline):
         """As harness.load.generator.drive, in the queue's own time."""
-        service = (self.fixed + self.each * shape.batch_size) * self.slower**self.runs
+        service = (self.fixed + self.each * pattern.batch_size) * self.slower**self.runs
         self.runs += 1
-        free, callers, requests = [0.0] * self.slots, [(0.0, number) for number in range(shape.callers)], []
+        free, callers, requests = [0.0] * self.slots, [(0.0, number) for number in range(pattern.callers)], []
         heapify(callers)
-        ids = tuple(range(shape.batch_size))
+        ids = tuple(range(pattern.batch_size))
         while callers:
             now, caller = heappop(callers)
             end = max(now, heappop(free)) + service
             heappush(free, end)
-            requests.append(Request(caller, ids, now, now, end, shape.batch_size, ""))
+            requests.append(Request(caller, ids, now, now, end, pattern.batch_size, ""))
             if end < seconds:
                 heappush(callers, (end, caller))
         return Load(requests, [], {})
@@ -143,7 +143,7 @@ def test_the_knee_of_a_known_queue_is_found(virtual, settings, knee):
 
 
 def test_figures_are_those_of_the_queue(virtual):
-    [single] = virtual(queue(), grid=[Shape(1, 1)]).points
+    [single] = virtual(queue(), grid=[LoadPattern(1, 1)]).points
     assert (single.low, single.images_per_second, single.high) == pytest.approx((100, 100, 100))
     assert (single.p50_seconds, single.p99_seconds) == (pytest.approx(0.01), pytest.approx(0.01))
     assert (single.requests, single.failed, single.driver_share) == (pytest.approx(500, abs=2), 0, pytest.approx(0))
@@ -162,7 +162,7 @@ def test_the_default_grid_has_every_pair_of_callers_and_batch_size_once(virtual)
 
 def test_the_order_is_drawn_and_the_same_for_the_same_seed(virtual):
     orders = [[(p.callers, p.batch_size) for p in virtual(queue(), seed=seed).points] for seed in (0, 0, 1)]
-    in_order = [(shape.callers, shape.batch_size) for shape in GRID]
+    in_order = [(pattern.callers, pattern.batch_size) for pattern in GRID]
     assert orders[0] == orders[1] != orders[2] and in_order not in orders
 
 
@@ -204,13 +204,13 @@ class Noisy:
     noise: float
     random: Random
 
-    def drive(self, samples, shape, *, seconds, deadline):
+    def drive(self, samples, pattern, *, seconds, deadline):
         factor = exp(self.noise * self.random.gauss(0, 1))
-        each = shape.callers * shape.batch_size / self.rate(shape.callers * shape.batch_size) / factor
-        ids = tuple(range(shape.batch_size))
+        each = pattern.callers * pattern.batch_size / self.rate(pattern.callers * pattern.batch_size) / factor
+        ids = tuple(range(pattern.batch_size))
         return Load([
-            Request(caller, ids, turn * each, turn * each, (turn + 1) * each, shape.batch_size, "")
-            for turn in range(max(3, round(seconds / each))) for caller in range(shape.callers)
+            Request(caller, ids, turn * each, turn * each, (turn + 1) * each, pattern.batch_size, "")
+            for turn in range(max(3, round(seconds / each))) for caller in range(pattern.callers)
         ], [], {})
 
 
@@ -232,18 +232,19 @@ def test_the_knee_of_a_known_curve_is_found_on_a_noisy_machine(virtual, case):
 
 
 def test_a_lucky_point_between_slower_neighbours_is_not_the_knee(virtual):
-    lucky = {Shape(2, 8): [95, 78, 74, 77, 75, 76, 74, 77, 76, 75]}
-    steady = {Shape(2, 4): [70] * 10, Shape(4, 4): [78] * 10, Shape(4, 8): [83, 81] * 5, Shape(8, 8): [82, 83] * 5}
-    rates = {shape: iter(series) for shape, series in {**lucky, **steady}.items()}
+    lucky = {LoadPattern(2, 8): [95, 78, 74, 77, 75, 76, 74, 77, 76, 75]}
+    steady = {LoadPattern(2, 4): [70] * 10, LoadPattern(4, 4): [78] * 10, LoadPattern(4, 8): [83, 81] * 5,
+              LoadPattern(8, 8): [82, 83] * 5}
+    rates = {pattern: iter(series) for pattern, series in {**lucky, **steady}.items()}
 
     class Recorded(Noisy):
-        def drive(self, samples, shape, **options):
-            rate = next(rates[shape])
+        def drive(self, samples, pattern, **options):
+            rate = next(rates[pattern])
             self.rate = lambda flight: rate
-            return super().drive(samples, shape, **options)
+            return super().drive(samples, pattern, **options)
 
     found = virtual(lambda workers: Recorded(None, 0, Random(0)), grid=list(rates))
-    [point] = [point for point in found.points if point.place.shape == Shape(2, 8)]
+    [point] = [point for point in found.points if point.place.pattern == LoadPattern(2, 8)]
     assert point.blocks > 2 and point.images_per_second < 85 and found.knee.images_per_second < 85
 
 
@@ -278,8 +279,8 @@ def null(images):
 @pytest.fixture
 def once(monkeypatch):
     """Sends every sample once, so that no time decides what was sent on a busy machine."""
-    def drive_once(detect, samples, shape, *, seconds, deadline):
-        return drive(detect, samples, shape, deadline=deadline)
+    def drive_once(detect, samples, pattern, *, seconds, deadline):
+        return drive(detect, samples, pattern, deadline=deadline)
 
     monkeypatch.setattr(module, "drive", drive_once)
 
@@ -301,7 +302,7 @@ def explode(images):
 
 BROKEN = [
     (explode, "2 of 2 requests failed: RuntimeError: device lost"),
-    (lambda images: null(images)[1:], "failed: detect returned 1 answers for 2 images"),
+    (lambda images: null(images)[1:], "failed: detect returned 1 responses for 2 images"),
     (lambda images: [SimpleNamespace(error="cut short"), *null(images[1:])], "requests failed: cut short"),
 ]
 
@@ -314,7 +315,7 @@ def test_a_failed_request_makes_its_points_invalid_and_says_why(real, broken, wo
 
 
 def test_an_invalid_point_has_no_figures_and_counts_what_failed(real):
-    [found] = real(explode, grid=[Shape(2, 1)]).points
+    [found] = real(explode, grid=[LoadPattern(2, 1)]).points
     assert (found.images_per_second, found.low, found.p99_seconds, found.requests, found.failed) == (
         None, None, None, 0, 2
     )
@@ -322,7 +323,7 @@ def test_an_invalid_point_has_no_figures_and_counts_what_failed(real):
 
 def test_a_point_without_a_request_is_invalid(monkeypatch):
     monkeypatch.setattr(module, "drive", lambda *arguments, **options: Load([], [], {}))
-    [found] = sweep(lambda workers: nullcontext(null), SAMPLES, [Shape(1, 1)]).points
+    [found] = sweep(lambda workers: nullcontext(null), SAMPLES, [LoadPattern(1, 1)]).points
     assert found.invalid.startswith("no request was sent in time")
 
 
@@ -337,8 +338,8 @@ def test_after_a_hung_call_no_more_is_measured_with_that_detector(real):
         found = real(lambda images: release.wait(60) if len(images) == 2 else null(images), deadline=1.0)
     finally:
         release.set()
-    [hung] = [place for place, p in enumerate(found.points) if p.invalid.endswith("gave no answer within 1 s")]
-    assert all("not measured, as a call hung before" in p.invalid for p in found.points[hung + 1:])
+    [hung] = [place for place, p in enumerate(found.points) if p.invalid.endswith("no response within 1 s")]
+    assert all("not measured, because a call hung before" in p.invalid for p in found.points[hung + 1:])
     assert not any(p.invalid for p in found.points[:hung])
 
 
@@ -347,27 +348,27 @@ def test_whether_the_machine_drifted_is_unknown_after_a_hung_call(real, monkeypa
     release = threading.Event()
     try:
         found = real(lambda images: release.wait(60) if len(images) == 2 else null(images), deadline=1.0,
-                     grid=[Shape(1, 1), Shape(1, 2)])
+                     grid=[LoadPattern(1, 1), LoadPattern(1, 2)])
     finally:
         release.set()
     assert found.drift is None and "whether the machine drifted is unknown" in found.warning
     assert (found.points[0].low, found.points[0].high) == (None, None)
 
 
-def test_every_batch_is_full_and_all_shapes_send_the_same_images(real):
+def test_every_batch_is_full_and_all_patterns_send_the_same_images(real):
     seen = {1: set(), 2: set(), 4: set()}
 
     def look(images):
         seen[len(images)].update(images)
         return null(images)
 
-    real(look, grid=[Shape(2, 1), Shape(2, 2), Shape(2, 4)], samples=SAMPLES[:11])
+    real(look, grid=[LoadPattern(2, 1), LoadPattern(2, 2), LoadPattern(2, 4)], samples=SAMPLES[:11])
     assert seen[1] == seen[2] == seen[4] == {image for _, image in SAMPLES[:8]}
 
 
 def test_a_data_set_is_sent_in_full_batches(real, dataset):
     sizes = []
-    real(lambda images: sizes.append(len(images)) or null(images), grid=[Shape(1, 3)], samples=dataset)
+    real(lambda images: sizes.append(len(images)) or null(images), grid=[LoadPattern(1, 3)], samples=dataset)
     assert set(sizes) == {3}
 
 
@@ -378,7 +379,7 @@ def test_an_unreadable_image_ends_the_sweep_with_its_error(real, dataset):
         real(null, samples=dataset)
 
 
-def test_a_detector_is_opened_once_a_pass_for_all_its_shapes_and_closed(once):
+def test_a_detector_is_opened_once_a_pass_for_all_its_patterns_and_closed(once):
     opened, closed = [], []
 
     @contextmanager
@@ -394,11 +395,13 @@ def test_a_detector_is_opened_once_a_pass_for_all_its_shapes_and_closed(once):
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"grid": []}, "grid must have at least one value"), ({"grid": [Shape(1, 1)] * 2}, "none twice"),
-     ({"grid": [Shape(1, 1, rate=5)]}, "closed loops alone"), ({"workers": ()}, "workers must have at least one"),
-     ({"workers": (0,)}, "workers must be at least 1"), ({"seconds": 0}, "seconds must be a number above 0"),
-     ({"seconds": float("nan")}, "seconds must be a number above 0, not nan"), ({"seconds": float("inf")}, "not inf"),
-     ({"samples": []}, "at least 2 images.*not 0"), ({"samples": SAMPLES[:1]}, "at least 2 images.*not 1"),
+    [({"grid": []}, r"grid \[\]: must have at least one value"), ({"grid": [LoadPattern(1, 1)] * 2}, "none twice"),
+     ({"grid": [LoadPattern(1, 1, rate=5)]}, "closed loops alone"),
+     ({"workers": ()}, r"workers \[\]: must have at least one"),
+     ({"workers": (0,)}, "workers 0: must be at least 1"),
+     ({"seconds": 0}, "seconds 0: must be a finite number above 0"),
+     ({"seconds": float("nan")}, "seconds nan: must be a finite"), ({"seconds": float("inf")}, "seconds inf: must"),
+     ({"samples": []}, "0 samples: .*at least 2 images"), ({"samples": SAMPLES[:1]}, "1 samples: .*at least 2 images"),
      ({"samples": iter(SAMPLES)}, "a list or a Dataset")],
 )
 def test_a_bad_argument_is_a_clear_error(real, options, words):
@@ -441,6 +444,6 @@ def changed(**changes):
      changed(failed=1), changed(requests=0), changed(invalid="failed"), changed(invalid=None), changed(more=1)],
 )
 def test_a_record_that_no_sweep_wrote_is_refused(damaged):
-    words = r"record of a sweep|of a point|a point with|seconds must|drift must|a sweep must"
+    words = r"record of a sweep|of a point|a point with|seconds \S+: must|drift \S+: must|a sweep must"
     with pytest.raises(ValueError, match=words):
         Sweep.from_record(damaged)

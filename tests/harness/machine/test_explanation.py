@@ -62,14 +62,14 @@ def test_a_detector_that_sleeps_more_and_more_still_drifts(seed):
     machine = Machine(seed)
     machine.detector = np.linspace(1, 0.8, 40)
     found = relative_loss(machine.explained().without_noise(machine.rates))
-    assert found.low < 0.2 < found.high and found.estimate == pytest.approx(0.2, abs=0.08)
+    assert found.low < 0.2 < found.high and found.value == pytest.approx(0.2, abs=0.08)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_neighbours_who_come_by_degrees_are_no_drift(seed):
     machine = Machine(seed, trend=0.2)
     raw, left = relative_loss(machine.rates), relative_loss(machine.explained().without_noise(machine.rates))
-    assert raw.estimate > 0.2 and abs(left.estimate) < 0.08
+    assert raw.value > 0.2 and abs(left.value) < 0.08
 
 
 @pytest.mark.parametrize("windows", [8, 12, 20])

@@ -51,7 +51,7 @@ def test_bins_do_not_grow_in_number():
 
 
 @given(values=latencies, bins=st.integers(1, 100))
-def test_a_picture_shows_every_value(values, bins):
+def test_a_image_shows_every_value(values, bins):
     edges, counts = of(values).coarse(bins)
     assert sum(counts) == len(values) and len(edges) == len(counts) + 1 <= bins + 1
     assert edges[0] <= min(values) * (1 + 1e-9) and max(values) <= edges[-1] * (1 + 1e-9)

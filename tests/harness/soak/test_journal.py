@@ -24,11 +24,11 @@ from harness.load.generator import Request
 from harness.soak import journal as module
 from harness.soak.journal import Entry, Journal, JournalError, encode, read
 from harness.soak.run import summarise
-from tests.harness.soaks import begin, finished, window
+from tests.harness.soaks import finished, started, window
 from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[3]
-SESSION = begin(windows=3)
+SESSION = started(windows=3)
 OPENING, WINDOW = window(1)[0], window(1)[-1]
 SAMPLE = window(1)[-2]
 LATER = time.perf_counter() + 1e6  # after every journal of these tests has started
@@ -200,11 +200,11 @@ ODD = {
     "a number of 5,000 digits": ("[" + "9" * 5000 + ',1,2,1,1,"",0]', ""),
     "a request that is too short": ('[0,1,2,1,1,""]', "is not a request, which has 7 values"),
     "no work at all": (line_of(SESSION, number=2, reference=0), "reference is 0, must be an integer from 1"),
-    "conditions that are a list": (line_of(WINDOW, conditions=[]), "conditions: stands [], must be an object"),
+    "conditions that are a list": (line_of(WINDOW, conditions=[]), "conditions: is [], must be an object"),
     "conditions that lack one": (line_of(WINDOW, conditions={}), "conditions: reference is missing"),
     "a missing field": ('{"kind":"opening"}', "in an opening record at is missing"),
     "an unknown field": (line_of(OPENING, more=1), "in an opening record 'more' is not a field"),
-    "a key twice": ('{"kind":"opening","at":1,"at":2}', "a key is there twice"),
+    "a key twice": ('{"kind":"opening","at":1,"at":2}', "an object has a key twice"),
     "an unknown kind": ('{"kind":"dance"}', "is not a record of a soak's journal: {'kind': 'dance'}"),
     "a list for a kind": ('{"kind":["opening"]}', "is not a record of a soak's journal"),
     "no kind": ('{"opening":1}', "is not a record of a soak's journal"),
@@ -228,14 +228,14 @@ ODD_SESSIONS = {
     "a day that is none": ({"utc": "2026-13-45T10:00:00Z"}, "utc is '2026-13-45T10:00:00Z', must be a time"),
     "an identity that is a text": ({"identity": "x"}, "identity is 'x', must be an object"),
     "an identity without end": ({"identity": {"a": [[[[[[[[[1]]]]]]]]]}}, "must be an object at most 8 levels deep"),
-    "a plan that is a list": ({"plan": []}, "plan: stands [], must be an object"),
+    "a plan that is a list": ({"plan": []}, "plan: is [], must be an object"),
     "no windows": ({"plan": {**SESSION["plan"], "windows": 0}}, "plan: windows is 0, must be an integer from 1"),
     "windows without length": ({"plan": {**SESSION["plan"], "window_seconds": 0}}, "window_seconds is 0, must be"),
     "a text for a plan's number": ({"plan": {**SESSION["plan"], "rate": "fast"}}, "plan: rate is 'fast'"),
     "a text for its reference workload": ({"reference": "x"}, "reference is 'x', must be an integer from 1"),
     "a second session first": ({"number": 2}, "session 2 is journaled where session 1 is due"),
-    "an earlier version": ({"version": 1}, "is of version 1 of the journal and this reads version 2: read it with the"),
-    "a later version": ({"version": 3}, "is of version 3 of the journal and this reads version 2: read it with the"),
+    "an earlier version": ({"version": 1}, "has version 1 of the journal, and this release reads version 2: read it"),
+    "a later version": ({"version": 3}, "has version 3 of the journal, and this release reads version 2: read it"),
     "no version": ({"version": "new"}, "version is 'new', must be one of 2"),
 }
 
@@ -257,7 +257,7 @@ def test_odd_sessions_are_named(path, changed, words):
 def test_a_journal_of_version_1_is_refused_by_name(path):
     first = {"session": 1, "version": 1, "utc": SESSION["utc"], "identity": {}, "plan": {}, "canary": {}}
     path.write_text(tied([json.dumps(first)]))
-    with pytest.raises(JournalError, match="line 1: is of version 1 of the journal and this reads version 2"):
+    with pytest.raises(JournalError, match="line 1: has version 1 of the journal, and this release reads version 2"):
         list(read(path))
 
 
@@ -335,8 +335,8 @@ def test_thousands_of_mutants_are_sound_or_named_and_never_anything_else(path, k
 
 
 UNREADABLE = {
-    "": "is empty, no soak had started",
-    "half a line": "is empty, no soak had started",
+    "": "is empty, because no soak had started",
+    "half a line": "is empty, because no soak had started",
     encode([OPENING]): "line 1: an opening record is before the first session",
     "image\n": "line 1: is damaged",
     "x" * (1 << 21): "line 1: is damaged",
@@ -463,10 +463,10 @@ def test_a_disk_that_takes_nothing_is_not_waited_for_for_ever(path, monkeypatch)
     monkeypatch.setattr(module, "MOST_WAITING", 10)
     release, journal = threading.Event(), Journal(path)
     monkeypatch.setattr(journal, "_write_waiting", release.wait)
-    with pytest.raises(JournalError, match=r"nothing was taken for 0\.2 s"):
+    with pytest.raises(JournalError, match=r"the disk took nothing for 0\.2 s"):
         for _ in range(100):
             journal.add_request(REQUEST)
-    with pytest.raises(JournalError, match="nothing was taken"):
+    with pytest.raises(JournalError, match="the disk took nothing"):
         journal.close()
     release.set()
     journal._writer.join(PATIENCE)
@@ -506,7 +506,7 @@ def test_a_journal_belongs_to_one_process_at_a_time(journal, path):
                            timeout=PATIENCE)
     assert other.returncode == 1
     assert other.stderr.splitlines()[-1].endswith("soak.journal: another process is writing it; wait for its end or "
-                                                  "name another")
+                                                  "name another file")
     with pytest.raises(JournalError, match="another process"):
         Journal(path, lambda record: None)
 

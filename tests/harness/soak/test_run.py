@@ -15,18 +15,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.load.generator import Shape
+from harness.load.generator import LoadPattern
 from harness.machine import noise
 from harness.soak import run as module
 from harness.soak.journal import Entry, Journal, JournalError, read
 from harness.soak.run import Plan, run_soak, summarise, window_seconds_for
-from tests.harness.soaks import begin, journal, window
+from tests.harness.soaks import journal, started, window
 from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[3]
 ANSWER = SimpleNamespace(error="")
-SAMPLES = [(i, b"picture %d" % i) for i in range(10)]
-PLAN, LONG = Plan(0.5, 0.1, Shape(2, 3)), Plan(100, 0.1, Shape(2, 3))
+SAMPLES = [(i, b"image %d" % i) for i in range(10)]
+PLAN, LONG = Plan(0.5, 0.1, LoadPattern(2, 3)), Plan(100, 0.1, LoadPattern(2, 3))
 IDENTITY = {"detector": "abc", "classes": ["cup", "box"]}
 
 
@@ -65,13 +65,13 @@ def test_windows_are_those_of_the_published_run_unless_that_gives_too_few(second
 
 @pytest.mark.parametrize(("seconds", "window", "windows"), [(7200, 30, 240), (0.7, 0.1, 7), (31, 30, 2), (1, 1, 1)])
 def test_a_plan_lasts_at_least_as_long_as_was_asked_for(seconds, window, windows):
-    assert Plan(seconds, window, PLAN.shape).windows == windows
+    assert Plan(seconds, window, PLAN.pattern).windows == windows
 
 
 @pytest.mark.parametrize(("seconds", "window"), [(10, 0), (10, 11), (10, -1), (float("inf"), 1), (float("nan"), 1)])
 def test_an_impossible_plan_is_an_error(seconds, window):
     with pytest.raises(ValueError, match="windows of"):
-        Plan(seconds, window, PLAN.shape)
+        Plan(seconds, window, PLAN.pattern)
 
 
 def test_every_window_is_there_with_its_requests(run):
@@ -91,10 +91,10 @@ def test_the_journal_has_the_records_in_the_order_of_the_run(run, path):
 
 def test_the_images_go_on_where_the_window_before_ended(run):
     seen = []
-    run(lambda images: seen.append(images) or sleeping(images), Plan(0.3, 0.1, Shape(1, 1)))
-    pictures = [picture for _, picture in SAMPLES]
+    run(lambda images: seen.append(images) or sleeping(images), Plan(0.3, 0.1, LoadPattern(1, 1)))
+    images = [image for _, image in SAMPLES]
     # After the warm-up, which is the first image, all of them in turn; a turn that came too late is taken again.
-    assert [image for image, in seen[1:]] == [pictures[number % 10] for number in range(len(seen) - 1)]
+    assert [image for image, in seen[1:]] == [images[number % 10] for number in range(len(seen) - 1)]
 
 
 def test_detectors_are_warmed_up_once_outside_the_windows(run):
@@ -105,7 +105,7 @@ def test_detectors_are_warmed_up_once_outside_the_windows(run):
 
 
 def test_the_machine_is_watched_beside_the_load(run):
-    soak = run(plan=Plan(1.5, 0.5, PLAN.shape))
+    soak = run(plan=Plan(1.5, 0.5, PLAN.pattern))
     assert all(0 < one.reference < 1 and 0 <= one.conditions.others <= 1 for one in soak.windows)
 
 
@@ -117,12 +117,12 @@ def test_progress_is_told_of_every_window(run):
 
 def test_what_others_know_is_sampled(run):
     numbers = count()
-    soak = run(plan=Plan(2.4, 0.8, PLAN.shape), extra=lambda: {"neuron0/hw_error": next(numbers)})
+    soak = run(plan=Plan(2.4, 0.8, PLAN.pattern), extra=lambda: {"neuron0/hw_error": next(numbers)})
     assert sum(one.rose.get("neuron0/hw_error", 0) for one in soak.windows) >= 1
 
 
 def test_an_open_loop_has_its_windows_too(run):
-    soak = run(plan=Plan(0.6, 0.2, Shape(2, 1, rate=100.0)))
+    soak = run(plan=Plan(0.6, 0.2, LoadPattern(2, 1, rate=100.0)))
     assert len(soak.windows) == 3 and soak.requests > 0
 
 
@@ -164,7 +164,7 @@ def test_a_detector_that_hangs_ends_the_soak_at_the_deadline(run):
     soak = run(lambda images: (next(calls) > 20 and release.wait(PATIENCE) and []) or sleeping(images), LONG,
                deadline=0.3)
     release.set()
-    assert (soak.finished, soak.first_error) == ("failed", "gave no answer within 0.3 s")
+    assert (soak.finished, soak.first_error) == ("failed", "no response within 0.3 s")
 
 
 def test_what_a_detector_answers_too_late_is_not_journaled_twice(run, path):
@@ -179,7 +179,8 @@ def test_what_a_detector_answers_too_late_is_not_journaled_twice(run, path):
 
 def test_a_stall_is_seen_in_its_window(run):
     calls = count()
-    soak = run(lambda images: (next(calls) == 3 and time.sleep(0.5)) or sleeping(images), Plan(0.5, 0.1, Shape(1, 1)))
+    plan = Plan(0.5, 0.1, LoadPattern(1, 1))
+    soak = run(lambda images: (next(calls) == 3 and time.sleep(0.5)) or sleeping(images), plan)
     assert soak.longest_gap > 0.4 and soak.windows[0].longest_latency > 0.4
 
 
@@ -247,7 +248,7 @@ def test_a_soak_does_not_go_on_on_another_machine(run, interrupted, monkeypatch)
     monkeypatch.setattr(module, "this_machine", lambda: {"host": "a", "processor": "Xeon"})
     interrupted()
     monkeypatch.setattr(module, "this_machine", lambda: {"host": "a", "processor": "EPYC"})
-    with pytest.raises(JournalError, match=r"was started with machine .*Xeon.* and cannot go on with .*EPYC"):
+    with pytest.raises(JournalError, match=r"machine was .*Xeon.* when this soak started and is .*EPYC.* now"):
         run(resume=True)
 
 
@@ -259,7 +260,7 @@ def test_a_new_soak_keeps_the_journal_of_the_one_before(run, path, interrupted):
 
 def test_a_soak_that_is_over_is_not_resumed(run, path):
     run()
-    with pytest.raises(JournalError, match=r"soak\.journal: this soak is over \(complete, 5 of 5 windows\): start"):
+    with pytest.raises(JournalError, match=r"journal: cannot resume, .* is over \(complete, 5 of 5 windows\); start"):
         run(resume=True)
     run(failing(2))
     with pytest.raises(JournalError, match=r"is over \(failed, 0 of 5 windows\)"):
@@ -271,7 +272,7 @@ def test_a_soak_that_is_over_can_be_judged_again_even_elsewhere(run, path, inter
     content = path.read_bytes()
     assert module.is_over(path, PLAN, IDENTITY) and path.read_bytes() == content
     for identity, plan, words in (({**IDENTITY, "detector": "def"}, PLAN, "detector"), (IDENTITY, LONG, "seconds")):
-        with pytest.raises(JournalError, match=f"this soak was started with {words}"):
+        with pytest.raises(JournalError, match=f"cannot resume, because {words} was"):
             module.is_over(path, plan, identity)
     run(failing(2))
     assert module.is_over(path, PLAN, IDENTITY)
@@ -283,31 +284,31 @@ def test_a_soak_that_is_over_can_be_judged_again_even_elsewhere(run, path, inter
 
 def test_a_soak_of_which_a_request_failed_before_it_was_cut_short_is_over(run, path):
     failed = Entry(0, 0.2, 0.3, 3, 0, "device lost", 0)
-    journal(path, [{**begin(), "plan": PLAN.as_record(), "identity": {"machine": {}, **IDENTITY}}, failed])
+    journal(path, [{**started(), "plan": PLAN.as_record(), "identity": {"machine": {}, **IDENTITY}}, failed])
     with pytest.raises(JournalError, match=r"is over \(failed, 0 of 5 windows\)"):
         run(resume=True)
 
 
-def test_answers_that_are_none_end_the_soak_with_the_reason(run):
+def test_wrong_detections_end_the_soak_with_the_reason(run):
     seen = []
-    soak = run(wrong=lambda answers: seen.append(answers) or ("no boxes" if len(seen) == 3 else ""))
-    assert all(set(answers) <= set(dict(SAMPLES)) for answers in seen)
+    soak = run(wrong=lambda detections: seen.append(detections) or ("no boxes" if len(seen) == 3 else ""))
+    assert all(set(detections) <= set(dict(SAMPLES)) for detections in seen)
     assert (soak.finished, len(soak.windows), soak.first_error) == (
-        "failed", 2, "the answers of window 3 cannot be believed: no boxes"
+        "failed", 2, "wrong detections in window 3: no boxes"
     )
     with pytest.raises(JournalError, match=r"is over \(failed, 2 of 5 windows\)"):
         run(resume=True)
 
 
 OTHER = {
-    "detector": (dict(identity={**IDENTITY, "detector": "def"}), "detector 'abc' and cannot go on with 'def'"),
+    "detector": (dict(identity={**IDENTITY, "detector": "def"}), "detector was 'abc' .* and is 'def' now"),
     "classes": (dict(identity={**IDENTITY, "classes": ["cup"]}), "classes"),
     "lacking": (dict(identity={"detector": "abc"}), "classes"),
-    "more": (dict(identity={**IDENTITY, "data": "x"}), "data None and cannot go on with 'x'"),
-    "callers": (dict(plan=Plan(0.5, 0.1, Shape(4, 3))), "callers 2 and cannot go on with 4"),
-    "window": (dict(plan=Plan(0.5, 0.25, PLAN.shape)), "window_seconds 0.1"),
-    "length": (dict(plan=Plan(0.8, 0.1, PLAN.shape)), "seconds 0.5"),
-    "rate": (dict(plan=Plan(0.5, 0.1, Shape(2, 3, 10.0))), "rate None and cannot go on with 10.0"),
+    "more": (dict(identity={**IDENTITY, "data": "x"}), "data was None when this soak started and is 'x' now"),
+    "callers": (dict(plan=Plan(0.5, 0.1, LoadPattern(4, 3))), "callers was 2 when this soak started and is 4 now"),
+    "window": (dict(plan=Plan(0.5, 0.25, PLAN.pattern)), "window_seconds was 0.1"),
+    "length": (dict(plan=Plan(0.8, 0.1, PLAN.pattern)), "seconds was 0.5"),
+    "rate": (dict(plan=Plan(0.5, 0.1, LoadPattern(2, 3, 10.0))), "rate was None .* and is 10.0 now"),
 }
 
 
@@ -316,21 +317,21 @@ def test_a_soak_of_something_else_is_not_resumed(run, path, interrupted, case):
     options, words = OTHER[case]
     interrupted()
     content = path.read_bytes()
-    with pytest.raises(JournalError, match=rf"soak\.journal: this soak was started with {words}"):
+    with pytest.raises(JournalError, match=rf"soak\.journal: cannot resume, because {words}"):
         run(resume=True, **options)
     assert path.read_bytes() == content
 
 
-def test_what_was_never_begun_is_not_resumed(run, path):
+def test_a_soak_that_never_started_is_not_resumed(run, path):
     with pytest.raises(JournalError, match=r"soak\.journal: cannot be read .* is a soak journaled there"):
         run(resume=True)
     path.write_text("")
-    with pytest.raises(JournalError, match=r"soak\.journal: is empty, no soak had started; start one"):
+    with pytest.raises(JournalError, match=r"soak\.journal: is empty, because no soak had started; start one"):
         run(resume=True)
 
 
-def test_a_journal_that_only_has_a_begin_goes_on(run, path):
-    journal(path, [{**begin(), "plan": PLAN.as_record(), "identity": {"machine": {}, **IDENTITY}}])
+def test_a_journal_with_only_a_start_goes_on(run, path):
+    journal(path, [{**started(), "plan": PLAN.as_record(), "identity": {"machine": {}, **IDENTITY}}])
     assert run(resume=True).finished == "complete"
 
 
@@ -358,14 +359,14 @@ def test_two_soaks_do_not_share_a_journal(run, path):
 
 
 def test_a_soak_that_goes_on_can_be_summarised(path):
-    journal(path, [begin(), *window(1), *window(2)[:50]])
+    journal(path, [started(), *window(1), *window(2)[:50]])
     assert (len(summarise(path).windows), summarise(path).finished) == (1, "")
 
 
 SLEEPING_SOAK = """
 import os, sys, time
 from types import SimpleNamespace
-from harness.load.generator import Shape
+from harness.load.generator import LoadPattern
 from harness.soak.run import Plan, run_soak
 path, calls = sys.argv[1:3]
 log = os.open(calls, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -373,7 +374,7 @@ def detect(images):
     time.sleep(0.002)
     os.write(log, b"%d %.6f\\n" % (os.getpid(), time.monotonic()))
     return [SimpleNamespace(error="")] * len(images)
-run_soak(detect, [(i, b"x") for i in range(7)], Plan(3, 0.3, Shape(2, 2)), path, {"a": 1}, deadline=60,
+run_soak(detect, [(i, b"x") for i in range(7)], Plan(3, 0.3, LoadPattern(2, 2)), path, {"a": 1}, deadline=60,
          resume=len(sys.argv) > 3)
 """
 

@@ -11,21 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harness.stats import percentiles as statistics
-from harness.stats.percentiles import (
-    PROVEN,
-    REFUTED,
-    UNDECIDED,
-    Interval,
-    decide,
-    is_stable,
-    mean_interval,
-    more_needed,
-    percentile,
-    percentile_bound,
-    percentiles,
-    requests_needed,
-    student_t,
-)
+from harness.stats.estimate import PROVEN, REFUTED, UNDECIDED, Estimate, decide
+from harness.stats.intervals import is_stable, mean_interval, student_t
+from harness.stats.percentiles import more_needed, percentile, percentile_bound, percentiles, requests_needed
 
 VALUES = st.lists(st.floats(allow_nan=False), min_size=1, max_size=60)
 
@@ -103,8 +91,8 @@ def test_bounds_are_the_closest_that_the_exact_sum_allows(n, p):
 def test_the_estimate_lies_between_its_bounds_which_exist_from_needed_on(n, p):
     p = round(p, 1)
     bound = percentile_bound(range(n), p)
-    low, high = (bound.estimate if b is None else b for b in (bound.low, bound.high))
-    assert low <= bound.estimate <= high
+    low, high = (bound.value if b is None else b for b in (bound.low, bound.high))
+    assert low <= bound.value <= high
     assert (None not in (bound.low, bound.high)) == (n >= bound.needed)
 
 
@@ -151,7 +139,10 @@ def test_what_has_no_bound_is_an_error(values, p, confidence, words):
         percentile_bound(values, p, confidence)
 
 
-@pytest.mark.parametrize(("over", "words"), [(-1, "count from 0"), (10**9, r"more than 10\^9 would be needed")])
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [(-1, "-1 requests over the limit: must be at least 0"), (10**9, r"more than 10\^9 would be needed")],
+)
 def test_an_impossible_number_over_the_limit_is_an_error(over, words):
     with pytest.raises(ValueError, match=words):
         requests_needed(99, over)
@@ -168,13 +159,13 @@ def test_an_impossible_number_over_the_limit_is_an_error(over, words):
      (1, None, 1, ">=", PROVEN), (1, None, 0.5, "<=", REFUTED)],
 )
 def test_a_limit_is_proven_refuted_or_neither(low, high, limit, sense, verdict):
-    assert decide(Interval(low, 1.5, high), limit, sense) == verdict
+    assert decide(Estimate(1.5, low, high), limit, sense) == verdict
 
 
 @pytest.mark.parametrize(("limit", "sense", "words"), [(math.nan, "<=", "NaN"), (1, "<", "sense '<'")])
 def test_an_impossible_question_is_an_error(limit, sense, words):
     with pytest.raises(ValueError, match=words):
-        decide(Interval(1, 2, 3), limit, sense)
+        decide(Estimate(2, 1, 3), limit, sense)
 
 
 @pytest.mark.parametrize(("p", "over", "n"), [(p, o, n) for p in NEEDED for o, n in zip(OVER, NEEDED[p]) if n < 9000])
@@ -262,14 +253,15 @@ def test_bounds_are_not_too_wide():
 
 
 def test_rates_that_are_all_alike_are_known_exactly():
-    assert mean_interval([115.0] * 24) == (115.0, 115.0, 115.0)
+    assert mean_interval([115.0] * 24).is_exact
 
 
 @settings(max_examples=60)
 @given(rates=st.lists(st.floats(0, 1e6), min_size=10, max_size=80))
 def test_the_mean_lies_in_its_interval(rates):
-    low, estimate, high = mean_interval(rates)
-    assert low <= estimate <= high and estimate == np.mean(rates)
+    found = mean_interval(rates)
+    assert found.low <= found.value <= found.high
+    assert found.value == np.mean(rates)
 
 
 @pytest.mark.parametrize(

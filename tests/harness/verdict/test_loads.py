@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from harness.load.generator import Shape
-from harness.verdict.loads import SHAPES, Pace, markdown_table, pace_for, shape_for
+from harness.load.generator import LoadPattern
+from harness.verdict.loads import LOADS, Pace, markdown_table, pace_for, pattern_for
 from harness.verdict.targets import ANY, TARGETS, family
 
 
@@ -14,17 +14,17 @@ from harness.verdict.targets import ANY, TARGETS, family
     ("check", "callers", "batch_size"), [("throughput", 4, 8), ("accuracy", 4, 8), ("soak", 8, 4), ("latency", 8, 1)]
 )
 def test_inferentia_has_the_published_load(check, callers, batch_size):
-    assert shape_for(check, "inf1.2xlarge") == Shape(callers, batch_size)
+    assert pattern_for(check, "inf1.2xlarge") == LoadPattern(callers, batch_size)
 
 
 @pytest.mark.parametrize("check", ["throughput", "accuracy", "soak", "latency", "what comes later"])
 def test_any_other_platform_has_that_of_a_laptop(check):
-    assert shape_for(check, "cpu") == Shape(2, 1)
+    assert pattern_for(check, "cpu") == LoadPattern(2, 1)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.check}-{t.platform}")
 def test_every_check_has_a_shape_wherever_it_has_a_target(target):
-    assert shape_for(target.check, target.platform)
+    assert pattern_for(target.check, target.platform)
 
 
 @pytest.mark.parametrize("platform", ["cpu", "inf1.2xlarge"])
@@ -46,23 +46,23 @@ def test_looks_are_few_and_known_beforehand():
 
 
 def test_rows_are_unique():
-    assert max(Counter((row.check, row.platform) for row in SHAPES).values()) == 1
+    assert max(Counter((row.check, row.platform) for row in LOADS).values()) == 1
 
 
 def test_the_row_for_anything_is_the_last():
-    assert [place for place, row in enumerate(SHAPES) if ANY in (row.check, row.platform)] == [len(SHAPES) - 1]
+    assert [place for place, row in enumerate(LOADS) if ANY in (row.check, row.platform)] == [len(LOADS) - 1]
 
 
 def test_platforms_are_families():
-    assert all(row.platform == family(row.platform) for row in SHAPES)
+    assert all(row.platform == family(row.platform) for row in LOADS)
 
 
 def test_every_row_has_its_source():
-    assert all(row.source for row in SHAPES)
+    assert all(row.source for row in LOADS)
 
 
 def test_the_readme_table_has_every_row():
-    assert len(markdown_table().splitlines()) == 2 + len(SHAPES)
+    assert len(markdown_table().splitlines()) == 2 + len(LOADS)
 
 
 def test_a_row_of_the_readme_table():

@@ -14,7 +14,7 @@ FLOOR = Target("accuracy", "AP", 0.48, ">=", "any", "source", "2024-09-16")
 P99 = Target("latency", "P99_seconds", 0.0518, "<=", "any", "source", "2024-09-16")
 P50 = Target("latency", "P50_seconds", 0.0408, "<=", "any", "source", "2024-09-16")
 DETAILS = dict(platform="cpu", backend="cpu", command="pytest -m accuracy")
-UNDECIDED = Estimate(0.02, 0.029, 0.06, lambda bound, sense: "9 more would decide", NOISY)
+UNDECIDED = Estimate(0.029, 0.02, 0.06, more=lambda limit, sense: "9 more would decide", reason=NOISY)
 
 
 def verdict(target, value, evidence="8 images", **details):

@@ -47,7 +47,7 @@ def test_the_row_of_the_instance_goes_before_that_of_its_family(monkeypatch):
 
 def test_metrics_of_all_widths_are_judged_together():
     assert [row.metric for row in rows("soak", "inf1.2xlarge")] == [
-        "failed_requests", "incomplete_windows", "drift", "memory_growth_mb", "images_per_second",
+        "failed_requests", "incomplete_windows", "images_per_second", "drift", "memory_growth_mb",
     ]
 
 

@@ -45,7 +45,7 @@ def test_no_finite_value_is_invalid_and_says_so(target, value):
     assert (judged.verdict, judged.value) == ("INVALID", None) and f"the value is {value}" in judged.why
 
 
-@pytest.mark.parametrize("estimate", [(0.8, 0.9, math.nan), (-math.inf, 0.9, 1.0), (0.8, math.nan, 1.0)])
+@pytest.mark.parametrize("estimate", [(0.9, 0.8, math.nan), (0.9, -math.inf, 1.0), (math.nan, 0.8, 1.0)])
 def test_an_interval_that_is_not_finite_is_invalid_and_says_so(estimate):
     judged = verdict(FLOOR, Estimate(*estimate))
     assert (judged.verdict, judged.value) == ("INVALID", None) and "its interval (" in judged.why
@@ -73,16 +73,16 @@ ESTIMATES = [
 
 @pytest.mark.parametrize(("target", "low", "value", "high", "expected"), ESTIMATES)
 def test_an_estimate_is_judged_by_its_bounds(target, low, value, high, expected):
-    assert verdict(target, Estimate(low, value, high)).verdict == expected
+    assert verdict(target, Estimate(value, low, high)).verdict == expected
 
 
 @given(value=st.floats(0, 1), target=st.sampled_from([FLOOR, CEILING]))
 def test_an_estimate_without_doubt_is_judged_as_its_value(value, target):
-    assert verdict(target, Estimate(value, value, value)) == verdict(target, value)
+    assert verdict(target, Estimate.exactly(value)) == verdict(target, value)
 
 
 def test_an_undecided_estimate_keeps_its_value_and_says_what_would_decide():
-    judged = verdict(FLOOR, Estimate(0.4, 0.5, None, lambda bound, sense: f"9 more would show {sense} {bound}"))
+    judged = verdict(FLOOR, Estimate(0.5, 0.4, None, more=lambda bound, sense: f"9 more would show {sense} {bound}"))
     assert judged.message() == (
         "INVALID (too few samples): AP 0.500, must be ≥ 0.480: not decided: it may be from 0.400 to anything; "
         "9 more would show >= 0.48; 8 images"
@@ -90,8 +90,8 @@ def test_an_undecided_estimate_keeps_its_value_and_says_what_would_decide():
 
 
 UNDECIDED = [
-    (Estimate(0.4, 0.5, 0.6), 8, True), (Estimate(0.49, 0.5, 0.6), 8, False), (Estimate(0.1, 0.2, 0.3), 8, False),
-    (0.5, 8, False), (math.nan, 8, False), (Estimate(0.4, 0.5, 0.6), 0, False),
+    (Estimate(0.5, 0.4, 0.6), 8, True), (Estimate(0.5, 0.49, 0.6), 8, False), (Estimate(0.2, 0.1, 0.3), 8, False),
+    (0.5, 8, False), (math.nan, 8, False), (Estimate(0.5, 0.4, 0.6), 0, False),
 ]
 
 
@@ -101,14 +101,14 @@ def test_only_what_was_measured_and_says_too_little_is_undecided(value, count, e
 
 
 def test_the_record_has_the_interval():
-    assert verdict(FLOOR, Estimate(0.5, 0.6, None)).as_record()["interval"] == (0.5, None)
+    assert verdict(FLOOR, Estimate(0.6, 0.5, None)).as_record()["interval"] == (0.5, None)
 
 
 REASONED = [
-    (0.5, 8, ""), (0.4, 8, ""), (Estimate(0.4, 0.5, 0.6), 8, TOO_FEW), (math.nan, 8, BROKEN), (0.5, 0, BROKEN),
-    (None, 8, TOO_FEW), (math.inf, 8, BROKEN), (Estimate(None, math.nan, None), 8, BROKEN),
-    (Estimate(None, None, None, reason=ERROR), 8, ERROR), (Estimate(0.4, 0.5, math.inf), 8, BROKEN),
-    (Estimate(None, 0.5, None, reason=NOISY), 8, NOISY), (Estimate(0.49, 0.5, 0.6, reason=NOISY), 8, ""),
+    (0.5, 8, ""), (0.4, 8, ""), (Estimate(0.5, 0.4, 0.6), 8, TOO_FEW), (math.nan, 8, BROKEN), (0.5, 0, BROKEN),
+    (None, 8, TOO_FEW), (math.inf, 8, BROKEN), (Estimate(math.nan, None, None), 8, BROKEN),
+    (Estimate(None, None, None, reason=ERROR), 8, ERROR), (Estimate(0.5, 0.4, math.inf), 8, BROKEN),
+    (Estimate(0.5, None, None, reason=NOISY), 8, NOISY), (Estimate(0.5, 0.49, 0.6, reason=NOISY), 8, ""),
 ]
 
 
@@ -135,8 +135,8 @@ def test_the_message_is_verdict_value_bound_and_evidence():
 
 
 def test_the_message_of_an_invalid_run_says_why():
-    message = invalid(FLOOR, "3 of 8 images are unanswered", BROKEN, **DETAILS).message()
-    assert message == "INVALID (broken responses): AP –, must be ≥ 0.480: 3 of 8 images are unanswered"
+    message = invalid(FLOOR, "3 of 8 images have no detections", BROKEN, **DETAILS).message()
+    assert message == "INVALID (broken responses): AP –, must be ≥ 0.480: 3 of 8 images have no detections"
 
 
 def test_the_message_names_the_cast_or_scenario():

@@ -10,9 +10,9 @@ import pytest
 from model.backends import CASTS, cpu
 from model.detector import Detector
 from model.graph.saved_model import read_metadata, write_metadata
-from tests.model.samples import pictures
+from tests.model.samples import sample_images
 
-IMAGE = pictures(1)[0]
+IMAGE = sample_images(1)[0]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_bf16_sees_other_numbers_but_the_same_objects(detector, emulated):
 
 
 def test_emulated_and_native_bf16_see_the_same_objects(emulated, native):
-    for image in pictures(3):
+    for image in sample_images(3):
         one, two = emulated.detect([image])[0], native.detect([image])[0]
         assert min(same_objects(one, two), same_objects(two, one)) >= 0.9
         assert one.scores[0] == pytest.approx(two.scores[0], abs=0.01)

@@ -12,9 +12,9 @@ from model.detector import Detector
 from model.graph.freeze import frozen_graph
 from model.graph.rounding import round_inputs, round_tensors
 from model.graph.saved_model import NETWORK
-from tests.model.samples import pictures
+from tests.model.samples import sample_images
 
-IMAGE = pictures(1)[0]
+IMAGE = sample_images(1)[0]
 
 
 
@@ -139,7 +139,7 @@ def test_each_level_rounds_what_it_says_and_only_in_the_network(cast):
 
 def test_the_prediction_is_kept_with_the_model(cast):
     _, found, _ = cast
-    assert found.metadata["predicted_on_neuron_ratio"] > 0.5
+    assert found.metadata["predicted_on_neuron_ratio"] > 0.4
     assert (found.metadata["backend"], found.metadata["cast_engine"]) == ("emulated", "emulated")
 
 

@@ -7,9 +7,9 @@ import pytest
 from model.backends import xla
 from model.detector import Detector
 from model.graph.saved_model import NETWORK, SavedModelError
-from tests.model.samples import pictures
+from tests.model.samples import sample_images
 
-PICTURES = pictures(3)
+IMAGES = sample_images(3)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def xla_detector(tiny_model, tmp_path_factory):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_answers_are_the_cpu_backends(xla_detector, detector, count):
-    for ours, expected in zip(xla_detector.detect(PICTURES[:count]), detector.detect(PICTURES[:count])):
+    for ours, expected in zip(xla_detector.detect(IMAGES[:count]), detector.detect(IMAGES[:count])):
         np.testing.assert_array_equal(ours.classes, expected.classes)
         np.testing.assert_allclose(ours.scores, expected.scores, atol=1e-5)
         np.testing.assert_allclose(ours.boxes, expected.boxes, atol=1e-2)
@@ -27,7 +27,7 @@ def test_the_answers_are_the_cpu_backends(xla_detector, detector, count):
 
 def test_xla_runs_the_whole_network(xla_detector):
     assert xla_detector.metadata["backend"] == "xla"
-    assert xla_detector.fallback(PICTURES[0]) == ""
+    assert xla_detector.fallback(IMAGES[0]) == ""
 
 
 def test_a_network_that_tensorflow_runs_by_itself_is_seen(tiny_model, tmp_path, monkeypatch):
@@ -40,16 +40,16 @@ def test_a_network_that_tensorflow_runs_by_itself_is_seen(tiny_model, tmp_path, 
             function.attr["_XlaMustCompile"].b = False
 
     monkeypatch.setattr(xla, "_call_compiled", planted)
-    lapse = Detector(xla.compile(tiny_model, tmp_path / "planted")).fallback(PICTURES[0])
+    lapse = Detector(xla.compile(tiny_model, tmp_path / "planted")).fallback(IMAGES[0])
     assert lapse.startswith("XLA did not compile the network: TensorFlow ran ")
 
 
 def test_a_network_on_another_device_is_seen(xla_detector, monkeypatch):
     monkeypatch.setitem(xla_detector.metadata, "cast_engine", "gpu")
-    lapse = xla_detector.fallback(PICTURES[0])
+    lapse = xla_detector.fallback(IMAGES[0])
     assert lapse.startswith("the network ran on ") and lapse.endswith(", not on the GPU")
 
 
 def test_a_model_of_others_has_no_network_to_compile(compiled, tmp_path):
-    with pytest.raises(SavedModelError, match="has no part `network` between pictures and head maps"):
+    with pytest.raises(SavedModelError, match="has no part `network` between images and head maps"):
         xla.compile(xla.compile(compiled, tmp_path / "once"), tmp_path / "twice")

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from model.architecture import Architecture, Convolutional, MaxPool, Route, Shortcut, Yolo
-from model.formats.darknet import CfgError, read_cfg
+from model.formats.cfg import CfgError, read_cfg
 from tests import real_data
 from tests.model.samples import cfg_text
 
@@ -101,60 +101,60 @@ def test_what_means_the_same_reads_the_same(cfg, variant):
 
 # Each replaces a piece of the text; lines count from 1, [net] first.
 BAD_LINES = {
-    "unknown key": ("pad=1\nactivation=mish", "tilt=2\nactivation=mish", 10, "`tilt=2` is not understood"),
-    "unknown key in net": ("channels=3", "channels=3\nrotate=1", 5, "`rotate=1` is not understood"),
-    "key of another section": ("num=1", "num=1\nfilters=3", 23, "`filters=3` is not understood"),
-    "unknown layer": ("[convolutional]\nb", "[crnn]\nb", 5, "layers of this kind are not supported"),
-    "unknown activation": ("=mish", "=plse", 11, "`activation=plse` is not supported"),
-    "not a number": ("filters=8", "filters=many", 7, "`filters=many` is not a number"),
-    "empty number": ("filters=8", "filters=", 7, "`filters=` is not a number"),
-    "fraction of a filter": ("filters=8", "filters=8.5", 7, "`filters=8.5` is not a number"),
-    "no filter": ("filters=8", "filters=0", 7, "`filters=0` is less than 1"),
-    "no stride": ("stride=1\npad=1\nactivation=mish", "stride=0\nactivation=mish", 9, "`stride=0` is less than 1"),
-    "no width": ("width=32", "width=0", 2, "`width=0` is less than 1"),
-    "missing width": ("width=32\n", "", 1, "lacks `width=`"),
-    "four channels": ("channels=3", "channels=4", 4, "only 3 channels"),
-    "missing anchors": ("anchors=10,10\n", "", 18, "lacks `anchors=`"),
-    "odd anchors": ("10,10", "10,10,3", 18, "has 3 anchor numbers, which is not two for each of num=1"),
-    "anchors against num": ("num=1", "num=2", 18, "has 2 anchor numbers, which is not two for each of num=2"),
-    "anchors in words": ("10,10", "10,ten", 20, "`anchors=10,ten` is not a list of numbers"),
-    "anchors without end": ("10,10", "10,inf", 20, "`anchors=10,inf` is not a list of numbers"),
-    "anchor of no size": ("10,10", "10,0", 20, "`anchors=10,0` holds a side that is not longer than 0"),
-    "mask beyond the anchors": ("mask=0", "mask=1", 19, "`mask=1` names an anchor that is not among the 1"),
-    "negative mask": ("mask=0", "mask=-1", 19, "`mask=-1` names an anchor that is not among the 1"),
-    "scale that is no number": ("num=1", "num=1\nscale_x_y=nan", 23, "`scale_x_y=nan` is not a number"),
+    "unknown key": ("pad=1\nactivation=mish", "tilt=2\nactivation=mish", 10, "`tilt=2` is not known"),
+    "unknown key in net": ("channels=3", "channels=3\nrotate=1", 5, "`rotate=1` is not known"),
+    "key of another section": ("num=1", "num=1\nfilters=3", 23, "`filters=3` is not known"),
+    "unknown layer": ("[convolutional]\nb", "[crnn]\nb", 5, "is not a supported layer"),
+    "unknown activation": ("=mish", "=plse", 11, "`activation=plse` must be one of: leaky"),
+    "not a number": ("filters=8", "filters=many", 7, "`filters=many` must be a whole number"),
+    "empty number": ("filters=8", "filters=", 7, "`filters=` must be a whole number"),
+    "fraction of a filter": ("filters=8", "filters=8.5", 7, "`filters=8.5` must be a whole number"),
+    "no filter": ("filters=8", "filters=0", 7, "`filters=0` must be between 1 and"),
+    "no stride": ("stride=1\npad=1\nactivation=mish", "stride=0\nactivation=mish", 9, "`stride=0` must be between 1"),
+    "no width": ("width=32", "width=0", 2, "`width=0` must be between 1 and"),
+    "missing width": ("width=32\n", "", 1, "has no `width=`"),
+    "four channels": ("channels=3", "channels=4", 4, "must be 3 (RGB)"),
+    "missing anchors": ("anchors=10,10\n", "", 18, "has no `anchors=`"),
+    "odd anchors": ("10,10", "10,10,3", 18, "has 3 anchor numbers, must have two for each of num=1"),
+    "anchors against num": ("num=1", "num=2", 18, "has 2 anchor numbers, must have two for each of num=2"),
+    "anchors in words": ("10,10", "10,ten", 20, "`anchors=10,ten` must be a list of numbers"),
+    "anchors without end": ("10,10", "10,inf", 20, "`anchors=10,inf` must be a list of numbers"),
+    "anchor of no size": ("10,10", "10,0", 20, "`anchors=10,0` must have sides longer than 0"),
+    "mask beyond the anchors": ("mask=0", "mask=1", 19, "`mask=1` must have indexes between 0 and 0"),
+    "negative mask": ("mask=0", "mask=-1", 19, "`mask=-1` must have indexes between 0 and 0"),
+    "scale that is no number": ("num=1", "num=1\nscale_x_y=nan", 23, "`scale_x_y=nan` must be a finite number"),
     "contradiction": ("filters=8", "filters=8\nfilters=16", 8, "`filters=16` contradicts line 7"),
-    "neither section nor key": ("filters=8", "filters 8", 7, "`filters8` is neither a [section] nor key=value"),
+    "neither section nor key": ("filters=8", "filters 8", 7, "`filters8` must be a [section] or key=value"),
     "contradiction of a list": ("anchors=10,10", "anchors=10,10\nanchors=5,5", 21, "contradicts line 20; keep one"),
-    "comment behind a word": ("=mish", "=mish # was leaky", 11, "has a comment behind it, which darknet reads as part"),
+    "comment behind a word": ("=mish", "=mish # was leaky", 11, "has a comment, which darknet reads as part"),
     "comma in a comment": ("[yolo]", "[route]\nlayers=-1 # a, b\n[yolo]", 19, "has a comment with a comma"),
-    "comma that darknet reads as layer 0": ("[yolo]", "[route]\nlayers=-1,\n[yolo]", 19, "is not a list of numbers"),
-    "digits of another script": ("filters=8", "filters=٣", 7, "is not a number"),
-    "strides that differ": ("stride=1", "stride_x=2\nstride_y=1", 5, "`stride_x=2` and `stride_y=1` differ"),
-    "antialiasing": ("pad=1", "pad=1\nantialiasing=1", 11, "`antialiasing=1` is not supported (only antialiasing=0"),
-    "binary weights": ("pad=1", "pad=1\nxnor=1", 11, "`xnor=1` is not supported (only xnor=0 is)"),
+    "comma that darknet reads as layer 0": ("[yolo]", "[route]\nlayers=-1,\n[yolo]", 19, "must be a list of numbers"),
+    "digits of another script": ("filters=8", "filters=٣", 7, "must be a whole number"),
+    "strides that differ": ("stride=1", "stride_x=2\nstride_y=1", 5, "`stride_x=2` and `stride_y=1` must be equal"),
+    "antialiasing": ("pad=1", "pad=1\nantialiasing=1", 11, "`antialiasing=1` is not supported: must be antialiasing=0"),
+    "binary weights": ("pad=1", "pad=1\nxnor=1", 11, "`xnor=1` is not supported: must be xnor=0"),
     "weights that are not loaded": ("pad=1", "pad=1\ndontload=1", 11, "`dontload=1` is not supported"),
-    "dilation that halves": ("size=3\nstride=1", "size=3\nstride=2\ndilation=2", 10, "for an odd size with pad=1"),
-    "weighted shortcut": ("[yolo]", "[shortcut]\nfrom=-1\nweights_type=per_channel\n[yolo]", 20, "is not supported"),
-    "scaled enlargement": ("[yolo]", "[upsample]\nscale=2\n[yolo]", 19, "`scale=2` is not supported (only scale=1 is)"),
-    "YOLOv2's head": ("[yolo]", "[region]", 18, "layers of this kind are not supported (it is YOLOv2's head; train"),
-    "Gaussian head": ("[yolo]", "[Gaussian_yolo]", 18, "[Gaussian_yolo] layers of this kind are not supported (its"),
-    "upper case": ("[yolo]", "[Yolo]", 18, "[Yolo] layers of this kind are not supported (supported: "),
-    "section without its end": ("[yolo]", "[yolo", 18, "`[yolo` is neither a [section] nor key=value"),
-    "filters beyond 32 bits": ("filters=8", f"filters={2**31}", 7, "is more than 2,147,483,647"),
-    "filters beyond 64 bits": ("filters=8", f"filters={'9' * 30}", 7, "is more than 2,147,483,647"),
-    "negative filters": ("filters=8", "filters=-8", 7, "`filters=-8` is less than 1"),
-    "window beyond any image": ("size=3", "size=100000", 8, "`size=100000` is more than 255"),
-    "an image of a thousand million pixels": ("width=32", "width=40000", 2, "`width=40000` is more than 16,384"),
-    "inputs that are not the image": ("channels=3", "channels=3\ninputs=100", 5, "`inputs=100` is not 32 x 32 x 3"),
-    "a list without end": ("10,10", "1," * 2000 + "1", 20, "holds 2,001 numbers, at most 1,024 are read"),
+    "dilation that halves": ("size=3\nstride=1", "size=3\nstride=2\ndilation=2", 10, "only with an odd size, pad=1"),
+    "weighted shortcut": ("[yolo]", "[shortcut]\nfrom=-1\nweights_type=per_channel\n[yolo]", 20, "must be one of: n"),
+    "scaled enlargement": ("[yolo]", "[upsample]\nscale=2\n[yolo]", 19, "`scale=2` is not supported: must be scale=1"),
+    "YOLOv2's head": ("[yolo]", "[region]", 18, "is not a supported layer; it is YOLOv2's head; train"),
+    "Gaussian head": ("[yolo]", "[Gaussian_yolo]", 18, "[Gaussian_yolo] is not a supported layer; its"),
+    "upper case": ("[yolo]", "[Yolo]", 18, "[Yolo] is not a supported layer; must be one of: "),
+    "section without its end": ("[yolo]", "[yolo", 18, "`[yolo` must be a [section] or key=value"),
+    "filters beyond 32 bits": ("filters=8", f"filters={2**31}", 7, "and 2,147,483,647"),
+    "filters beyond 64 bits": ("filters=8", f"filters={'9' * 30}", 7, "and 2,147,483,647"),
+    "negative filters": ("filters=8", "filters=-8", 7, "`filters=-8` must be between 1 and"),
+    "window beyond any image": ("size=3", "size=100000", 8, "`size=100000` must be between 1 and 255"),
+    "an image of a thousand million pixels": ("width=32", "width=40000", 2, "must be between 1 and 16,384"),
+    "inputs that are not the image": ("channels=3", "channels=3\ninputs=100", 5, "`inputs=100` must be 32 x 32 x 3"),
+    "a list without end": ("10,10", "1," * 2000 + "1", 20, "has 2,001 numbers, must have at most 1,024"),
     "a head that reads a head": ("[yolo]", "[yolo]\nanchors=9,9\nclasses=1\n[conv]\nfilters=6\n[yolo]", 21,
-                                 "layer 3 (convolutional): reads layer 2 (yolo), which gives no map"),
+                                 "layer 3 (convolutional): reads layer 2 (yolo), which has no output map"),
     "a head that reads a loss": ("[yolo]", "[cost]\n[yolo]", 19, "layer 3 (yolo): reads layer 2 (loss)"),
     "route into the future": ("[convolutional]\nb", "[route]\nlayers=3\n[convolutional]\nb", 5, "refers to layer 3"),
     "route before the start": ("[convolutional]\nb", "[route]\nlayers=-1\n[convolutional]\nb", 5, "refers to layer -1"),
-    "route without layers": ("[convolutional]\nb", "[route]\n[convolutional]\nb", 5, "lacks `layers=`"),
-    "route to no layer": ("[convolutional]\nb", "[route]\nlayers=,\n[convolutional]\nb", 6, "is not a list of numbers"),
+    "route without layers": ("[convolutional]\nb", "[route]\n[convolutional]\nb", 5, "has no `layers=`"),
+    "route to no layer": ("[convolutional]\nb", "[route]\nlayers=,\n[convolutional]\nb", 6, "must be a list of"),
     "scaled by two layers": ("[yolo]", "[scale_channels]\nfrom=-1,-2\n[yolo]", 19, "must name one layer"),
 }
 
@@ -169,13 +169,13 @@ def test_what_is_not_understood_is_an_error_with_file_and_line(cfg, old, new, li
 
 
 BAD_FILES = {
-    "empty": (b"", "does not begin with [net]"),
-    "only comments": (b"# nothing\n", "does not begin with [net]"),
-    "another cfg": (b"[metadata]\nname = model\n", "does not begin with [net]"),
-    "prose": (b"This is a text.\n", "`Thisisatext.` is neither a [section] nor key=value"),
-    "binary": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "cannot be read as a cfg file"),
+    "empty": (b"", "must start with [net]"),
+    "only comments": (b"# nothing\n", "must start with [net]"),
+    "another cfg": (b"[metadata]\nname = model\n", "must start with [net]"),
+    "prose": (b"This is a text.\n", "`Thisisatext.` must be a [section] or key=value"),
+    "binary": (b"\xff\xd8\xff\xe0\x00\x10JFIF", ":1: has a NUL byte, so it is not a cfg file"),
     "net alone": (b"[net]\nwidth=32\nheight=32\n", "has no yolo layer"),
-    "size": (cfg_text("[convolutional]\nsize=40").encode(), ":5: layer 0 (convolutional): is larger than what it gets"),
+    "size": (cfg_text("[convolutional]\nsize=40").encode(), ":5: layer 0 (convolutional): is larger than its input"),
     "filters of yolo": (cfg_text().replace("classes=1", "classes=2").encode(), "layer 1 (yolo): 1 anchors and 2"),
 }
 
@@ -218,12 +218,12 @@ def test_a_file_that_is_too_large_is_refused_by_its_size(cfg):
     path = cfg(cfg_text())
     with open(path, "r+b") as file:
         file.truncate(1_000_000_000)
-    assert refused(path) == f"{path}: has 1,000,000,000 bytes, more than the 1,000,000 of any cfg file"
+    assert refused(path) == f"{path}: has 1,000,000,000 bytes, must have at most 1,000,000 for a cfg file"
 
 
 def test_too_many_layers_are_refused(cfg):
     path = cfg("[net]\nwidth=32\nheight=32\n" + "[conv]\n" * 100_000)
-    assert refused(path) == f"{path}: has 100,000 layers, at most 4,096 are read"
+    assert refused(path) == f"{path}: has 100,000 layers, must have at most 4,096"
 
 
 def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
@@ -254,7 +254,7 @@ def test_values_of_a_file_reach_a_message_escaped_and_cut(cfg, text):
 
 def test_what_a_terminal_obeys_is_shown_escaped(real):
     message = refused(real / "cases/hostile/injection-cfg/ansi.cfg")
-    assert r"ansi.cfg:4: `\x1b]0;title\x07\x1b[2J\x1b[32mPASS\x1b[0m` is neither a [section]" in message
+    assert r"ansi.cfg:4: `\x1b]0;title\x07\x1b[2J\x1b[32mPASS\x1b[0m` must be a [section]" in message
 
 
 def assert_fit_for_a_terminal(message: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from model.architecture import Architecture, Convolutional, Route, Yolo
 from model.decoding import Profile, profile_for
 from model.graph import postprocess
-from model.graph.postprocess import candidates, detections, in_picture, suppress, to_pixels
+from model.graph.postprocess import candidates, detections, in_image, suppress, to_pixels
 from model.graph.preprocess import preprocess
 from tests.model.samples import encode, pixels
 
@@ -285,7 +285,7 @@ def test_the_whole_picture_in_the_networks_input_is_the_whole_picture_in_pixels(
     frame = frame_of(resize, width, height)
     left, top, inner_width, inner_height = frame.numpy()[0, :4]
     box = [[[left, top, left + inner_width, top + inner_height]]]
-    found = to_pixels(in_picture(tf.constant(box), frame), frame)
+    found = to_pixels(in_image(tf.constant(box), frame), frame)
     np.testing.assert_allclose(found, [[[0, 0, width, height]]], rtol=1e-5, atol=1e-3)
 
 
@@ -293,7 +293,7 @@ def test_the_whole_picture_in_the_networks_input_is_the_whole_picture_in_pixels(
 def test_a_box_in_pixels_lies_where_it_lay_in_the_input(resize, expected):
     box = tf.constant([[[0.25, 0.4, 0.5, 0.6]]])  # letterboxed, 128 x 90 fills rows 9 to 53 of 64
     frame = frame_of(resize, 128, 90)
-    np.testing.assert_allclose(to_pixels(in_picture(box, frame), frame)[0, 0], expected, atol=1e-3)
+    np.testing.assert_allclose(to_pixels(in_image(box, frame), frame)[0, 0], expected, atol=1e-3)
 
 
 def test_boxes_are_clipped_to_the_picture():

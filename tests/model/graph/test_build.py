@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.architecture import Convolutional, yolov4
+from model.architecture import Convolutional
 from model.backends import cpu
 from model.decoding import Profile
 from model.formats.weights import digest, random_weights
 from model.graph import build as building
 from model.graph.build import BuildError, architecture_digest, build
 from model.graph.saved_model import METADATA, SavedModelError, published, read_metadata
-from tests.model.samples import NAMES, PROFILE, encode, one_head, pictures, pixels
+from model.yolov4 import yolov4
+from tests.model.samples import NAMES, PROFILE, encode, one_head, pixels, sample_images
 
 OUTPUTS = {
     "boxes": (tf.float32, [None, 100, 4]),
@@ -48,7 +49,7 @@ def test_outputs_have_the_promised_names_types_and_shapes(serving):
 
 
 def test_the_saved_model_and_the_compiled_one_answer_alike(serving, detector):
-    images = pictures(2)
+    images = sample_images(2)
     answers = serving(image=tf.constant(images))
     for i, answer in enumerate(detector.detect(images)):
         count = int(answers["count"][i])

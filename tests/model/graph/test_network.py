@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from model.architecture import Activation, Convolutional, LocalAvgPool, MultiShortcut, Reorg
-from model.formats.darknet import ACTIVATIONS as CFG_ACTIVATIONS
-from model.formats.darknet import read_cfg
+from model.formats.cfg import ACTIVATIONS as CFG_ACTIVATIONS
+from model.formats.cfg import read_cfg
 from model.formats.weights import digest, random_weights
 from model.graph.network import ACTIVATIONS, _layer, assign, network, trained_weights
 from tests.model import families

@@ -1,4 +1,4 @@
-"""From encoded pictures to the network's input: every encoding decoded rightly, both ways of resizing as said."""
+"""From encoded images to the network's input: every encoding decoded rightly, both ways of resizing as said."""
 from __future__ import annotations
 
 import io
@@ -69,12 +69,12 @@ def paletted(array) -> np.ndarray:
 
 
 def sixteen_bits(array) -> bytes:
-    """A 16-bit grey PNG whose high bytes are the picture."""
+    """A 16-bit grey PNG whose high bytes are the image."""
     high = np.asarray(Image.fromarray(array).convert("L")).astype(np.uint16)
     return encode(Image.fromarray(high * 257), "PNG")
 
 
-# Encoding, and the RGB picture that it holds.
+# Encoding, and the RGB image that it holds.
 LOSSLESS = {
     "PNG": (encode, lambda a: a),
     "grey PNG": (lambda a: encode(a, mode="L"), grey),
@@ -160,8 +160,8 @@ def test_any_byte_of_exif_may_be_anything(place, value, big):
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
 @pytest.mark.parametrize("width, height", [(1, 1), (4000, 3), (3, 4000), (1, 500)])
 def test_extreme_pictures_fill_the_input_with_numbers_from_0_to_1(resize, width, height):
-    picture = prepared(encode(pixels(width, height)), resize)
-    assert picture.shape == (SIDE, SIDE, 3) and picture.min() >= 0 and picture.max() <= 1
+    image = prepared(encode(pixels(width, height)), resize)
+    assert image.shape == (SIDE, SIDE, 3) and image.min() >= 0 and image.max() <= 1
 
 
 def test_an_oblong_input_is_height_by_width():

@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 from fixtures import embedded
-from model.architecture import yolov4
 from model.decoding import profile_for
 from model.formats.detector_files import load_architecture
 from model.formats.weights import random_weights
 from model.graph.build import build
 from model.graph.freeze import frozen_graph, write_saved_model
+from model.yolov4 import yolov4
 
 # Channels and pixels do not change what operators there are; layers do.
 SMALL = dict(size=64, width=0.1)

@@ -14,11 +14,11 @@ from model.neuron.placement import placement_of
 from model.worker.client import RemoteError, WorkerError
 from model.worker.pool import RemoteDetector
 from tests.model.neuron.double.interpreter import double_python
-from tests.model.samples import pictures
+from tests.model.samples import sample_images
 
 pytestmark = pytest.mark.slow
 ROUTES = ("tf1", "tf2")
-PICTURES = pictures(3)
+IMAGES = sample_images(3)
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def test_a_compiled_detector_gives_the_cpus_answers(compile_, detector, route):
     assert "--fp32-cast=matmult" in facts["flags"] and facts["on_neuron_ratio"] > 0.5
     assert facts["network_operators"] > len(detector.layers()) and facts["compiler_warnings"] == []
     with RemoteDetector(python, model) as remote:
-        assert remote.fallback(PICTURES[0]) == ""
-        for one, two in zip(remote.detect(PICTURES), detector.detect(PICTURES)):
+        assert remote.fallback(IMAGES[0]) == ""
+        for one, two in zip(remote.detect(IMAGES), detector.detect(IMAGES)):
             np.testing.assert_array_equal(one.classes, two.classes)
             np.testing.assert_allclose(one.scores, two.scores, atol=1e-5)
             np.testing.assert_allclose(one.boxes, two.boxes, atol=1e-2)
@@ -55,7 +55,7 @@ def test_a_model_of_which_nothing_was_compiled_is_no_detector_of_the_device(comp
     model, python = compile_("nothing", "tf1")
     assert placement_of(model).fault() == NOTHING and read_metadata(model)["on_neuron_ratio"] == 0
     with RemoteDetector(python, model) as remote:
-        assert remote.fallback(PICTURES[0]).startswith(f"{NOTHING}; the compiler warned: Converted ")
+        assert remote.fallback(IMAGES[0]).startswith(f"{NOTHING}; the compiler warned: Converted ")
 
 
 def test_a_compiler_that_trace_does_not_find_is_named(compile_):
@@ -86,7 +86,7 @@ def test_a_device_that_is_lost_is_an_error_of_the_request(compile_):
     words = r"DeviceError: Execute failed: nrt_execute: status=6 \(HW_ERROR\); the device failed while it ran"
     with RemoteDetector(python, model) as remote, pytest.raises(WorkerError, match=words):
         for _ in range(6):
-            remote.detect(PICTURES[:1])
+            remote.detect(IMAGES[:1])
 
 
 def test_the_cast_is_always_given_to_the_compiler(compile_):

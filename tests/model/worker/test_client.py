@@ -163,7 +163,7 @@ ENDS = {
     "crashed": ("last_words_and_death", {"number": signal.SIGABRT},
                 "was killed by signal 6 (SIGABRT); its last output:\n  so long"),
     "left": ("last_words_and_exit", {"status": 3}, "ended with exit status 3; its last output:\n  so long"),
-    "hung": ("last_words_and_silence", {}, "gave no answer within 0.5 s and was killed; its last output:\n  so long"),
+    "hung": ("last_words_and_silence", {}, "gave no response within 0.5 s and was killed; its last output:\n  so long"),
 }
 
 
@@ -188,7 +188,7 @@ def test_notices_of_tensorflow_do_not_hide_the_last_words(worker):
 
 def test_a_stopped_process_is_killed_at_the_deadline(worker):
     pid = pid_of(worker)
-    with pytest.raises(WorkerError, match=r"gave no answer within 0\.5 s and was killed; it printed nothing") as raised:
+    with pytest.raises(WorkerError, match=r"gave no response within 0\.5 s and was killed; it printed") as raised:
         call(worker, "stop", 0.5)
     assert_dead(worker, pid, str(raised.value))
 
@@ -213,17 +213,17 @@ def test_whoever_waits_fails_with_the_first_reason(worker):
         waiting = [pool.submit(outcome, lambda: call(worker, "echo")) for _ in range(3)]
         waiting += [pool.submit(outcome, lambda: worker.ask("detect", [b"x"], 30)) for _ in range(4)]
         assert {one.result(PATIENCE) for one in waiting} == {first.result(PATIENCE)}
-    assert "gave no answer within 1 s" in first.result(PATIENCE)
+    assert "gave no response within 1 s" in first.result(PATIENCE)
 
 
 NONSENSE = {
-    "garbage": ("write_on_sockets", b"Hello, world!", "sent what is not a response: it begins with b'Hell' and not"),
-    "garbage, then silence": ("write_on_sockets_and_silence", b"Hello, world!", "sent what is not a response: it beg"),
-    "endless header": ("write_on_sockets", PREFIX.pack(MAGIC, 2**32 - 1), "not a response: its header of 4,294,"),
+    "garbage": ("write_on_sockets", b"Hello, world!", "sent an invalid response: it starts with b'Hell', must"),
+    "garbage, then silence": ("write_on_sockets_and_silence", b"Hello, world!", "sent an invalid response: it start"),
+    "endless header": ("write_on_sockets", PREFIX.pack(MAGIC, 2**32 - 1), "an invalid response: its header has 4,294,"),
     "another's answer": ("write_on_sockets", b"".join(frame({"id": 999})), "it belongs to request 999, not to "),
     "nobody's answer": ("write_on_sockets", b"".join(frame({})), "it belongs to request None, not to "),
     "half an answer, then death": ("write_on_sockets_and_die", PREFIX.pack(MAGIC, 99), "ended with exit status 0"),
-    "half an answer, then silence": ("write_on_sockets_and_silence", MAGIC, r"gave no answer within 0\.5 s"),
+    "half an answer, then silence": ("write_on_sockets_and_silence", MAGIC, r"gave no response within 0\.5 s"),
 }
 
 
@@ -239,27 +239,27 @@ def test_nonsense_between_the_answers_is_an_error_and_the_end(worker, job, conte
 
 ERROR = {"type": "ValueError", "message": "no", "traceback": "…"}
 MALFORMED = {
-    "a text for the error": ({"error": "x"}, "its response has error 'x'"),
-    "nothing for the error": ({"error": None}, "its response has error None"),
-    "a list for the error": ({"error": [1]}, r"its response has error \[1\]"),
-    "an error that lacks its type": ({"error": {"message": "no", "traceback": ""}}, "its error lacks type"),
-    "an error of numbers": ({"error": {**ERROR, "message": 5}}, "its error has message 5"),
+    "a text for the error": ({"error": "x"}, "its response has the invalid error 'x'"),
+    "nothing for the error": ({"error": None}, "its response has the invalid error None"),
+    "a list for the error": ({"error": [1]}, r"its response has the invalid error \[1\]"),
+    "an error that lacks its type": ({"error": {"message": "no", "traceback": ""}}, "its error has no type"),
+    "an error of numbers": ({"error": {**ERROR, "message": 5}}, "its error has the invalid message 5"),
     "an error with more": ({"error": {**ERROR, "who": "me"}}, "its error has the unknown field 'who'"),
     "an error and a result": ({"error": ERROR, "result": 1}, "its response has the unknown field 'result'"),
-    "no result": ({}, "its response to call lacks result"),
+    "no result": ({}, "its response to call has no result"),
     "more than the result": ({"result": 1, "python": "3"}, "its response to call has the unknown field 'python'"),
-    "the response to another kind": ({"arrays": [], "errors": []}, "its response to call lacks result"),
+    "the response to another kind": ({"arrays": [], "errors": []}, "its response to call has no result"),
     "true for its number": ({"id": True, "result": 1}, "it belongs to request True, not to 2"),
     "a fraction for its number": ({"id": 2.0, "result": 1}, "it belongs to request 2.0, not to 2"),
     "an endless text for its number": ({"id": "x" * 10**6, "result": 1}, "it belongs to request 'xxxxxxx"),
-    "buffers that nothing describes": (({"result": 1}, [b"12"]), "it has 1 buffers, and its header describes 0"),
-    "sizes that are an object": ({"result": 1, "sizes": {}}, "its header is none"),
-    "sizes below 0": ({"result": 1, "sizes": [-1]}, "its header is none"),
-    "sizes beyond all": ({"result": 1, "sizes": [2**62]}, "its header is none"),
-    "true for a size": ({"result": 1, "sizes": [True]}, "its header is none"),
-    "NaN for a result": ({"result": float("nan")}, "its header is none"),
-    "a list for a header": ([1, 2], "its header is none"),
-    "a number for a header": (5, "its header is none"),
+    "buffers that nothing describes": (({"result": 1}, [b"12"]), "it has 1 buffers, must have 0"),
+    "sizes that are an object": ({"result": 1, "sizes": {}}, "its header is invalid"),
+    "sizes below 0": ({"result": 1, "sizes": [-1]}, "its header is invalid"),
+    "sizes beyond all": ({"result": 1, "sizes": [2**62]}, "its header is invalid"),
+    "true for a size": ({"result": 1, "sizes": [True]}, "its header is invalid"),
+    "NaN for a result": ({"result": float("nan")}, "its header is invalid"),
+    "a list for a header": ([1, 2], "its header is invalid"),
+    "a number for a header": (5, "its header is invalid"),
 }
 
 
@@ -275,7 +275,7 @@ def raw_frame(header, buffers=()) -> bytes:
 def test_a_malformed_response_is_an_error_and_the_end_of_the_process(worker, response, message):
     content = raw_frame(*response) if isinstance(response, tuple) else raw_frame(response)
     pid = pid_of(worker)
-    with pytest.raises(WorkerError, match=f"{sys.executable}: its process sent what is not a response: {message}"
+    with pytest.raises(WorkerError, match=f"{sys.executable}: its process sent an invalid response: {message}"
                        ) as raised:
         call(worker, "write_on_sockets_and_silence", 30, text=content.hex())
     assert not isinstance(raised.value, RemoteError) and len(str(raised.value)) < 400
@@ -315,7 +315,7 @@ def test_hundreds_of_odd_responses_are_believed_or_named():
 
 def test_a_malformed_response_ends_what_the_process_has_started_even_in_groups_of_its_own(worker, tmp_path):
     path = tmp_path / "pid"
-    with pytest.raises(WorkerError, match="is not a response"):
+    with pytest.raises(WorkerError, match="sent an invalid response"):
         call(worker, "child_of_its_own_and_nonsense", path=str(path), text=b"Hello, world!".hex())
     assert gone(int(path.read_text()))
 
@@ -344,7 +344,7 @@ def test_an_interrupted_request_leaves_no_answer_for_the_next(worker):
 
 
 def test_what_a_job_has_started_ends_with_a_missed_deadline(worker, tmp_path):
-    with pytest.raises(WorkerError, match="gave no answer"):
+    with pytest.raises(WorkerError, match="gave no response"):
         call(worker, "child_and_silence", 2, path=str(tmp_path / "pid"), seconds=60)
     assert gone(int((tmp_path / "pid").read_text()))
 
@@ -440,8 +440,8 @@ def script(path, text) -> Path:
 
 AT_START = r"at its start \(is it a Python 3\.7 or newer\?\)"
 NO_PYTHONS = {
-    "nothing there": (None, r"cannot be started \(No such file or directory\): name a Python 3\.7 or newer"),
-    "a text file": ("text", r"cannot be started \(Exec format error\): name a Python 3\.7 or newer"),
+    "nothing there": (None, r"cannot be started \(No such file or directory\); give a Python 3\.7 or newer"),
+    "a text file": ("text", r"cannot be started \(Exec format error\); give a Python 3\.7 or newer"),
     "no such shell": ("#!/nowhere/sh\n", r"cannot be started \(No such file or directory\)"),
     "true": ("#!/bin/sh\nexit 0\n", f"ended with exit status 0 {AT_START}; it printed nothing"),
     "an error": ("#!/bin/sh\necho libpython is missing\nexit 127\n",
@@ -469,7 +469,7 @@ SILENT = {
 @pytest.mark.parametrize("program, words", SILENT.values(), ids=SILENT)
 def test_what_does_not_answer_has_a_deadline_to_start(tmp_path, program, words):
     path = script(tmp_path / "python", f"#!/bin/sh\nexec {program}\n")
-    with pytest.raises(WorkerError, match=rf"gave no answer within 0\.5 s and was killed {AT_START}.*{words}"):
+    with pytest.raises(WorkerError, match=rf"gave no response within 0\.5 s and was killed {AT_START}.*{words}"):
         Worker(path, startup=0.5)
 
 
@@ -483,7 +483,7 @@ def test_a_file_that_may_not_be_executed_and_a_folder_are_refused(tmp_path):
 def test_a_python_that_is_too_old_says_so(monkeypatch):
     monkeypatch.setattr(process, "OLDEST", (9, 1))
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    with pytest.raises(WorkerError, match=rf"this is Python {version}, and the oldest that runs a detector is 9\.1"):
+    with pytest.raises(WorkerError, match=rf"this is Python {version}, must be 9\.1 or newer"):
         Worker(sys.executable)
 
 
@@ -493,7 +493,7 @@ OLD = [(version, python) for version in ("2.7", "3.6") for python in pythons(ver
 @pytest.mark.skipif(not OLD, reason="there is no older Python here: install python2.7 or python3.6")
 @pytest.mark.parametrize("version, python", OLD)
 def test_pythons_that_are_too_old_can_say_so_themselves(version, python):
-    with pytest.raises(WorkerError, match=f"this is Python {version}, and the oldest that runs a detector is 3.7"):
+    with pytest.raises(WorkerError, match=f"this is Python {version}, must be 3.7 or newer"):
         Worker(python)
 
 

@@ -15,16 +15,17 @@ from hypothesis import strategies as st
 from model.detections import Detections
 from model.graph.freeze import write_saved_model
 from model.graph.saved_model import write_metadata
+from model.neuron.machine.environment import VISIBLE_CORES
 from model.worker import pool as remote
 from model.worker import protocol as frames
 from model.worker import responses
 from model.worker.client import RemoteError, WorkerError
-from model.worker.pool import CORES, RemoteDetector, WorkerPool
+from model.worker.pool import RemoteDetector, WorkerPool
 from model.worker.protocol import FrameError
-from tests.model.samples import pictures
+from tests.model.samples import sample_images
 from tests.waiting import PATIENCE, until
 
-GOOD = pictures(4)
+GOOD = sample_images(4)
 BAD = [b"", b"this is not a picture", GOOD[0][:100]]
 
 
@@ -166,7 +167,7 @@ STARTS = {
                         "its process ended with exit status 3; its last output:\n  libfoo.so: not found"),
     "crashes at import": ("import os; os.abort()", 60, r"was killed by signal 6 \(SIGABRT\)"),
     "hangs at import": ("import time; print('looking for devices'); time.sleep(60)", 1,
-                        r"gave no answer within 1 s and was killed; its last output:\n  looking for devices"),
+                        r"gave no response within 1 s and was killed; its last output:\n  looking for devices"),
     "is broken": ("raise RuntimeError('compiled for another NumPy')", 60, "RuntimeError: compiled for another NumPy"),
 }
 
@@ -186,7 +187,7 @@ def neuron_model(folder):
 def test_a_model_for_neuron_needs_its_operator(tmp_path):
     (tmp_path / "model").mkdir()
     environment = planted(tmp_path, "__version__ = '2.10.1'")
-    with pytest.raises(RemoteError, match=r"compiled for Neuron, and tensorflow\.neuron cannot be imported there \(No "
+    with pytest.raises(RemoteError, match=r"compiled for Neuron, but tensorflow\.neuron cannot be imported \(No "
                                           r"module .*\): install tensorflow-neuron in that environment"):
         RemoteDetector(sys.executable, neuron_model(tmp_path / "model"), environment=environment)
 
@@ -202,7 +203,7 @@ BOXES, SCORES, CLASSES = ["<f4", [2, 4]], ["<f4", [2]], ["<i4", [2]]
 SOUND = [bytes(32), bytes(8), bytes(8)]
 NO_DETECTIONS = {
     "too few bytes": ([BOXES, SCORES, CLASSES], [b"1234", *SOUND[1:]], r"an array of float32 \[2, 4\] has 4 by"),
-    "too many bytes": ([BOXES, SCORES, CLASSES], [bytes(36), *SOUND[1:]], "has 36 bytes, should have 32"),
+    "too many bytes": ([BOXES, SCORES, CLASSES], [bytes(36), *SOUND[1:]], "has 36 bytes, must have 32"),
     "one array less": ([BOXES, SCORES], SOUND[:2], "it has 1 responses and 2 arrays for 1 images"),
     "one array more": ([BOXES, SCORES, CLASSES, SCORES], [*SOUND, SOUND[1]], "and 4 arrays for 1 images"),
     "numbers of twice the size": ([["<f8", [2, 4]], SCORES, CLASSES], [bytes(64), *SOUND[1:]], "the boxes of image"),
@@ -266,7 +267,7 @@ def test_what_describes_no_array_is_not_a_response(arrays):
 # Several processes.
 
 def test_each_process_has_a_core_of_its_own(pool):
-    assert [one.call("os:getenv", key=CORES) for one in pool.detectors] == ["0", "1"]
+    assert [one.call("os:getenv", key=VISIBLE_CORES) for one in pool.detectors] == ["0", "1"]
     assert pool.metadata == {} and pool.versions == pool.detectors[0].versions
     assert pool.startup_seconds == max(one.startup_seconds for one in pool.detectors)
     assert pool.fallback(b"x") == ""
@@ -341,15 +342,15 @@ def test_the_callers_are_shared_out_and_none_is_left_over(counting, callers, eac
 
 
 def test_cores_that_are_chosen_already_are_not_given_away(counting, monkeypatch):
-    monkeypatch.setenv(CORES, "0-3")
-    with pytest.raises(WorkerError, match=f"{CORES} is set, and 2 workers are to have a NeuronCore each: unset it"):
+    monkeypatch.setenv(VISIBLE_CORES, "0-3")
+    with pytest.raises(WorkerError, match=f"{VISIBLE_CORES} is set, but each of 2 workers needs a NeuronCore"):
         counting(2)
     assert not Counting.all and counting(1).detectors
 
 
 def test_a_process_that_does_not_start_takes_the_others_along(counting):
     with pytest.raises(WorkerError, match=r"worker 2 of 3 .*no"):
-        counting(3, compiled=f"worker 2 of 3 ({CORES}=1), ")
+        counting(3, compiled=f"worker 2 of 3 ({VISIBLE_CORES}=1), ")
     assert sorted((one.name[:8], one.closed) for one in Counting.all) == [
         ("worker 1", True), ("worker 2", False), ("worker 3", True)]
 
@@ -359,7 +360,7 @@ def test_one_dead_process_is_the_end_of_all_and_named(echo):
         os.kill(pool.detectors[1].call("os:getpid"), 9)
         pool.detect([b"first"])
         for _ in range(3):
-            with pytest.raises(WorkerError, match=rf"^worker 2 of 2 \({CORES}=1\), {sys.executable}: its process was "
-                                                  r"killed by signal 9 \(SIGKILL\)"):
+            with pytest.raises(WorkerError, match=rf"^worker 2 of 2 \({VISIBLE_CORES}=1\), {sys.executable}: its "
+                                                  r"process was killed by signal 9 \(SIGKILL\)"):
                 pool.detect([b"x"])
     pool.close()

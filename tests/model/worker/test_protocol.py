@@ -67,23 +67,23 @@ def raw(header) -> bytes:
 
 
 NO_FRAMES = {
-    "print": (b"Hello, world!\n", r"it begins with b'Hell' and not with b'DET1'"),
-    "endless header": (PREFIX.pack(MAGIC, 2**32 - 1), "its header of 4,294,967,295 bytes is longer than the 16,7"),
-    "no JSON": (raw(b"{"), "its header is none: b'{'"),
-    "no text": (raw(b"\xff\xfe\x00"), "its header is none"),
-    "no object": (raw([1]), "its header is none"),
-    "no sizes": (raw({}), "its header is none"),
-    "sizes are an object": (raw({"sizes": {}}), "its header is none"),
-    "sizes are a number": (raw({"sizes": 0}), "its header is none"),
-    "a size is NaN": (raw({"sizes": [float("nan")]}), "its header is none"),
-    "a size is a fraction": (raw({"sizes": [1.5]}), "its header is none"),
-    "NaN anywhere": (raw({"sizes": [], "id": float("nan")}), "its header is none"),
-    "a key twice": (raw(b'{"id":1,"sizes":[],"id":2}'), "its header is none"),
-    "sizes are text": (raw({"sizes": "12"}), "its header is none"),
-    "a size is true": (raw({"sizes": [True]}), "its header is none"),
-    "a size below 0": (raw({"sizes": [-1]}), "its header is none"),
-    "endless buffers": (raw({"sizes": [2**30] * 3}), "its header is none"),
-    "deep": (raw(b"[" * 100_000), "its header is none"),
+    "print": (b"Hello, world!\n", r"it starts with b'Hell', must start with b'DET1'"),
+    "endless header": (PREFIX.pack(MAGIC, 2**32 - 1), "its header has 4,294,967,295 bytes, must have at most 16,7"),
+    "no JSON": (raw(b"{"), "its header is invalid: b'{'"),
+    "no text": (raw(b"\xff\xfe\x00"), "its header is invalid"),
+    "no object": (raw([1]), "its header is invalid"),
+    "no sizes": (raw({}), "its header is invalid"),
+    "sizes are an object": (raw({"sizes": {}}), "its header is invalid"),
+    "sizes are a number": (raw({"sizes": 0}), "its header is invalid"),
+    "a size is NaN": (raw({"sizes": [float("nan")]}), "its header is invalid"),
+    "a size is a fraction": (raw({"sizes": [1.5]}), "its header is invalid"),
+    "NaN anywhere": (raw({"sizes": [], "id": float("nan")}), "its header is invalid"),
+    "a key twice": (raw(b'{"id":1,"sizes":[],"id":2}'), "its header is invalid"),
+    "sizes are text": (raw({"sizes": "12"}), "its header is invalid"),
+    "a size is true": (raw({"sizes": [True]}), "its header is invalid"),
+    "a size below 0": (raw({"sizes": [-1]}), "its header is invalid"),
+    "endless buffers": (raw({"sizes": [2**30] * 3}), "its header is invalid"),
+    "deep": (raw(b"[" * 100_000), "its header is invalid"),
 }
 
 
@@ -123,9 +123,9 @@ def test_a_time_that_has_passed_is_no_endless_wait(pair):
 
 def test_what_the_other_side_would_refuse_is_not_sent(monkeypatch):
     monkeypatch.setattr(frames, "LARGEST_BODY", 10)
-    with pytest.raises(FrameError, match="12 bytes are more than one request takes, which is 10: send fewer images"):
+    with pytest.raises(FrameError, match="a request of 12 bytes, must have at most 10; send fewer images"):
         frame({}, [b"123456"] * 2)
-    with pytest.raises(FrameError, match=r"a header of 17,000,0.. bytes is longer"):
+    with pytest.raises(FrameError, match=r"a header of 17,000,0.. bytes, must"):
         frame({"text": "x" * 17_000_000})
 
 

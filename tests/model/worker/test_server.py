@@ -14,7 +14,7 @@ from model.worker.client import ROOT, RemoteError, Worker
 from model.worker.protocol import PREFIX
 from model.worker.server import Service
 from tests.model.interpreters import TENSORFLOW_1, pythons
-from tests.model.samples import pictures
+from tests.model.samples import sample_images
 
 ALLOWED = {"numpy", "tensorflow"}
 
@@ -119,12 +119,12 @@ def test_the_process_runs_on_tensorflow_1_15(compiled, detector):
 
     with RemoteDetector(os.environ[TENSORFLOW_1], compiled) as remote:
         assert remote.versions["tensorflow"].startswith("1.15")
-        for one, two in zip(remote.detect(pictures(4)), detector.detect(pictures(4))):
+        for one, two in zip(remote.detect(sample_images(4)), detector.detect(sample_images(4))):
             np.testing.assert_array_equal(one.classes, two.classes)
             np.testing.assert_allclose(one.scores, two.scores, atol=1e-5)
             np.testing.assert_allclose(one.boxes, two.boxes, atol=1e-3)
         assert "cannot be decoded" in remote.detect([b"bad"])[0].error
-        assert remote.fallback(pictures(1)[0]) == "" and remote.layers() == detector.layers()
+        assert remote.fallback(sample_images(1)[0]) == "" and remote.layers() == detector.layers()
 
 
 @pytest.mark.skipif(not os.environ.get(TENSORFLOW_1),

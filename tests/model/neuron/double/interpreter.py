@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from fixtures.flags import ROOT
+from fixtures import ROOT
 
 # The failures that show when a model runs and leave no trace in it.
 WHILE_RUNNING = ("absent", "reduced", "lost", "nan", "same", "idle", "errors")

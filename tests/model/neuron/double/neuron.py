@@ -86,8 +86,8 @@ def trace(func, example_inputs, subgraph_builder_function=None):
     planned = plan(graph_def, [source], outputs, "tf2")
     ratio = planned.on_neuron_ratio if _place(graph_def, planned, outputs) else 0.0
 
-    def run(picture):
-        return tf.import_graph_def(graph_def, {source.split(":")[0]: picture}, outputs, name="")
+    def run(image):
+        return tf.import_graph_def(graph_def, {source.split(":")[0]: image}, outputs, name="")
 
     function = tf.function(run, autograph=False).get_concrete_function(
         tf.TensorSpec(example_inputs.shape, example_inputs.dtype))

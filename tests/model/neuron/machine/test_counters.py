@@ -51,8 +51,8 @@ CHANGES = {
     "nothing": ({"a": 1}, {"a": 1}, []),
     "a rise": ({"a": 1, "b": 0}, {"a": 3, "b": 0}, ["a rose by 2 to 3"]),
     "a counter that is new": ({}, {"a": 2, "b": 0}, ["a rose by 2 to 2"]),
-    "a counter that is gone": ({"a": 0, "b": 0}, {"b": 0}, ["a is gone"]),
-    "a reset": ({"a": 5}, {"a": 1}, ["a was set back from 5 to 1"]),
+    "a counter that is gone": ({"a": 0, "b": 0}, {"b": 0}, ["a is missing"]),
+    "a reset": ({"a": 5}, {"a": 1}, ["a was reset from 5 to 1"]),
 }
 
 
@@ -201,7 +201,7 @@ def test_device_nodes_without_counters_leave_all_unwatched(tmp_path):
     machine.write("dev/neuron0")
     with Watch(machine.host) as watch:
         pass
-    assert watch.unwatched == ["errors of the cores: the driver shows no counters under /sys",
+    assert watch.unwatched == ["errors of the cores: the driver has no counters under /sys",
                                "memory errors (ECC): neuron-monitor is not installed"]
 
 

@@ -84,17 +84,17 @@ def test_a_notice_before_the_list_is_passed_over(machine):
 
 
 BROKEN = {
-    "garbage": ({"shown": "<html>502</html>"}, "neuron-ls -j wrote no JSON list but '<html>502</html>'"),
-    "cut": ({"shown": json.dumps([row()])[:-30]}, "neuron-ls -j wrote no JSON list"),
-    "an object": ({"shown": {"neuron_device": 0}}, "neuron-ls -j wrote no JSON list"),
-    "nothing": ({"shown": ""}, "neuron-ls -j wrote no JSON list but ''"),
+    "garbage": ({"shown": "<html>502</html>"}, "neuron-ls -j must write a JSON list, wrote '<html>502</html>'"),
+    "cut": ({"shown": json.dumps([row()])[:-30]}, "neuron-ls -j must write a JSON list"),
+    "an object": ({"shown": {"neuron_device": 0}}, "neuron-ls -j must write a JSON list"),
+    "nothing": ({"shown": ""}, "neuron-ls -j must write a JSON list, wrote ''"),
     "an empty list": ({"shown": []}, "neuron-ls lists no device"),
     "a list of no objects": ({"shown": [1, None, "x"]}, "neuron-ls lists no device"),
-    "deeply nested": ({"shown": "[" * 100_000}, "neuron-ls -j wrote no JSON list"),
-    "huge": ({"shown": "[" + " " * 2 * LONGEST + "]"}, "neuron-ls -j wrote no JSON list"),
+    "deeply nested": ({"shown": "[" * 100_000}, "neuron-ls -j must write a JSON list"),
+    "huge": ({"shown": "[" + " " * 2 * LONGEST + "]"}, "neuron-ls -j must write a JSON list"),
     "exit 1": ({"shown": [row()], "code": 1, "errors": 'time="…"\nlevel=fatal msg="no driver"\n'},
                'neuron-ls ended with 1: level=fatal msg="no driver"'),
-    "exit 1 without a word": ({"code": 1}, "neuron-ls ended with 1: it does not say why"),
+    "exit 1 without a word": ({"code": 1}, "neuron-ls ended with 1: no reason given"),
 }
 
 
@@ -109,7 +109,7 @@ def test_the_driver_is_asked_where_neuron_ls_fails_and_the_failure_is_told(machi
 def test_bytes_that_are_no_text_are_no_list(machine):
     machine.tool("neuron-ls")
     (machine.root / "shown/neuron-ls.out").write_bytes(bytes(range(256)))
-    assert "wrote no JSON list" in device.devices(machine.host).problem
+    assert "must write a JSON list" in device.devices(machine.host).problem
 
 
 def test_a_neuron_ls_that_hangs_is_ended_with_all_it_started(machine, impatient):
@@ -394,17 +394,17 @@ def test_the_probe_parses_on_python_3_7():
 
 @pytest.mark.parametrize("text, why", [
     (None, "cannot be run: No such file or directory"),
-    ("#!/bin/sh\nexit 3\n", "ended with 3: it does not say why"),
-    ("#!/bin/sh\necho hello\n", "does not answer as Python does"),
-    ("#!/bin/sh\necho '{\"python\": 3}'\n", "does not answer as Python does"),
-    ("#!/bin/sh\necho '[]'\n", "does not answer as Python does"),
+    ("#!/bin/sh\nexit 3\n", "ended with 3: no reason given"),
+    ("#!/bin/sh\necho hello\n", "its output is not that of Python"),
+    ("#!/bin/sh\necho '{\"python\": 3}'\n", "its output is not that of Python"),
+    ("#!/bin/sh\necho '[]'\n", "its output is not that of Python"),
     ("no program", "cannot be run: Exec format error"),
 ], ids=["missing", "fails", "no JSON", "half", "a list", "no program"])
 def test_what_is_no_python_is_refused_by_the_option_s_name(machine, text, why):
     path = machine.root / "python"
     if text:
         machine.script("python", text)
-    with pytest.raises(software.InterpreterError, match=f"^--detector-python {path}: is not a Python 3.7 .*{why}$"):
+    with pytest.raises(software.InterpreterError, match=f"^{path}: must be a Python 3.7 .*{why}$"):
         software.interpreter(machine.host, str(path))
 
 

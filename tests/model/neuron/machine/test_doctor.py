@@ -29,7 +29,7 @@ def diagnosed(machine: Planted) -> Diagnosis:
 def test_a_machine_on_which_all_is_well_is_ready(tmp_path, chips, size):
     found = diagnosed(inf1(tmp_path, chips, size))
     assert {check.status for check in found.checks} == {OK}, found.table()
-    assert found.ready and found.summary() == "Everything that --backend neuron needs is here."
+    assert found.ready and found.summary() == "This machine has everything that the Neuron backend needs."
 
 
 def test_tensorflow_1_on_python_3_7_is_ready_too(tmp_path):
@@ -45,7 +45,7 @@ def test_a_laptop_is_told_that_the_rehearsal_works_without(tmp_path):
     found = diagnosed(machine)
     assert not found.ready
     assert found.table().splitlines()[-1] == (
-        "There is no Inferentia (Inf1) device on this machine; the CPU rehearsal (make gate) works without.")
+        "This machine has no Inferentia (Inf1) device; the gate also runs on the CPU.")
     assert not {"driver", "runtime", "tools", "device nodes", "cores are free"} & {c.name for c in found.checks}
 
 
@@ -109,32 +109,32 @@ def image(machine):
 
 INSTALL = "aws-neuronx-dkms=2.24.*"
 PIP = "/neuron/bin/python -m pip install --extra-index-url https://pip.repos.neuron.amazonaws.com "
-ILLS = {
+FAULTS = {
     "no driver: devices": (no_device, "devices", MISSING, "Unable to read device information from the driver", INSTALL),
     "no driver: driver": (no_device, "driver", MISSING, "neither loaded nor installed", INSTALL),
     "a driver that is not loaded": (installed_driver, "driver", WRONG, "2.24.7.0 (modinfo) is installed but not loaded",
                                     "sudo modprobe neuron"),
-    "chips on the bus alone": (pci_chip, "devices", MISSING, "the driver shows none of 1", INSTALL),
-    "a driver past Inf1": (driver("2.26.5.0"), "driver", WRONG, "2.26.5.0 (/sys/module/neuron) no longer knows Inf1",
+    "chips on the bus alone": (pci_chip, "devices", MISSING, "the driver shows 0 of 1", INSTALL),
+    "a driver past Inf1": (driver("2.26.5.0"), "driver", WRONG, "2.26.5.0 (/sys/module/neuron) no longer supports Inf1",
                            "--allow-downgrades 'aws-neuronx-dkms=2.24.*'"),
-    "a driver before libnrt": (driver("1.5.0.0"), "driver", WRONG, "the runtime requires 2.0 or greater", INSTALL),
-    "an older driver": (driver("2.19.1.0"), "driver", UNKNOWN, "older than 2.24, and the runtime may find it incompat",
+    "a driver before libnrt": (driver("1.5.0.0"), "driver", WRONG, "must be 2.0 or newer", INSTALL),
+    "an older driver": (driver("2.19.1.0"), "driver", UNKNOWN, "older than 2.24 and may be incompatible",
                         INSTALL),
-    "a driver of no version": (driver("unknown"), "driver", UNKNOWN, "2.24 is the last that knows Inf1", ""),
-    "a newer runtime": (package("2.23.110.0-9b5179492"), "runtime", WRONG, "2.23.110.0-9b5179492 no longer knows Inf1",
+    "a driver of no version": (driver("unknown"), "driver", UNKNOWN, "2.24 is the last that supports Inf1", ""),
+    "a newer runtime": (package("2.23.110.0-9b5179492"), "runtime", WRONG, "2.23.110.0-9b5179492 no longer supports",
                         "sudo apt-get remove aws-neuronx-runtime-lib"),
     "the runtime of the same time": (package("2.22.14.0"), "runtime", OK, "aws-neuronx-runtime-lib 2.22.14.0", ""),
-    "no dpkg": (no_dpkg, "runtime", UNKNOWN, "without dpkg-query no other one can be told", ""),
-    "no runtime seen": (wheels(runtime=False), "runtime", UNKNOWN, "no libnrt.so among the files", ""),
-    "no tools": (no_neuron_ls, "tools", MISSING, "nothing tells which processes hold cores", "'aws-neuronx-tools=2.*'"),
+    "no dpkg": (no_dpkg, "runtime", UNKNOWN, "without dpkg-query other installations are unknown", ""),
+    "no runtime seen": (wheels(runtime=False), "runtime", UNKNOWN, "tensorflow-neuron has no libnrt.so", ""),
+    "no tools": (no_neuron_ls, "tools", MISSING, "nor memory errors", "'aws-neuronx-tools=2.*'"),
     "tools not on PATH": (set_to(PATH=""), "tools", WRONG, "neuron-ls is not on PATH (#447)",
                           "export PATH=/opt/aws/neuron/bin:$PATH"),
-    "a broken tool": (lambda m: m.tool("neuron-ls", "oops"), "tools", WRONG, "no JSON list but 'oops'", "neuron-ls -j"),
-    "no tools: processes": (no_neuron_ls, "cores are free", UNKNOWN, "only neuron-ls tells", ""),
-    "cores in use": (holders("python serve.py"), "cores are free", WRONG, "held by process 4711 (python serve.py)",
+    "a broken tool": (lambda m: m.tool("neuron-ls", "oops"), "tools", WRONG, "must write a JSON list,", "neuron-ls -j"),
+    "no tools: processes": (no_neuron_ls, "cores are free", UNKNOWN, "only neuron-ls shows", ""),
+    "cores in use": (holders("python serve.py"), "cores are free", WRONG, "used by process 4711 (python serve.py)",
                      "kill 4711"),
     "cores in use by many": (holders(*"abcdef"), "cores are free", WRONG, "4714 (d) and 2 more", "kill 4711 4712 4713"),
-    "no device node": (lambda m: (m.root / "dev/neuron0").unlink(), "device nodes", MISSING, "there is no /dev/neuron0",
+    "no device node": (lambda m: (m.root / "dev/neuron0").unlink(), "device nodes", MISSING, "neuron0 does not exist",
                        "--device=/dev/neuron0"),
     "a chip that did not come up": (lambda m: m.write("sys/devices/virtual/dmi/id/product_name", "inf1.6xlarge"),
                                     "devices", WRONG, "1 with 4 cores (neuron-ls) of 4 on this machine", "dmesg"),
@@ -142,7 +142,7 @@ ILLS = {
                       "1 with an unknown number of cores (sysfs)", ""),
     "little memory": (lambda m: m.write("proc/meminfo", "MemAvailable: 2097152 kB\n"), "memory", WRONG,
                       "2.0 GiB available: neuron-cc may end with std::bad_alloc", "c5.4xlarge"),
-    "no meminfo": (lambda m: m.write("proc/meminfo", "MemFree: 1 kB"), "memory", UNKNOWN, "does not tell", ""),
+    "no meminfo": (lambda m: m.write("proc/meminfo", "MemFree: 1 kB"), "memory", UNKNOWN, "does not show it", ""),
     "hidden cores": (set_to(NEURON_RT_VISIBLE_CORES="0-2"), "environment", WRONG,
                      "NEURON_RT_VISIBLE_CORES=0-2 hides 1 of 4 cores", "unset NEURON_RT_VISIBLE_CORES"),
     "obsolete groups": (set_to(NEURONCORE_GROUP_SIZES="1,1,1,1"), "environment", WRONG,
@@ -163,23 +163,25 @@ ILLS = {
                               MISSING, "tensorflow-neuronx 2.10.1.2.1.0 is for Inf2 and Trn1", PIP),
     "both frameworks": (wheels(tensorflow_neuronx="2.10.1.2.1.0"), "tensorflow-neuron", WRONG, "beside tensorflow-n",
                         "-m pip uninstall tensorflow-neuronx"),
-    "an older framework": (wheels(tensorflow_neuron="2.8.4.2.11.4.0"), "tensorflow-neuron", WRONG, "neither 2.10.1 nor",
+    "an older framework": (wheels(tensorflow_neuron="2.8.4.2.11.4.0"), "tensorflow-neuron", WRONG, "must be 2.10.1 or",
                            PIP),
     "no compiler": (wheels(neuron_cc=None), "neuron-cc", MISSING, "nothing can be compiled", PIP),
     "a compiler without its program": (wheels(compiler=False), "neuron-cc", WRONG, "neither besi", "--force-reinstall"),
-    "another compiler": (wheels(neuron_cc="1.22.0.0+1"), "neuron-cc", UNKNOWN, "is not 1.24.0.0",
+    "another compiler": (wheels(neuron_cc="1.22.0.0+1"), "neuron-cc", UNKNOWN, "should be 1.24.0.0",
                          f"{PIP}neuron-cc==1.24.0.0"),
     "another TensorFlow": (wheels(tensorflow="2.11.0"), "tensorflow", WRONG, "2.11.0; tensorflow-neuron needs tensor",
                            f"{PIP}'tensorflow==2.10.1.*'"),
     "no TensorFlow": (wheels(tensorflow=None), "tensorflow", MISSING, "not installed", f"{PIP}'tensorflow==2.10.1.*'"),
     "a newer protobuf": (wheels(protobuf="3.20.3"), "protobuf", WRONG, "3.20.3; tensorflow-neuron needs protobuf<3.20",
                          f"{PIP}'protobuf<3.20'"),
+    "PyPI's placeholder of the framework": (wheels(tensorflow_neuron="1.0"), "tensorflow-neuron", WRONG,
+                                            "1.0, must be 2.10.1", f"{PIP}'tensorflow-neuron[cc]==2.10.1.2.12.2.0'"),
     "numpy 2": (wheels(numpy="2.0.2"), "numpy", WRONG, "2.0.2; tensorflow-neuron needs numpy<2", f"{PIP}'numpy<2'"),
 }
 
 
-@pytest.mark.parametrize("plant, name, status, found, fix", ILLS.values(), ids=ILLS)
-def test_what_is_wrong_is_found_and_what_mends_it_is_told(tmp_path, plant, name, status, found, fix):
+@pytest.mark.parametrize("plant, name, status, found, fix", FAULTS.values(), ids=FAULTS)
+def test_a_fault_of_the_machine_is_found_with_its_fix(tmp_path, plant, name, status, found, fix):
     machine = inf1(tmp_path)
     plant(machine)
     diagnosis = diagnosed(machine)
@@ -197,6 +199,13 @@ def test_chips_of_another_family_are_not_what_is_needed(tmp_path, family, size):
     assert found.checks[0].status == WRONG and not found.has_chips and not found.ready
     # No advice to put the driver of Inf1 on it, nor anything else that it has no use for.
     assert INSTALL not in found.table() and "device nodes" not in found.table()
+
+
+def test_a_placeholder_of_the_framework_is_the_only_thing_to_install(tmp_path):
+    machine = inf1(tmp_path)
+    wheels(tensorflow_neuron="1.0", neuron_cc="1.0.post1", compiler=False)(machine)
+    fixes = {check.name: check.fix for check in diagnosed(machine).checks if check.blocks}
+    assert fixes.keys() == {"tensorflow-neuron", "neuron-cc"} and "1.0" not in fixes["neuron-cc"]
 
 
 def test_what_the_wheels_have_to_agree_with_is_moot_without_them(tmp_path):
@@ -221,16 +230,17 @@ SETTINGS = {
     "empty is unset": ({"VISIBLE_CORES": "", "NUM_CORES": ""}, 4, []),
     "some, of an unknown number": ({"VISIBLE_CORES": "0"}, None, []),
     "one core": ({"VISIBLE_CORES": "1"}, 4, ["hides 3 of 4 cores"]),
-    "past the last": ({"VISIBLE_CORES": "0-4"}, 4, ["names core 4, and the last one here is core 3"]),
-    "backwards": ({"VISIBLE_CORES": "3-0"}, 4, ["is no list of cores"]),
-    "words": ({"VISIBLE_CORES": "all"}, None, ["is no list of cores"]),
-    "huge": ({"VISIBLE_CORES": "0-99999999999"}, 4, ["is no list of cores"]),
-    "a trailing comma": ({"VISIBLE_CORES": "0-3,"}, 4, ["is no list of cores"]),
+    "past the last": ({"VISIBLE_CORES": "0-4"}, 4, ["names core 4, but the last core is 3"]),
+    "backwards": ({"VISIBLE_CORES": "3-0"}, 4, ["must be a list of cores"]),
+    "words": ({"VISIBLE_CORES": "all"}, None, ["must be a list of cores"]),
+    "huge": ({"VISIBLE_CORES": "0-99999999999"}, 4, ["must be a list of cores"]),
+    "a trailing comma": ({"VISIBLE_CORES": "0-3,"}, 4, ["must be a list of cores"]),
     "contradiction": ({"VISIBLE_CORES": "0-3", "NUM_CORES": "2"}, 4, ["contradicts NEURON_RT_VISIBLE_CORES=0-3"]),
     "fewer": ({"NUM_CORES": "3"}, 4, ["hides 1 of 4 cores"]),
-    "more": ({"NUM_CORES": "5"}, 4, ["asks for more than the 4 cores here"]),
-    "negative": ({"NUM_CORES": "-1"}, 4, ["is no number of cores"]),
-    "both malformed": ({"VISIBLE_CORES": "x", "NUM_CORES": "y"}, 4, ["is no list of cores", "is no number of cores"]),
+    "more": ({"NUM_CORES": "5"}, 4, ["asks for more than the 4 cores of this machine"]),
+    "negative": ({"NUM_CORES": "-1"}, 4, ["must be a number of cores"]),
+    "both malformed": ({"VISIBLE_CORES": "x", "NUM_CORES": "y"}, 4,
+                       ["must be a list of cores", "must be a number of cores"]),
 }
 
 
@@ -259,7 +269,7 @@ def test_doctor_prints_a_table_and_its_exit_code_tells(capsys, off_ec2):
     code = main(["doctor"])
     printed = capsys.readouterr().out
     assert printed.splitlines()[0].split() == ["status", "check", "found"]
-    assert code == (0 if "Everything that --backend neuron needs is here." in printed else 1)
+    assert code == (0 if "This machine has everything that the Neuron backend needs." in printed else 1)
 
 
 def test_doctor_prints_json(capsys, off_ec2):
@@ -280,7 +290,7 @@ def test_doctor_looks_at_the_detector_s_python(capsys, off_ec2, tmp_path):
 def test_doctor_names_the_option_that_is_no_python(capsys, off_ec2, tmp_path):
     assert main(["doctor", "--detector-python", str(tmp_path / "python")]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: --detector-python {tmp_path / 'python'}: is not a Python")
+    assert error.startswith(f"error: {tmp_path / 'python'}: must be a Python 3.7 or newer")
     assert error.count("\n") == 1
 
 

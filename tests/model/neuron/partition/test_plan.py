@@ -131,6 +131,7 @@ def concatenated(after):
 
 def variable_read():
     handle = tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[3], name="variable")
+    handle = tf.raw_ops.Reshape(tensor=handle, shape=[], name="handle")
     value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32, name="read")
     tf.add(value, placeholder("x", [3]), name="y")
 
@@ -171,7 +172,6 @@ def waiting_constant():
 PLANTED = {
     Reason.INPUT: ("tf1", lambda: tf.nn.relu(placeholder(), name="y"), "x", {}),
     Reason.EXCLUDED: ("tf1", two_regions, "one", {"no_fuse": ["one"]}),
-    Reason.NOT_FORCED: ("tf2", two_regions, "first1", {"force": lambda node: node.op == "Conv2D"}),
     Reason.UNSUPPORTED: ("tf1", two_regions, "cpu", {}),
     Reason.STRING: ("tf2", string_input, "plain", {}),
     Reason.CONTROL_INPUT: ("tf1", waiting_constant, "waiting", {}),
@@ -184,7 +184,7 @@ PLANTED = {
     Reason.TOO_SMALL: ("tf1", two_regions, "one", {"minimum_segment_size": 6}),
     Reason.CHEAP_SEGMENT: ("tf2", cheap_beside_costly, "cheap", {}),
     Reason.NOT_LARGEST: ("tf2", lambda: two_regions(17, 0), "two", {}),
-    Reason.RESOURCE: ("tf2", variable_read, "read", {"force": lambda node: node.op in ("ReadVariableOp", "AddV2")}),
+    Reason.RESOURCE: ("tf2", variable_read, "handle", {}),
     Reason.NO_INPUTS: ("tf1", lambda: (placeholder(), tf.nn.relu([1.0], name="y")), "y", {}),
     Reason.NO_OUTPUTS: ("tf1", waiting_for_a_segment, "last", {}),
     Reason.UNKNOWN_BOUNDARY: (
@@ -348,7 +348,7 @@ def test_a_first_convolution_late_in_the_graph_gives_up_nothing():
     (4, 2, "conv/SamePad:0 float32 [1, 10, 10, 3]"),
 ])
 def test_padding_of_the_first_convolution_is_split_off(size, stride, given):
-    """And is left to the CPU if the convolution's steps divide the padded picture."""
+    """And is left to the CPU if the convolution's steps divide the padded image."""
     def build():
         x = conv(placeholder(), "conv", filters=40, size=size, stride=stride, padding="SAME")
         for _ in range(3):
@@ -408,25 +408,27 @@ def test_a_constant_that_two_regions_share_does_not_connect_them():
 
 
 def test_names_left_out_in_tf2_plan_the_function_with_that_effect():
-    left_out = planned(diamond, "x other", "y wide", "tf2", no_fuse=["wide", "down"])
-    chosen = planned(diamond, "x other", "y wide", "tf2", force=lambda node: (
-        node.op in operators.SUPPORTED["tf2"] and node.name not in ("wide", "down")))
-    assert left_out.is_manual and segments(left_out) == segments(chosen)
-    assert reasons(left_out)["wide"] is Reason.EXCLUDED and reasons(chosen)["wide"] is Reason.NOT_FORCED
+    found = planned(diamond, "x other", "y wide", "tf2", no_fuse=["wide", "down"])
+    assert found.is_manual
+    assert {name for name, reason in reasons(found).items() if reason is Reason.EXCLUDED} == {"wide", "down"}
+    assert all(found.types[name] in operators.SUPPORTED["tf2"] for segment in found.segments for name in segment.nodes)
+
+
+def all_but(build, *names) -> list:
+    """The names of the other nodes of a graph."""
+    return [node.name for node in graph_def(build).node if node.name not in names]
 
 
 def test_manual_placement_neither_prunes_nor_guards_the_boundary():
-    found = planned(int64_to_the_cpu, "x", "y", "tf2", force=lambda node: node.name in ("wide", "back"))
+    found = planned(int64_to_the_cpu, "x", "y", "tf2", no_fuse=all_but(int64_to_the_cpu, "wide", "back"))
     assert segments(found) == {frozenset({"wide"}), frozenset({"back"})}
 
 
-def test_force_places_what_is_not_supported_in_tf1():
-    found = planned(lambda: two_regions(1, 1), "x", "y", force=lambda node: node.name == "cpu")
-    assert "cpu" in found.segments[0].nodes and len(found.segments) == 1
-
-
 def test_weights_outside_a_segment_are_its_inputs():
-    found = planned(lambda: conv(placeholder(), "y"), "x", "y", "tf2", force=lambda node: node.op == "Conv2D")
+    def build():
+        conv(placeholder(), "y")
+
+    found = planned(build, "x", "y", "tf2", no_fuse=all_but(build, "y"))
     assert [tensor.shape for tensor in found.segments[0].inputs] == [(1, 8, 8, 3), (1, 1, 3, 3)]
 
 
@@ -453,12 +455,12 @@ def test_the_batch_size_reaches_through_a_stack_of_tensors():
         texts = placeholder("x", [None], tf.string)
         handle, flow = tf.raw_ops.TensorArrayV3(size=tf.shape(texts)[0], dtype=tf.float32, element_shape=[4, 4, 3])
         indices = tf.range(tf.raw_ops.TensorArraySizeV3(handle=handle, flow_in=flow))
-        pictures = tf.raw_ops.TensorArrayGatherV3(
-            handle=handle, indices=indices, flow_in=flow, dtype=tf.float32, element_shape=[4, 4, 3], name="pictures")
-        tf.nn.relu(conv(pictures, "conv"), name="y")
+        images = tf.raw_ops.TensorArrayGatherV3(
+            handle=handle, indices=indices, flow_in=flow, dtype=tf.float32, element_shape=[4, 4, 3], name="images")
+        tf.nn.relu(conv(images, "conv"), name="y")
 
     found = planned(build, "x", "y", batch_size=5)
-    assert [str(tensor) for tensor in found.segments[0].inputs] == ["pictures:0 float32 [5, 4, 4, 3]"]
+    assert [str(tensor) for tensor in found.segments[0].inputs] == ["images:0 float32 [5, 4, 4, 3]"]
 
 
 def test_nodes_that_no_output_needs_count_nowhere():
@@ -505,17 +507,16 @@ def test_four_thousand_nodes_take_seconds():
 
 
 INVALID = {
-    "unknown route": ({"route": "tf3"}, "route tf3 is not one of: tf1, tf2"),
+    "unknown route": ({"route": "tf3"}, "route tf3: must be one of: tf1, tf2"),
     "unknown input": ({"inputs": ["z"]}, "no node z"),
     "unknown output": ({"outputs": ["z:0"]}, "no node z"),
-    "no output": ({"outputs": []}, "no outputs: name them"),
+    "no output": ({"outputs": []}, "no outputs; name them"),
     "unknown port": ({"inputs": ["x:3"]}, "input x:3: the node x has no such output"),
     "port that is no number": ({"inputs": ["x:a"]}, "input x:a: the node x has no such output"),
-    "unknown name": ({"no_fuse": ["z"]}, "no_fuse: the graph has no node z"),
-    "batch size": ({"batch_size": 0}, "batch size 0: must be 1 or more"),
-    "segment size": ({"minimum_segment_size": 0}, "minimum segment size 0: must be 1 or more"),
-    "segment size in tf2": ({"route": "tf2", "minimum_segment_size": 9}, "tf2 has no minimum segment size"),
-    "two ways in tf2": ({"route": "tf2", "no_fuse": ["y"], "force": bool}, "takes no_fuse or force"),
+    "unknown name": ({"no_fuse": ["z"]}, "no_fuse z: the graph has no such node"),
+    "batch size": ({"batch_size": 0}, "batch_size 0: must be at least 1"),
+    "segment size": ({"minimum_segment_size": 0}, "minimum_segment_size 0: must be at least 1"),
+    "segment size in tf2": ({"route": "tf2", "minimum_segment_size": 9}, "size 9: the route tf2 has none"),
 }
 
 
@@ -532,11 +533,11 @@ def node(graph, op, name, *inputs):
 
 BROKEN = {
     "missing node": (lambda g: node(g, "Relu", "y", "gone"), "node y reads gone, which the graph does not have"),
-    "missing port": (lambda g: node(g, "Relu", "y", "x:4"), "does not take the graph: .*x"),
-    "unknown type": (lambda g: node(g, "NeuronOp", "y", "x"), "does not take the graph: Op type not registered"),
-    "two of a name": (lambda g: (node(g, "Relu", "y", "x"), node(g, "Relu", "y", "x")), "does not take the graph"),
-    "cycle": (lambda g: (node(g, "Relu", "y", "z"), node(g, "Relu", "z", "y")), "does not take the graph"),
-    "function call": (lambda g: node(g, "StatefulPartitionedCall", "y", "x"), "node y calls a function"),
+    "missing port": (lambda g: node(g, "Relu", "y", "x:4"), "cannot import the graph: .*x"),
+    "unknown type": (lambda g: node(g, "NeuronOp", "y", "x"), "cannot import the graph: Op type not registered"),
+    "two of a name": (lambda g: (node(g, "Relu", "y", "x"), node(g, "Relu", "y", "x")), "cannot import the graph"),
+    "cycle": (lambda g: (node(g, "Relu", "y", "z"), node(g, "Relu", "z", "y")), "cannot import the graph"),
+    "function call": (lambda g: node(g, "StatefulPartitionedCall", "y", "x"), "node y: calls a function"),
 }
 
 
@@ -552,7 +553,7 @@ def test_a_graph_that_is_none_is_refused_in_one_sentence(add, message):
 
 @pytest.mark.parametrize("shape", [None, (1, None, 4, 3), (None, None)], ids=str)
 def test_a_shape_that_the_batch_size_does_not_settle_is_refused(shape):
-    with pytest.raises(PlanError, match=r"input x:0 has the shape .* all others must be known"):
+    with pytest.raises(PlanError, match=r"input x:0: has the shape .* all sizes but the first must be known"):
         planned(lambda: tf.nn.relu(placeholder("x", shape), name="y"), "x", "y")
 
 
@@ -586,13 +587,13 @@ def test_with_the_host_side_left_out_our_detector_is_one_segment_with_all_its_co
 
 @pytest.mark.parametrize("route", ["tf1", "tf2"])
 def test_our_network_is_one_segment_with_all_its_convolutions(detector_graph, tiny, route):
-    """From the pictures that the network takes to the maps of its heads."""
+    """From the images that the network takes to the maps of its heads."""
     graph, _, _ = detector_graph
     network = set(scope(graph, "network"))
-    pictures = {source for node in graph.node if node.name in network for source in node.input
+    images = {source for node in graph.node if node.name in network for source in node.input
                 if source.startswith("preprocess/")}
     maps = {source for node in graph.node if node.name not in network for source in node.input if source in network}
-    found = plan(graph, sorted(pictures), sorted(maps), route)
+    found = plan(graph, sorted(images), sorted(maps), route)
     segment, = found.segments
     assert found.convolutions == (len(tiny.convolutions()),) * 2
     assert len(segment.inputs) == 1 and len(segment.outputs) == len(tiny.heads)

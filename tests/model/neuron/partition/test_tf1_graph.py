@@ -20,7 +20,7 @@ from model.worker.client import ROOT
 from model.worker.pool import RemoteDetector
 from tests.model.interpreters import TENSORFLOW_1
 from tests.model.neuron.detectors import DETECTORS, exported
-from tests.model.samples import one_head, pictures
+from tests.model.samples import one_head, sample_images
 
 LIST = Path(__file__).parents[1].joinpath("tensorflow_1_15_operators.txt")
 GRAPH_DEF_VERSION = 134  # of TensorFlow 1.15; a graph whose `min_consumer` is higher is refused there
@@ -133,8 +133,8 @@ def test_the_list_is_that_of_tensorflow_1_15():
 @pytest.mark.parametrize("name", DETECTORS)
 def test_an_exported_detector_gives_the_same_detections_on_tensorflow_1_15(built_detector, tmp_path, name):
     compiled = cpu.compile(built_detector(name), tmp_path / "compiled")
-    expected = Detector(compiled).detect(pictures(3))
+    expected = Detector(compiled).detect(sample_images(3))
     with RemoteDetector(os.environ[TENSORFLOW_1], compiled) as remote:
-        for one, two in zip(remote.detect(pictures(3)), expected):
+        for one, two in zip(remote.detect(sample_images(3)), expected):
             assert len(one.scores)
             np.testing.assert_allclose(columns(one), columns(two), atol=1e-2)

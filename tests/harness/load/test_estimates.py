@@ -6,18 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.load.estimates import efficiency_estimate, latency_estimates, throughput_estimate
 from harness.load.generator import Load, Request, images_per_second
-from harness.stats.percentiles import PROVEN, REFUTED, UNDECIDED, Interval, decide, percentile
+from harness.stats.estimate import NOISY, PROVEN, REFUTED, TOO_FEW, UNDECIDED, Estimate, decide, excused, narrowing
+from harness.stats.percentiles import percentile
 from harness.stats.shares import BLOCKS
-from harness.verdict.intervals import efficiency_estimate, excused, latency_estimates, narrowing, throughput_estimate
 from harness.verdict.targets import Target
-from harness.verdict.verdict import NOISY, TOO_FEW, Estimate, judge
+from harness.verdict.verdict import judge
+from tests.harness.estimates import low_value_high
 from tests.harness.simulated import closed_loop
 
 
-def load(seconds, begin=0.0) -> Load:
+def load(seconds, start=0.0) -> Load:
     """One request after the other, of one image each, that took so long."""
-    ends = begin + np.cumsum(seconds)
+    ends = start + np.cumsum(seconds)
     requests = [Request(0, (1,), e - s, e - s, e, 1, "") for s, e in zip(seconds, ends)]
     return Load(requests, [], {})
 
@@ -33,12 +35,12 @@ LATENCIES = st.lists(st.floats(1e-4, 10), min_size=1, max_size=60)
 
 
 def test_throughput_is_that_of_the_loaded_detector():
-    loads = [load(noisy(seed=1)), load(noisy(seed=2), begin=1000.0)]
-    assert throughput_estimate(loads).estimate == images_per_second(loads)
+    loads = [load(noisy(seed=1)), load(noisy(seed=2), start=1000.0)]
+    assert throughput_estimate(loads).value == images_per_second(loads)
 
 
 def test_throughput_lies_between_its_bounds():
-    low, value, high, *_ = throughput_estimate([load(noisy())])
+    low, value, high = low_value_high(throughput_estimate([load(noisy())]))
     assert low < value < high
 
 
@@ -55,8 +57,8 @@ def test_who_looks_often_gets_wider_bounds():
 @pytest.mark.parametrize("runs", [1, 3, 5, 20])
 def test_there_are_windows_enough_over_all_runs(runs, monkeypatch):
     counted = []
-    monkeypatch.setattr("harness.verdict.intervals.mean_interval",
-                        lambda rates, confidence: counted.append(len(rates)) or Interval(1.0, 2.0, 3.0))
+    monkeypatch.setattr("harness.load.estimates.mean_interval",
+                        lambda rates, confidence: counted.append(len(rates)) or Estimate(2.0, 1.0, 3.0))
     throughput_estimate([load(noisy(60, seed=n)) for n in range(runs)])
     assert counted[0] >= max(BLOCKS, runs)
 
@@ -64,12 +66,12 @@ def test_there_are_windows_enough_over_all_runs(runs, monkeypatch):
 @pytest.mark.parametrize(("share", "outcome"), [(0.5, PROVEN), (1.0, UNDECIDED), (1.5, REFUTED)])
 def test_a_throughput_is_proven_refuted_or_undecided(share, outcome):
     estimate = throughput_estimate([load(noisy())])
-    assert decide(estimate, share * estimate.estimate, ">=") == outcome
+    assert decide(estimate, share * estimate.value, ">=") == outcome
 
 
 def test_an_undecided_throughput_says_how_many_seconds_would_decide():
     estimate = throughput_estimate([load(noisy())])
-    near, nearer = ((1 - part) * estimate.low + part * estimate.estimate for part in (0.5, 0.9))
+    near, nearer = ((1 - part) * estimate.low + part * estimate.value for part in (0.5, 0.9))
     words = [estimate.more(bound, ">=").split() for bound in (near, nearer)]
     assert [w[2:] for w in words] == [["more", "seconds", "of", "load", "would", "decide"]] * 2
     assert 0 < number(words[0][1]) < number(words[1][1])
@@ -85,28 +87,28 @@ def test_as_much_more_as_is_asked_for_narrows_the_interval_to_the_bound(low, rea
     below, above = reaches
     value, high = low + below, low + below + above
     for bound, reach in ((low + place * below, below), (value + place * above, above)):
-        more = narrowing(Interval(low, value, high), amount, "pictures").more(bound, "<=")
+        more = narrowing(Estimate(value, low, high), amount, "images").more(bound, "<=")
         if more != "it is the bound itself":
             whole = amount + number(more.split()[1])
             assert reach * (amount / whole) ** 0.5 <= abs(bound - value) * (1 + 1e-9)
 
 
 def test_what_nothing_can_tell_from_its_bound_says_so():
-    assert narrowing(Interval(0, 1, 1e300), 10, "pictures").more(1 + 1e-9, "<=") == "it is the bound itself"
+    assert narrowing(Estimate(1, 0, 1e300), 10, "images").more(1 + 1e-9, "<=") == "it is the bound itself"
 
 
 def test_what_has_no_bounds_yet_says_that_more_is_needed():
-    estimate = narrowing(Interval(None, 1.0, None), 10, "seconds of soak")
+    estimate = narrowing(Estimate(1.0), 10, "seconds of soak")
     assert [estimate.more(bound, ">=") for bound in (0.5, 2)] == ["more seconds of soak are needed to bound it"] * 2
 
 
 def test_a_throughput_that_is_the_bound_says_so():
     estimate = throughput_estimate([load(noisy())])
-    assert estimate.more(estimate.estimate, ">=") == "it is the bound itself"
+    assert estimate.more(estimate.value, ">=") == "it is the bound itself"
 
 
 def test_a_steady_detector_is_known_exactly():
-    assert throughput_estimate([load([0.5] * 24)])[:3] == pytest.approx((2.0, 2.0, 2.0))
+    assert low_value_high(throughput_estimate([load([0.5] * 24)])) == pytest.approx((2.0, 2.0, 2.0))
 
 
 @pytest.mark.parametrize("images", [200, 500, 5000])
@@ -115,7 +117,7 @@ def test_a_steady_detector_is_known_exactly():
 )
 def test_the_published_load_on_four_cores_is_judged_by_its_true_rate(true, outcome, images):
     estimate = throughput_estimate([closed_loop(4, 4, 8, 4 / true, images=images)], 4)
-    assert (estimate.estimate, decide(estimate, 105, ">=")) == (pytest.approx(true), outcome)
+    assert (estimate.value, decide(estimate, 105, ">=")) == (pytest.approx(true), outcome)
 
 
 # Efficiency.
@@ -124,7 +126,8 @@ STEADY = [1e11] * 24
 
 
 def test_efficiency_is_the_arithmetic_of_the_images_by_that_of_matrix_products():
-    assert efficiency_estimate([load([0.5] * 48)], 1e10, STEADY)[:3] == pytest.approx((0.2, 0.2, 0.2))
+    found = efficiency_estimate([load([0.5] * 48)], 1e10, STEADY)
+    assert low_value_high(found) == pytest.approx((0.2, 0.2, 0.2))
 
 
 def wild(factor=2.4, seed=0):
@@ -136,7 +139,7 @@ def wild(factor=2.4, seed=0):
 def test_near_its_bound_an_efficiency_by_wild_matrix_products_is_undecided_as_the_machine_is_noisy(bound):
     estimate = efficiency_estimate([load(noisy(600, 0.01, mean=0.5))], 1e10, wild(), 4)
     assert (decide(estimate, bound, ">="), estimate.reason) == (UNDECIDED, NOISY)
-    assert "the machine's own matrix products ran at anything from" in estimate.more(bound, ">=")
+    assert "the machine's own matrix products ran at " in estimate.more(bound, ">=")
 
 
 @pytest.mark.parametrize(("bound", "outcome"), [(0.05, PROVEN), (0.8, REFUTED)])
@@ -165,12 +168,12 @@ def outcome(estimate, bound, sense):
 @pytest.mark.parametrize(("sense", "met", "missed", "far"), [(">=", 98, 103, 200), ("<=", 102, 97, 50)])
 def test_noise_excuses_a_bound_missed_by_what_it_explains_and_takes_no_pass(sense, met, missed, far):
     for slowdown, near in ((1.0, ("FAIL", "")), (1.1, ("INVALID", NOISY))):
-        estimate = excused(Estimate(99, 100, 101), slowdown, sense)
+        estimate = excused(Estimate(100, 99, 101), slowdown, sense)
         assert [outcome(estimate, bound, sense) for bound in (met, missed, far)] == [("PASS", ""), near, ("FAIL", "")]
 
 
 def test_little_noise_is_not_blamed_for_too_few_samples():
-    assert outcome(excused(Estimate(90, 100, 110), 1.01, ">="), 100, ">=") == ("INVALID", TOO_FEW)
+    assert outcome(excused(Estimate(100, 90, 110), 1.01, ">="), 100, ">=") == ("INVALID", TOO_FEW)
 
 
 # Latency.
@@ -179,13 +182,13 @@ def test_little_noise_is_not_blamed_for_too_few_samples():
 @given(latencies=LATENCIES)
 def test_latencies_are_nearest_ranks(latencies):
     estimates = latency_estimates([load(latencies)])
-    measured = {p: estimates[f"P{p}_seconds"].estimate for p in (50, 90, 99)}
+    measured = {p: estimates[f"P{p}_seconds"].value for p in (50, 90, 99)}
     assert measured == pytest.approx({p: percentile(latencies, p) for p in measured}, rel=1e-6)
 
 
 @given(latencies=LATENCIES, looks=st.integers(1, 12))
 def test_the_bounds_of_every_latency_hold_its_value(latencies, looks):
-    for low, value, high, *_ in latency_estimates([load(latencies)], looks).values():
+    for low, value, high in map(low_value_high, latency_estimates([load(latencies)], looks).values()):
         assert (low is None or low <= value) and (high is None or value <= high)
 
 
@@ -218,9 +221,9 @@ def test_one_burst_of_slow_requests_refutes_nothing():
 
 
 def test_several_runs_are_judged_as_one():
-    loads = [load(noisy(300, seed=n), begin=1000.0 * n) for n in range(6)]
-    together = latency_estimates(loads)["P50_seconds"]
-    assert together.high - together.low < 0.7 * np.subtract(*latency_estimates(loads[:1])["P50_seconds"][2::-2])
+    loads = [load(noisy(300, seed=n), start=1000.0 * n) for n in range(6)]
+    together, one = (latency_estimates(runs)["P50_seconds"] for runs in (loads, loads[:1]))
+    assert together.high - together.low < 0.7 * (one.high - one.low)
 
 
 def test_an_undecided_latency_says_how_many_more_requests_would_decide():

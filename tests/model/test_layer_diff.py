@@ -10,9 +10,9 @@ from model.backends import cpu, emulated
 from model.detector import Detector
 from model.graph.freeze import frozen_graph, write_compiled
 from model.layer_diff import distance, first_difference
-from tests.model.samples import pictures
+from tests.model.samples import sample_images
 
-IMAGE = pictures(1)[0]
+IMAGE = sample_images(1)[0]
 
 
 def test_a_detector_does_not_differ_from_itself(detector):

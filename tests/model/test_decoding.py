@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from model.architecture import yolov4
 from model.decoding import DEFAULT, PROFILES, Profile, ProfileError, checked, profile_for
-from model.formats.darknet import CfgError, read_cfg
+from model.formats.cfg import CfgError, read_cfg
+from model.yolov4 import yolov4
 from tests.model.samples import cfg_text
 
-# What each profile is for YOLOv4: how pictures are resized, NMS threshold, DIoU exponent, centre scale.
+# What each profile is for YOLOv4: how images are resized, NMS threshold, DIoU exponent, centre scale.
 YOLOV4 = {
     "darknet": ("stretch", 0.45, None, None),
     "aws": ("stretch", 0.45, None, 1.0),
@@ -61,11 +61,11 @@ def test_what_is_given_replaces_the_profiles_values():
 
 
 @pytest.mark.parametrize("wrong, message", [
-    ({"name": "best"}, "--profile best is not one of: darknet, aws, letterbox-diou"),
-    ({"name": "aws", "resize": "crop"}, "--resize crop is not one of: stretch, letterbox"),
-    ({"name": "aws", "score_threshold": -0.1}, "--score-threshold -0.1 is not between 0 and 1"),
-    ({"name": "aws", "iou_threshold": 1.5}, "--iou-threshold 1.5 is not between 0 and 1"),
-    ({"name": "aws", "iou_threshold": float("nan")}, "--iou-threshold nan is not between 0 and 1"),
+    ({"name": "best"}, "profile best: must be one of: darknet, aws, letterbox-diou"),
+    ({"name": "aws", "resize": "crop"}, "resize crop: must be one of: stretch, letterbox"),
+    ({"name": "aws", "score_threshold": -0.1}, "score_threshold -0.1: must be between 0 and 1"),
+    ({"name": "aws", "iou_threshold": 1.5}, "iou_threshold 1.5: must be between 0 and 1"),
+    ({"name": "aws", "iou_threshold": float("nan")}, "iou_threshold nan: must be between 0 and 1"),
 ], ids=str)
 def test_what_makes_no_sense_is_refused_by_option(wrong, message):
     with pytest.raises(ProfileError, match=message):
@@ -74,7 +74,7 @@ def test_what_makes_no_sense_is_refused_by_option(wrong, message):
 
 def test_the_aws_profile_is_refused_for_heads_that_encode_otherwise(cfg):
     architecture = read_cfg(cfg(cfg_text().replace("num=1", "num=1\nnew_coords=1\nscale_x_y=2.0")))
-    with pytest.raises(ProfileError, match="--profile aws: is for YOLOv4's own heads"):
+    with pytest.raises(ProfileError, match="profile aws: is for YOLOv4's own heads"):
         profile_for(architecture, "aws")
 
 

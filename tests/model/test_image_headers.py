@@ -34,7 +34,7 @@ def frames(form) -> bytes:
 # Bytes, and what is said of them.
 REFUSED = {
     "nothing": (b"", "is empty (0 bytes)"),
-    "text": (b"this is not a picture", "it is not an image of a kind that is read (JPEG, PNG, BMP or GIF); convert it"),
+    "text": (b"this is not a picture", "it is not an image in a supported format (JPEG, PNG, BMP or GIF); convert it"),
     "WebP": (encode(pixels(), "WEBP"), "it is WebP and declares 80 x 60 pixels; convert it to JPEG or PNG"),
     "lossless WebP": (encode(pixels(), "WEBP", lossless=True), "it is WebP and declares 80 x 60 pixels; convert"),
     "WebP with alpha": (encode(pixels(), "WEBP", "RGBA", exif=b"Exif\0\0II*\0" + bytes(8)),
@@ -97,13 +97,13 @@ BOMBS = {
 
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_declared_size_above_the_limit_is_refused_with_both(kind):
-    assert (f"and declares 20,000 x 20,000 pixels, more than the {MAX_PIXELS:,} of --max-pixels; make it smaller"
+    assert (f"and declares 20,000 x 20,000 pixels, more than the limit of {MAX_PIXELS:,} (max_pixels); make it smaller"
             in fault(BOMBS[kind]))
 
 
 def test_the_limit_can_be_raised_and_lowered():
-    assert fault(GOOD["PNG"], max_pixels=80 * 60) == "" and "--max-pixels" in fault(GOOD["PNG"], max_pixels=80 * 60 - 1)
-    assert "--max-pixels" not in fault(BOMBS["PNG"], max_pixels=20_000 ** 2)
+    assert fault(GOOD["PNG"], max_pixels=80 * 60) == "" and "max_pixels" in fault(GOOD["PNG"], max_pixels=80 * 60 - 1)
+    assert "max_pixels" not in fault(BOMBS["PNG"], max_pixels=20_000 ** 2)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "PNG", "BMP"])

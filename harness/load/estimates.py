@@ -1,0 +1,115 @@
+"""Throughput, efficiency and latency of load runs as estimates with bounds."""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from harness.load.generator import Load, images_per_second, latencies_in_turn, window_rates
+from harness.stats.estimate import NOISY, Estimate, narrowing
+from harness.stats.intervals import INTERVAL_CONFIDENCE, mean_interval
+from harness.stats.percentiles import CONFIDENCE, QUOTED, error_rate
+from harness.stats.shares import BLOCKS, Blocks
+
+P50_SHARE = 0.1  # of the error of a ratio: its P99 is by far the harder to bound
+
+
+def throughput_estimate(loads: Sequence[Load], looks: int = 1) -> Estimate:
+    """Images a second with a response while every caller was at work, bounded by how they vary in windows of all runs.
+
+    `looks` is how often a run that goes on until it is decided asks at most.
+    """
+    value = images_per_second(loads)
+    try:
+        mean = mean_interval(window_rates(loads, _parts(loads)), _confidence(INTERVAL_CONFIDENCE, looks))
+    except ValueError as error:
+        return _unbounded(value, str(error))
+    off = value - mean.value
+    return _by_seconds(Estimate(value, mean.low + off, mean.high + off), loads)
+
+
+def efficiency_estimate(
+    loads: Sequence[Load], flops: float, product_rates: Sequence[float], looks: int = 1
+) -> Estimate:
+    """The arithmetic of the images, `flops` each, as a share of the rate of matrix products (FLOP/s).
+
+    Throughput and products both vary, so each has half of the error. Where the products vary more, the machine is
+    noisy. `looks` as in `throughput_estimate`.
+    """
+    speed = throughput_estimate(loads, 2 * looks)
+    try:
+        products = mean_interval(product_rates, _confidence(INTERVAL_CONFIDENCE, 2 * looks))
+    except ValueError as error:
+        return _unbounded(speed.value * flops / fmean(product_rates), f"matrix products: {error}")
+    value = speed.value * flops / products.value
+    if speed.low is None:
+        return Estimate(value, more=speed.more)
+    high = speed.high * flops / products.low if products.low > 0 else None
+    estimate = Estimate(value, speed.low * flops / products.high, high)
+    if _relative_width(speed) >= _relative_width(products):
+        return _by_seconds(estimate, loads)
+    varied = (f"the machine's own matrix products ran at {products.low / 1e9:.3g} to {products.high / 1e9:.3g} "
+              "GFLOP/s; stop other work and repeat")
+    return replace(estimate, more=lambda limit, sense: varied, reason=NOISY)
+
+
+def latency_estimates(loads: Sequence[Load], looks: int = 1) -> dict[str, Estimate]:
+    """P50, P90 and P99 of whole requests in seconds and P99 / P50, by metric, bounded as in `harness.stats.shares`.
+
+    `looks` as in `throughput_estimate`. ValueError where no request succeeded.
+    """
+    blocks = Blocks(latencies_in_turn(loads, _parts(loads)))
+    confidence = _confidence(CONFIDENCE, looks)
+    estimates = {f"P{p}_seconds": _percentile(blocks, p, confidence) for p in QUOTED}
+    error = error_rate(confidence)
+    rare, common = blocks.bound(99, 1 - (1 - P50_SHARE) * error), blocks.bound(50, 1 - P50_SHARE * error)
+    return {**estimates, "P99_over_P50": _ratio(rare, common)}
+
+
+def _unbounded(value: float, why: str) -> Estimate:
+    return Estimate(value, more=lambda limit, sense: why)
+
+
+def _by_seconds(estimate: Estimate, loads: Sequence[Load]) -> Estimate:
+    return narrowing(estimate, sum(load.seconds for load in loads), "seconds of load")
+
+
+def _relative_width(estimate: Estimate) -> float:
+    return (estimate.high - estimate.low) / estimate.value
+
+
+def _parts(loads: Sequence[Load]) -> int:
+    """How many parts to cut each load into, so that all loads together give as many blocks as bounds need."""
+    return max(1, math.ceil(BLOCKS / len(loads)))
+
+
+def _confidence(confidence: float, looks: int) -> float:
+    """The confidence of each of several looks, which share the error (Bonferroni)."""
+    return 1 - error_rate(confidence) / looks
+
+
+def _percentile(blocks: Blocks, p: float, confidence: float) -> Estimate:
+
+    def more(limit: float, sense: str) -> str:
+        wanted = blocks.more(p, limit, confidence)
+        return f"about {wanted:,} more requests would decide" if wanted else "no number of requests would decide"
+
+    return replace(blocks.bound(p, confidence), more=more)
+
+
+def _ratio(above: Estimate, below: Estimate) -> Estimate:
+    """The ratio of two percentiles of the same requests, from the least to the most that their bounds allow."""
+    needed = max(above.needed, below.needed)
+
+    def more(limit: float, sense: str) -> str:
+        if above.count >= needed:
+            return f"more requests would decide, {above.count:,} were sent"
+        return f"about {needed:,} requests that resemble each other as these do are needed, {above.count:,} were sent"
+
+    return Estimate(
+        above.value / below.value,
+        low=None if above.low is None or below.high is None else above.low / below.high,
+        high=None if above.high is None or below.low is None else above.high / below.low,
+        count=above.count, needed=needed, more=more,
+    )

@@ -1,0 +1,188 @@
+"""Reads the journal of a soak, one record at a time: apart from a row for each window its memory is constant."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.load.generator import SHORTEST
+from harness.machine.noise import Conditions
+from harness.soak.histogram import Histogram
+from harness.soak.journal import read
+from harness.soak.result import Session, SoakResult, Window
+from harness.soak.schema import Entry
+
+SAMPLED = ("steal", "iowait", "others", "load", "mhz", "celsius", "available", "rss")
+
+
+def summarise(journal_path: str | Path) -> SoakResult:
+    """The result of a soak that is over, was cut short or goes on. JournalError if the journal cannot be read."""
+    reader = JournalReader()
+    for record in read(journal_path):
+        reader.add(record)
+    return reader.result()
+
+
+class JournalReader:
+    """Takes the records of a journal one by one; `result` is what they show so far."""
+
+    def __init__(self):
+        self._identity: dict[str, Any] = {}
+        self._plan: dict[str, Any] = {}
+        self._reference = 0
+        self._sessions: list[Session] = []
+        self._windows: list[Window] = []
+        self._histogram = Histogram()
+        self._failed_requests = 0
+        self._first_error = ""
+        self._discarded_requests = 0
+        self._lost_images = 0
+        self._finished = ""
+        self._counters: dict[str, float] = {}
+        self._open: _OpenWindow | None = None  # the window that requests belong to
+        self._last: _OpenWindow | None = None  # the one before, to which later samples may still belong
+        self._handlers = {
+            "session": self._session, "opening": self._opening, "sample": self._sample, "window": self._window,
+            "finish": self._finish,
+        }
+
+    def add(self, record: dict | Entry) -> None:
+        """Takes a record that may follow those before it, as `harness.soak.journal.read` gives them."""
+        if isinstance(record, Entry):
+            self._request(record)
+            return
+        at = record.get("end", record.get("at"))
+        if at is not None:
+            self._sessions[-1] = self._sessions[-1]._replace(seconds=at)
+        self._handlers[record["kind"]](record)
+
+    def result(self) -> SoakResult:
+        """The result of all records that were added; none may be added afterwards."""
+        self._settle()
+        return SoakResult(
+            identity=self._identity, plan=self._plan, sessions=self._sessions, windows=self._windows,
+            histogram=self._histogram, reference=self._reference, failed_requests=self._failed_requests,
+            first_error=self._first_error, discarded_requests=self._discarded_requests,
+            lost_images=self._lost_images, finished=self._finished,
+        )
+
+    def _session(self, record: dict) -> None:
+        self._settle()
+        if not self._sessions:
+            self._identity = record["identity"]
+            self._plan = record["plan"]
+            self._reference = record["reference"]
+        self._sessions.append(Session(record["number"], record["utc"], seconds=0.0, windows=0))
+        self._counters = {}
+
+    def _opening(self, record: dict) -> None:
+        self._discard()
+        self._open = _OpenWindow(record["at"], record["at"] + self._plan["window_seconds"], self._counters)
+
+    def _request(self, entry: Entry) -> None:
+        if entry.error:
+            self._failed_requests += 1
+            self._first_error = self._first_error or entry.error
+        elif self._open:
+            self._open.add(entry)
+
+    def _sample(self, record: dict) -> None:
+        middle = record["at"] - record["seconds"] / 2
+        window = self._open if self._open and middle >= self._open.opened else self._last
+        if window:
+            window.samples.append(record)
+        self._counters = record["extra"]
+
+    def _window(self, record: dict) -> None:
+        self._settle_last()
+        self._last, self._open = self._open, None
+        self._last.number = record["number"]
+        self._last.start = record["start"]
+        self._last.conditions = Conditions(**record["conditions"])
+        self._histogram.merge(self._last.histogram)
+        session = self._sessions[-1]
+        self._sessions[-1] = session._replace(windows=session.windows + 1)
+
+    def _finish(self, record: dict) -> None:
+        self._finished = record["outcome"]
+        self._first_error = self._first_error or record["why"]
+
+    def _settle(self) -> None:
+        """Ends a session: a window that is not complete by now never will be."""
+        self._settle_last()
+        self._discard()
+
+    def _settle_last(self) -> None:
+        if self._last:
+            self._windows.append(self._last.row(self._sessions[-1].number))
+            self._lost_images += self._last.lost_images
+        self._last = None
+
+    def _discard(self) -> None:
+        if self._open:
+            self._discarded_requests += self._open.requests
+        self._open = None
+
+
+class _OpenWindow:
+    """A window from `opened` until `end`, as its requests come in."""
+
+    def __init__(self, opened: float, end: float, counters: dict[str, float]):
+        self.opened = opened
+        self.end = end
+        self.start = opened
+        self.number = 0
+        self.conditions = Conditions()
+        self.histogram = Histogram()
+        self.samples: list[dict] = []
+        self.requests = 0
+        self.lost_images = 0
+        self._images = 0
+        self._images_within = 0.0  # as harness.load.generator.rates counts
+        self._counters = counters
+        self._latest_end = opened
+        self._longest_gap = 0.0
+        self._longest_latency = 0.0
+
+    def add(self, entry: Entry) -> None:
+        """Counts a request that did not fail."""
+        self.requests += 1
+        self._images += entry.answered
+        self.lost_images += entry.images - entry.answered
+        within = max(self.end - entry.start, 0.0) / max(entry.end - entry.start, SHORTEST)
+        self._images_within += entry.answered * min(within, 1.0)
+        self.histogram.add(entry.latency)
+        self._longest_latency = max(self._longest_latency, entry.latency)
+        self._response_at(entry.end)
+
+    def _response_at(self, end: float) -> None:
+        if end > self._latest_end:
+            self._longest_gap = max(self._longest_gap, end - self._latest_end)
+            self._latest_end = end
+
+    def row(self, session: int) -> Window:
+        """The complete window."""
+        self._response_at(self.end)
+        seconds = self.end - self.start
+        return Window(
+            number=self.number, session=session, start=self.start, seconds=seconds,
+            requests=self.requests, images=self._images, images_per_second=self._images_within / seconds,
+            P50=self.histogram.percentile(50), P90=self.histogram.percentile(90), P99=self.histogram.percentile(99),
+            longest_latency=self._longest_latency, longest_gap=self._longest_gap, conditions=self.conditions,
+            **{name: _mean(self.samples, name) for name in SAMPLED}, rose=self._rose(),
+        )
+
+    def _rose(self) -> dict[str, float]:
+        """By how much each counter changed since the sample before the window."""
+        if not self.samples:
+            return {}
+        before, after = self._counters or self.samples[0]["extra"], self.samples[-1]["extra"]
+        changes = {name: value - before[name] for name, value in after.items() if name in before}
+        return {name: change for name, change in changes.items() if change}
+
+
+def _mean(samples: Sequence[dict], name: str) -> float | None:
+    """The mean over time of the samples that have the figure."""
+    known = [sample for sample in samples if sample[name] is not None]
+    total = sum(sample["seconds"] for sample in known)
+    return sum(sample["seconds"] * sample[name] for sample in known) / total if total else None

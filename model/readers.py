@@ -1,0 +1,99 @@
+"""Readers of options: each turns the text of an option into its value, or raises ValueError with the bound."""
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from model.formats.detector_files import RANDOM
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A reader of whole numbers in these bounds."""
+    bounds = f"at least {least:,}" if most is None else f"between {least:,} and {most:,}"
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError(f"must be a whole number, {bounds}") from None
+        if number < least or (most is not None and number > most):
+            raise ValueError(f"must be {bounds}")
+        return number
+
+    return read
+
+
+def between(least: float, most: float) -> Callable[[str], float]:
+    """A reader of numbers in these bounds."""
+    def read(text: str) -> float:
+        number = _number(text)
+        if not least <= number <= most:
+            raise ValueError(f"must be a number between {least:g} and {most:g}")
+        return number
+
+    return read
+
+
+def above_zero(most: float = math.inf, unit: str = "") -> Callable[[str], float]:
+    """A reader of finite numbers above 0, at most `most`; `unit` is only for the message."""
+    limit = "" if math.isinf(most) else f", at most {most:,.10g}{unit}"
+
+    def read(text: str) -> float:
+        number = _number(text)
+        if not (0 < number <= most and math.isfinite(number)):
+            raise ValueError(f"must be a number above 0{limit}")
+        return number
+
+    return read
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    """A reader of one of these names."""
+    def read(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return text
+
+    return read
+
+
+def several(text: str) -> tuple[str, ...]:
+    """Names separated by commas, each once."""
+    names = tuple(text.split(","))
+    if "" in names or len(set(names)) < len(names):
+        raise ValueError("must be names separated by commas, each once")
+    return names
+
+
+def file(text: str) -> Path:
+    """An existing file."""
+    path = os.path.expanduser(text)
+    if os.path.isdir(path):
+        raise ValueError("is a folder; name a file")
+    if not os.path.exists(path):
+        raise ValueError("there is no such file; check the path")
+    return Path(path).resolve()
+
+
+def folder(text: str) -> Path:
+    """An existing folder."""
+    path = os.path.expanduser(text)
+    if not os.path.exists(path):
+        raise ValueError("there is no such folder; check the path")
+    if not os.path.isdir(path):
+        raise ValueError("is a file; name a folder")
+    return Path(path).resolve()
+
+
+def weights_file(text: str) -> Path | str:
+    """An existing file, or the word for untrained weights."""
+    return RANDOM if text == RANDOM else file(text)
