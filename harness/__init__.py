@@ -1,1 +1,1 @@
-"""Measures any object detector: data set, load, evaluation, verdict. Knows no framework, no test runner."""
+"""Measures any object detector: dataset, load, evaluation, verdict. Knows no framework and no test runner."""

@@ -98,7 +98,7 @@ def drop_estimate(dataset: Dataset, reference: Mapping[int, Any], candidate: Map
         before, after = (_precisions(dataset, each, _whole(dataset))[0, 0] for each in (reference, candidate))
         few = f"at least {LEAST_IMAGES} images are needed, there are {len(dataset)}"
         return Estimate(float(before - after), more=lambda limit, sense: few)
-    return narrowing(ap_drop(dataset, reference, candidate)["AP"], len(dataset), "images of the kind")
+    return narrowing(ap_drop(dataset, reference, candidate)["AP"], len(dataset), "such images")
 
 
 def _whole(dataset: Dataset) -> np.ndarray:

@@ -23,7 +23,7 @@ from PIL import Image, ImageChops, JpegImagePlugin
 
 from harness.accuracy.evaluation import InvalidRun, matched, require_complete
 from harness.accuracy.sanity import content
-from harness.load.generator import DEADLINE, Detect, Load, LoadPattern, drive
+from harness.load.generator import DEADLINE, SHORTEST, Detect, Load, LoadPattern, drive
 from harness.stats.estimate import NOISY, Estimate, narrowing
 from harness.stats.intervals import INTERVAL_CONFIDENCE
 from harness.stats.percentiles import error_rate
@@ -40,7 +40,6 @@ BLOCK, CORNER = 16, 8  # pixels: JPEG's largest coding block, and a corner that 
 LEAST_TURNS, MOST_TURNS = 12, 96
 LOOKS = 4  # after 12, 24, 48 and 96 turns
 RESAMPLES = 4000
-SHORTEST = 1e-9  # seconds
 
 
 def changed(reference: Mapping[int, Any], candidate: Mapping[int, Any], exact: bool = False) -> list[int]:
@@ -48,7 +47,7 @@ def changed(reference: Mapping[int, Any], candidate: Mapping[int, Any], exact: b
 
     With `exact` they must be the same bytes. Otherwise the confident detections (score >= 0.25) of each must match one
     in the other: class, score to 0.01 and box to IoU 0.99. A single box that took the place of another with as high a
-    score, above the IoU of suppression, is a tie. Ties are no changes in at most 1 % of the images, or in two. Raises
+    score, above the IoU of suppression, is a tie. Ties in up to 1 % of the images, or in two, do not count. Raises
     InvalidRun for an image that `reference` lacks or that has no detections.
     """
     same = {image: reference[image] for image in candidate if image in reference}

@@ -182,11 +182,11 @@ def _nothing(places: Sequence[int]) -> None:
 
 def _loaded(samples) -> tuple[list[int], list[bytes]]:
     """Ids and bytes of the images that are sent: all of a small dataset."""
-    read = getattr(samples, "image_bytes", None)
-    if read is None:
-        return tuple(map(list, zip(*samples[:LOADED_SAMPLES])))
-    image_ids = list(samples.image_ids[:LOADED_SAMPLES])
-    return image_ids, list(map(read, image_ids))
+    if hasattr(samples, "image_bytes"):
+        image_ids = list(samples.image_ids[:LOADED_SAMPLES])
+        return image_ids, [samples.image_bytes(image_id) for image_id in image_ids]
+    chosen = samples[:LOADED_SAMPLES]
+    return [image_id for image_id, _ in chosen], [image for _, image in chosen]
 
 
 def _result(plan: Plan, service: Service, log: Log) -> ScenarioResult:

@@ -18,7 +18,7 @@ from harness.machine.noise import LEAST_LEFT, MOST_LEFT_EXPONENT, MOST_REFERENCE
 LEAST_WINDOWS = 8  # four values are fitted
 ROUNDS = 20  # of reweighting
 TUKEY = 4.685  # robust standard deviations beyond which a window does not count (95 % efficiency)
-MAD_TO_SIGMA = 1.4826
+MAD_TO_SIGMA = 1.4826  # of a normal distribution
 REACH = 2.0  # standard errors on either side
 SMALLEST = 1e-3  # of the median rate, as the rate of a window without an image
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Callable, NamedTuple
 
+from harness.machine.explanation import MAD_TO_SIGMA
+
 LEAST_WINDOWS = 5  # fewer have no "usual"
 SIGMAS = 3.0
-MAD_TO_SIGMA = 1.4826  # of a normal distribution
 NOTHING = "nothing on the machine explains it"
 UNSEEN = "the machine reported nothing at that time"
 

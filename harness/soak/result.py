@@ -101,10 +101,12 @@ class SoakResult:
 
     @property
     def planned(self) -> int:
+        """The number of windows in the plan."""
         return self.plan["windows"]
 
     @property
     def incomplete_windows(self) -> int:
+        """Planned windows that are not complete."""
         return self.planned - len(self.windows)
 
     @property

@@ -61,15 +61,14 @@ PRICES = (
 )
 
 
-def cost_at(images_per_second: float, price: Price, on: str, fresh_days: int = FRESH_DAYS) -> Cost:
+def cost_at(images_per_second: float, price: Price, on: str) -> Cost:
     """The cost of a million images at this price, on the ISO date `on` of the measurement.
 
-    A price more than `fresh_days` older than that is stale, and the evidence says so. Raises ValueError for a
+    A price that is more than a year older is stale, and the evidence says so. Raises ValueError for a
     throughput that is not above 0 or an `on` that is not a date.
     """
     dollars = dollars_per_million(images_per_second, price.dollars_per_hour)
-    stale = is_stale(price, on, fresh_days)
-    return Cost(dollars, price, stale, _evidence(images_per_second, dollars, price, _age(price, on), fresh_days))
+    return Cost(dollars, price, is_stale(price, on), _evidence(images_per_second, dollars, price, _age(price, on)))
 
 
 def dollars_per_million(images_per_second: float, dollars_per_hour: float) -> float:
@@ -90,9 +89,9 @@ def at_price(target: Target, price: Price) -> Target:
     return replace(target, bound=dollars_per_million(target.images_per_second, price.dollars_per_hour))
 
 
-def is_stale(price: Price, on: str, fresh_days: int = FRESH_DAYS) -> bool:
-    """Whether the price is more than `fresh_days` older than the ISO date `on`."""
-    return _age(price, on) > fresh_days
+def is_stale(price: Price, on: str) -> bool:
+    """Whether the price is more than a year older than the ISO date `on`."""
+    return _age(price, on) > FRESH_DAYS
 
 
 def find_price(instance: str, on: str, purchase: str = ON_DEMAND, region: str = REGION) -> Price:
@@ -114,12 +113,12 @@ def _known_of(instance: str) -> list[str]:
     return rows or sorted({row.instance for row in PRICES})
 
 
-def _evidence(images_per_second: float, dollars: float, price: Price, age: int, fresh_days: int) -> str:
+def _evidence(images_per_second: float, dollars: float, price: Price, age: int) -> str:
     text = (f"${dollars:.3f} per million images: {images_per_second:.1f} images/s on {price.instance} at "
             f"${price.dollars_per_hour:g}/h ({price.purchase}, {price.region}, {price.date}, {price.source})")
-    if age <= fresh_days:
+    if age <= FRESH_DAYS:
         return text
-    return f"{text}; stale: the price is {age} days old, more than {fresh_days}, look up today's"
+    return f"{text}; stale: the price is {age} days old, more than {FRESH_DAYS}, look up today's"
 
 
 def _age(price: Price, on: str) -> int:

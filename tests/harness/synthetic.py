@@ -79,5 +79,5 @@ def changed(detections: dict[int, Detections], change, every: int = 1) -> dict[i
 
 
 def rows(a: Detections, which) -> dict[str, np.ndarray]:
-    """The chosen rows of an answer, as fields for `changed`."""
+    """The chosen rows of detections, as fields for `changed`."""
     return {"boxes": a.boxes[which], "scores": a.scores[which], "classes": a.classes[which]}

@@ -1,4 +1,4 @@
-"""Pictures are drawn from what a run has stored alone; what is missing or damaged is said and spoils nothing else."""
+"""Plots are drawn from what a run stored alone; what is missing or damaged is named and spoils nothing else."""
 from __future__ import annotations
 
 import json

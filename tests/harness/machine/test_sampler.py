@@ -1,4 +1,4 @@
-"""Samples come each second, tell what the machine tells, and nothing that fails in them reaches the run."""
+"""Samples come each second and hold what the machine reports; no failure in them reaches the run."""
 from __future__ import annotations
 
 import json

@@ -216,7 +216,7 @@ ODD = {
     "figures that are texts": (line_of(SAMPLE, rss="x"), "in a sample record rss is 'x'"),
     "counters that are texts": (line_of(SAMPLE, extra={"a": "x"}), "extra is {'a': 'x'}, must be an object of numbers"),
     "counters that are a list": (line_of(SAMPLE, extra=[]), "extra is [], must be an object of numbers"),
-    "an outcome that is none": (line_of(finished(), outcome="maybe"), "outcome is 'maybe', must be one of complete"),
+    "an unknown outcome": (line_of(finished(), outcome="maybe"), "outcome is 'maybe', must be one of complete"),
     "a second first session": (line_of(SESSION), "session 1 is journaled where session 2 is due"),
     "a session of another detector": (line_of(SESSION, number=2, identity={"detector": "x"}), "has another identity"),
     "a session of another plan": (line_of(SESSION, number=2, plan={**SESSION["plan"], "callers": 9}), "another plan"),
@@ -225,7 +225,7 @@ ODD = {
 }
 ODD_SESSIONS = {
     "no time": ({"utc": None}, "utc is None, must be a time like 2026-11-24T10:00:00Z"),
-    "a day that is none": ({"utc": "2026-13-45T10:00:00Z"}, "utc is '2026-13-45T10:00:00Z', must be a time"),
+    "an impossible day": ({"utc": "2026-13-45T10:00:00Z"}, "utc is '2026-13-45T10:00:00Z', must be a time"),
     "an identity that is a text": ({"identity": "x"}, "identity is 'x', must be an object"),
     "an identity without end": ({"identity": {"a": [[[[[[[[[1]]]]]]]]]}}, "must be an object at most 8 levels deep"),
     "a plan that is a list": ({"plan": []}, "plan: is [], must be an object"),
@@ -255,7 +255,7 @@ def test_odd_sessions_are_named(path, changed, words):
 
 
 def test_a_journal_of_version_1_is_refused_by_name(path):
-    first = {"session": 1, "version": 1, "utc": SESSION["utc"], "identity": {}, "plan": {}, "canary": {}}
+    first = {"session": 1, "version": 1, "utc": SESSION["utc"], "identity": {}, "plan": {}, "noise": {}}
     path.write_text(tied([json.dumps(first)]))
     with pytest.raises(JournalError, match="line 1: has version 1 of the journal, and this release reads version 2"):
         list(read(path))
