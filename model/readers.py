@@ -11,49 +11,33 @@ from model.formats.detector_files import RANDOM
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     """A reader of whole numbers in these bounds."""
-    bounds = f"at least {least:,}" if most is None else f"between {least:,} and {most:,}"
-
-    def read(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            raise ValueError(f"must be a whole number, {bounds}") from None
-        if number < least or (most is not None and number > most):
-            raise ValueError(f"must be {bounds}")
-        return number
-
-    return read
+    if most is None:
+        return _number(int, lambda number: number >= least, f"at least {least:,}, a whole number")
+    return _number(int, lambda number: least <= number <= most, f"a whole number between {least:,} and {most:,}")
 
 
 def between(least: float, most: float) -> Callable[[str], float]:
     """A reader of numbers in these bounds."""
-    def read(text: str) -> float:
-        number = _number(text)
-        if not least <= number <= most:
-            raise ValueError(f"must be a number between {least:g} and {most:g}")
-        return number
-
-    return read
+    return _number(float, lambda number: least <= number <= most, f"a number between {least:g} and {most:g}")
 
 
 def above_zero(most: float = math.inf, unit: str = "") -> Callable[[str], float]:
     """A reader of finite numbers above 0, at most `most`; `unit` is only for the message."""
     limit = "" if math.isinf(most) else f", at most {most:,.10g}{unit}"
+    return _number(float, lambda number: 0 < number <= most and math.isfinite(number), f"a number above 0{limit}")
 
-    def read(text: str) -> float:
-        number = _number(text)
-        if not (0 < number <= most and math.isfinite(number)):
-            raise ValueError(f"must be a number above 0{limit}")
+
+def _number(convert: Callable, is_allowed: Callable, bounds: str) -> Callable:
+    def read(text: str):
+        try:
+            number = convert(text)
+        except ValueError:
+            raise ValueError(f"must be {bounds}") from None
+        if not is_allowed(number):
+            raise ValueError(f"must be {bounds}")
         return number
 
     return read
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def one_of(*names: str) -> Callable[[str], str]:

@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def collect(arguments: list[str]) -> tuple[int, str]:
     """Collects tests with these arguments of pytest → exit code, what it prints."""
     alone = ["-n", "0"] if "-n" in arguments else []  # workers would each load what this process has loaded
-    return _tried(lambda: pytest.main(["-q", "-p", "no:cacheprovider", "--collect-only", *arguments, *alone]))
+    given = [argument for argument in arguments if argument != "-q"]  # twice, it leaves out the number of tests
+    return _tried(lambda: pytest.main(["-q", "-p", "no:cacheprovider", "--collect-only", *given, *alone]))
 
 
 def parse(module: str, arguments: list[str]) -> tuple[int, str]:

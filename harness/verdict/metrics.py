@@ -66,6 +66,11 @@ METRICS = {
 SIGNS = {">=": "≥", "<=": "≤"}
 
 
+def percent(share: float, digits: int = 1) -> str:
+    """A share as a person writes it: 0.5 %."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def label(metric: str) -> str:
     """The metric's name in words; its own name where the table has none."""
     return METRICS[metric].label if metric in METRICS else metric

@@ -126,10 +126,10 @@ def _sum(inputs, name):
     """The last input plus the others, each cut or padded to the channels of the last."""
     *others, x = inputs
     channels = x.shape[-1]
-    return tf.keras.layers.Add(name=name)([*(_first_channels(other, channels, name) for other in others), x])
+    return tf.keras.layers.Add(name=name)([*(_first_channels(other, channels) for other in others), x])
 
 
-def _first_channels(x, channels, name):
+def _first_channels(x, channels):
     """The first channels, with zeros for missing ones."""
     missing = channels - x.shape[-1]
     if missing <= 0:

@@ -40,13 +40,12 @@ def read_metadata(saved_model) -> dict:
 
 def read_meta_graph(saved_model):
     """The MetaGraphDef of a SavedModel folder that has signature `serving_default`. Raises SavedModelError."""
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.python.saved_model.loader_impl import parse_saved_model
 
     try:
-        saved = saved_model_pb2.SavedModel.FromString(Path(saved_model, "saved_model.pb").read_bytes())
-    except (OSError, DecodeError) as error:
-        raise SavedModelError(f"{saved_model}: is not a SavedModel: {error}") from None
+        saved = parse_saved_model(str(saved_model))
+    except (OSError, ValueError) as error:
+        raise SavedModelError(f"{saved_model}: is not a SavedModel: {str(error).splitlines()[0]}") from None
     for meta_graph in saved.meta_graphs:
         if TAG in meta_graph.meta_info_def.tags and SIGNATURE in meta_graph.signature_def:
             return meta_graph

@@ -87,7 +87,7 @@ BAD_BUILDS = {
     "missing names": ({"--names": "no.names"}, "no.names"),
     "names that are an image": ({"--names": "image.jpg"}, "image.jpg: is not a text file"),
     "too many names": ({"--names": "small.cfg"}, "class names for a detector of 1 classes"),
-    "no size": ({"--size": "0"}, "--size 0: must be between 32 and 8,192"),
+    "no size": ({"--size": "0"}, "--size 0: must be a whole number between 32 and 8,192"),
 }
 
 
@@ -206,7 +206,7 @@ def test_log_lines_are_dropped_unless_asked_for_and_last_words_never(level, line
 
 
 @pytest.fixture
-def answer():
+def detected():
     from model.detector import Detections
 
     def make(*boxes, score=0.9):
@@ -221,28 +221,28 @@ def answer():
 @pytest.mark.parametrize("box", [
     (0, 0, 80, 60), (70, 50, 80, 60), (0, 58, 3, 60), (40, 30, 40, 30), (0, 0, 0, 0), (80, 60, 80, 60),
 ], ids=str)
-def test_a_box_anywhere_in_the_picture_can_be_drawn(answer, box):
-    image = draw(encode(pixels()), answer(box), ["a name that is wider than the image"])
+def test_a_box_anywhere_in_the_picture_can_be_drawn(detected, box):
+    image = draw(encode(pixels()), detected(box), ["a name that is wider than the image"])
     assert image.size == (80, 60)
 
 
-def test_labels_of_boxes_that_lie_upon_each_other_do_not_hide_each_other(answer):
+def test_labels_of_boxes_that_lie_upon_each_other_do_not_hide_each_other(detected):
     boxes = [(50, 60, 180, 150)] * 3
     canvas = ImageDraw.Draw(Image.new("RGB", (320, 240)))
     font, plates = ImageFont.load_default(12), []
-    for box in answer(*boxes).boxes:
+    for box in detected(*boxes).boxes:
         plates.append(_free_plate(canvas, box, "truck 0.43", font, plates))
     assert len({y for _, y, *_ in plates}) == 3
 
 
-def test_a_picture_without_detections_stays_as_it_is(answer):
+def test_a_picture_without_detections_stays_as_it_is(detected):
     array = pixels()
-    assert (draw(encode(array), answer()).tobytes()) == array.tobytes()
+    assert (draw(encode(array), detected()).tobytes()) == array.tobytes()
 
 
-def test_boxes_below_the_threshold_are_not_drawn(answer):
+def test_boxes_below_the_threshold_are_not_drawn(detected):
     array = pixels()
-    assert draw(encode(array), answer((5, 5, 50, 50), score=0.2), score_threshold=0.25).tobytes() == array.tobytes()
+    assert draw(encode(array), detected((5, 5, 50, 50), score=0.2), score_threshold=0.25).tobytes() == array.tobytes()
 
 
 def test_classes_without_names_are_called_by_index():

@@ -1,4 +1,4 @@
-"""The detector: one answer per image whatever its batch-mates are, from any number of threads."""
+"""The detector: one `Detections` per image, whatever else is in the batch, from any number of threads."""
 from __future__ import annotations
 
 import struct
@@ -37,13 +37,13 @@ BAD = {
 
 
 def same(one, two) -> bool:
-    """Whether two answers are equal to the bit."""
+    """Whether two detections are equal to the bit."""
     return all(np.array_equal(a, b) for a, b in zip(one[:3], two[:3])) and one.error == two.error
 
 
-def assert_close(answers, expected):
+def assert_close(results, expected):
     """Answers of other batch sizes: the same objects, boxes to 1e-3 pixels."""
-    for one, two in zip(answers, expected):
+    for one, two in zip(results, expected):
         np.testing.assert_array_equal(one.classes, two.classes)
         np.testing.assert_allclose(one.scores, two.scores, atol=1e-5)
         np.testing.assert_allclose(one.boxes, two.boxes, atol=1e-3)
@@ -51,7 +51,7 @@ def assert_close(answers, expected):
 
 @pytest.fixture(scope="module")
 def alone(detector):
-    """The answer to each good image sent by itself."""
+    """The detections of each good image sent by itself."""
     return [detector.detect([image])[0] for image in GOOD]
 
 
@@ -88,8 +88,8 @@ def test_no_image_has_no_answer(detector):
 def test_an_answer_depends_on_its_picture_alone(detector, alone, batches, threads):
     """Not on the batch's size, the order in it, its batch-mates, or on what other threads send meanwhile."""
     with ThreadPoolExecutor(threads) as pool:
-        answers = pool.map(lambda batch: detector.detect([GOOD[i] for i in batch]), batches)
-        for batch, found in zip(batches, answers):
+        results = pool.map(lambda batch: detector.detect([GOOD[i] for i in batch]), batches)
+        for batch, found in zip(batches, results):
             assert_close(found, [alone[i] for i in batch])
 
 
@@ -100,9 +100,9 @@ def test_any_sequence_of_images_is_taken(detector, alone, container):
 
 @pytest.mark.parametrize("content, message", BAD.values(), ids=BAD)
 def test_what_is_no_picture_gets_its_own_error(detector, content, message):
-    answer, = detector.detect([content])
-    assert message in answer.error and len(answer.scores) == 0
-    assert (answer.boxes.shape, answer.boxes.dtype, answer.classes.dtype) == ((0, 4), np.float32, np.int32)
+    result, = detector.detect([content])
+    assert message in result.error and len(result.scores) == 0
+    assert (result.boxes.shape, result.boxes.dtype, result.classes.dtype) == ((0, 4), np.float32, np.int32)
 
 
 @pytest.mark.parametrize("content, message", BAD.values(), ids=BAD)
@@ -121,7 +121,7 @@ def test_a_bad_header_changes_no_bit_of_its_batch_mates(detector):
 def test_the_limit_of_pixels_is_the_profiles(tiny, tiny_weights, tmp_path):
     profile = replace(samples.PROFILE, max_pixels=80 * 60)
     limited = Detector(cpu.compile(build(tiny, tiny_weights, tmp_path / "m", profile), tmp_path / "c"))
-    errors = [answer.error for answer in limited.detect([encode(pixels()), encode(pixels(81, 60))])]
+    errors = [result.error for result in limited.detect([encode(pixels()), encode(pixels(81, 60))])]
     assert errors[0] == "" and "declares 81 x 60 pixels, more than the limit of 4,800 (max_pixels)" in errors[1]
 
 
@@ -134,23 +134,23 @@ def test_boxes_are_those_of_the_image_upright(detector):
 
 
 def test_a_batch_of_nothing_but_bad_images_names_each(detector):
-    answers = detector.detect([content for content, _ in BAD.values()])
-    assert [message in answer.error for answer, (_, message) in zip(answers, BAD.values())] == [True] * len(BAD)
+    results = detector.detect([content for content, _ in BAD.values()])
+    assert [message in result.error for result, (_, message) in zip(results, BAD.values())] == [True] * len(BAD)
 
 
 def test_eight_threads_get_the_answers_of_one(detector, alone):
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda i: detector.detect([GOOD[i % 4]])[0], range(48)))
-    wrong = [i for i, answer in enumerate(answers) if not same(answer, alone[i % 4])]
-    assert not wrong, f"answers {wrong} of 48 differ"
+        results = list(pool.map(lambda i: detector.detect([GOOD[i % 4]])[0], range(48)))
+    wrong = [i for i, result in enumerate(results) if not same(result, alone[i % 4])]
+    assert not wrong, f"results {wrong} of 48 differ"
 
 
 def test_eight_threads_with_bad_images_get_each_its_own_answer(detector, alone):
     batches = [[GOOD[i % 4], b"bad"] if i % 2 else [GOOD[i % 4]] for i in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(detector.detect, batches))
-    assert all(same(found[0], alone[i % 4]) for i, found in enumerate(answers))
-    assert [len(found) for found in answers] == [len(batch) for batch in batches]
+        results = list(pool.map(detector.detect, batches))
+    assert all(same(found[0], alone[i % 4]) for i, found in enumerate(results))
+    assert [len(found) for found in results] == [len(batch) for batch in batches]
 
 
 def test_a_network_that_gives_nan_is_not_taken_for_one_that_sees_nothing(tiny_model, tmp_path):
@@ -176,7 +176,7 @@ def test_a_folder_that_is_not_a_saved_model_is_refused_by_name(tmp_path, content
 
 
 def foreign(folder, output_names=("boxes", "scores", "classes", "count"), input_name="image"):
-    """A SavedModel that this project did not build: it answers nothing for every image."""
+    """A SavedModel that this project did not build: it finds nothing in any image."""
     with tf.Graph().as_default() as graph:
         images = tf.compat.v1.placeholder(tf.string, [None], "in")
         n = tf.size(images)

@@ -30,10 +30,10 @@ def embedded_detector(folder) -> Detector:
     return Detector(cpu.compile(build(embedded.ARCHITECTURE, weights, folder / "model"), folder / "compiled"))
 
 
-def seen(answer) -> dict:
-    sure = answer.scores >= LEAST_SCORE
-    return {"boxes": answer.boxes[sure].tolist(), "scores": answer.scores[sure].tolist(),
-            "classes": answer.classes[sure].tolist()}
+def seen(one) -> dict:
+    sure = one.scores >= LEAST_SCORE
+    return {"boxes": one.boxes[sure].tolist(), "scores": one.scores[sure].tolist(),
+            "classes": one.classes[sure].tolist()}
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def test_detections_are_the_stored_ones(detector, number):
 def test_a_trained_detectors_answer_does_not_depend_on_batch_mates_or_order(detector, order):
     images = [(STORED / f"{number}.jpg").read_bytes() for number in range(SCENES)]
     alone = [seen(detector.detect([image])[0]) for image in images]
-    for number, answer in zip(order, detector.detect([images[number] for number in order])):
-        found = seen(answer)
+    for number, one in zip(order, detector.detect([images[number] for number in order])):
+        found = seen(one)
         assert found["classes"] == alone[number]["classes"]
         np.testing.assert_allclose(found["scores"], alone[number]["scores"], atol=1e-4)
         np.testing.assert_allclose(found["boxes"], alone[number]["boxes"], atol=0.01, err_msg="pixels")
@@ -68,10 +68,10 @@ def record() -> None:
     STORED.mkdir(exist_ok=True)
     images = [scenes.encode(scenes.draw(embedded.HELD_OUT_SEED, index)) for index in range(SCENES)]
     with tempfile.TemporaryDirectory() as folder:
-        answers = embedded_detector(Path(folder)).detect(images)
+        found = embedded_detector(Path(folder)).detect(images)
     for number, image in enumerate(images):
         (STORED / f"{number}.jpg").write_bytes(image)
-    (STORED / "detections.json").write_text(json.dumps([seen(answer) for answer in answers], indent=1) + "\n")
+    (STORED / "detections.json").write_text(json.dumps([seen(one) for one in found], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def test_metadata_say_what_really_computes(emulated):
 
 
 def same_objects(one, two) -> float:
-    """The share of the first answer's boxes of which the second has the same class within 2 pixels."""
+    """The share of the first detections of which the second have the same class within 2 pixels."""
     found = 0
     for box, label in zip(one.boxes, one.classes):
         rows = two.boxes[two.classes == label]

@@ -1,4 +1,4 @@
-"""The XLA backend: the same answers from a network that XLA really compiled, or the fallback is named."""
+"""The XLA backend: the same detections from a network that XLA really compiled, or the fallback is named."""
 from __future__ import annotations
 
 import numpy as np

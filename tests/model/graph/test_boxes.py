@@ -219,7 +219,7 @@ def test_looking_at_the_best_scores_first_changes_nothing(
         assert suppressed(boxes, scores, p) == greedy(boxes, scores, p)
 
 
-@pytest.mark.parametrize("spread", [1.0, 40.0], ids=["few survive", "the best fill the answer"])
+@pytest.mark.parametrize("spread", [1.0, 40.0], ids=["few survive", "the best fill the result"])
 def test_of_thousands_of_scores_the_answer_is_the_same(spread):
     rng = np.random.default_rng(0)
     corner = rng.random((600, 2), np.float32) * spread

@@ -50,11 +50,11 @@ def test_outputs_have_the_promised_names_types_and_shapes(serving):
 
 def test_the_saved_model_and_the_compiled_one_answer_alike(serving, detector):
     images = sample_images(2)
-    answers = serving(image=tf.constant(images))
-    for i, answer in enumerate(detector.detect(images)):
-        count = int(answers["count"][i])
-        assert count == len(answer.scores) > 0
-        np.testing.assert_allclose(answers["scores"][i, :count], answer.scores, atol=1e-5)
+    served = serving(image=tf.constant(images))
+    for i, found in enumerate(detector.detect(images)):
+        count = int(served["count"][i])
+        assert count == len(found.scores) > 0
+        np.testing.assert_allclose(served["scores"][i, :count], found.scores, atol=1e-5)
 
 
 def test_metadata_identifies_the_detector(tiny_model, tiny, tiny_weights):

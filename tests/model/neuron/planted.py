@@ -70,10 +70,10 @@ class Planted:
         self.write(f"{SYSFS}/neuron{index}/neuron_core{core}/stats/status/{status}/total", f"{total}\n")
 
     def python(self, wheels=WHEELS, python="3.10.12", system="Linux x86_64", runtime=True, compiler=True) -> str:
-        """An interpreter that answers like one with these distributions; the path of it."""
-        answer = {"python": python, "system": system, "versions": dict(wheels), "bundles_runtime": runtime,
+        """An interpreter that responds like one with these distributions; the path of it."""
+        response = {"python": python, "system": system, "versions": dict(wheels), "bundles_runtime": runtime,
                   "neuron_cc": "/neuron/bin/neuron-cc" if compiler else None}
-        return str(self.tool("python", json.dumps(answer) + "\n", folder="neuron/bin"))
+        return str(self.tool("python", json.dumps(response) + "\n", folder="neuron/bin"))
 
 
 def inf1(root: Path, chips=1, size="inf1.2xlarge") -> Planted:

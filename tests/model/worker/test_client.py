@@ -1,4 +1,4 @@
-"""A process of another interpreter: it answers, and whatever becomes of it is an error in time, with its last words."""
+"""A process of another interpreter: it responds, and whatever becomes of it is an error in time, with its output."""
 from __future__ import annotations
 
 import copy
@@ -200,7 +200,7 @@ def test_death_between_two_requests_is_noticed_at_the_next(worker):
 
 
 def test_whoever_waits_fails_with_the_first_reason(worker):
-    """One request hangs, three wait for their turn, four of another kind for their answer."""
+    """One request hangs, three wait for their turn, four of another kind for their response."""
     def outcome(ask):
         with pytest.raises(WorkerError) as raised:
             ask()
@@ -220,10 +220,10 @@ NONSENSE = {
     "garbage": ("write_on_sockets", b"Hello, world!", "sent an invalid response: it starts with b'Hell', must"),
     "garbage, then silence": ("write_on_sockets_and_silence", b"Hello, world!", "sent an invalid response: it start"),
     "endless header": ("write_on_sockets", PREFIX.pack(MAGIC, 2**32 - 1), "an invalid response: its header has 4,294,"),
-    "another's answer": ("write_on_sockets", b"".join(frame({"id": 999})), "it belongs to request 999, not to "),
-    "nobody's answer": ("write_on_sockets", b"".join(frame({})), "it belongs to request None, not to "),
-    "half an answer, then death": ("write_on_sockets_and_die", PREFIX.pack(MAGIC, 99), "ended with exit status 0"),
-    "half an answer, then silence": ("write_on_sockets_and_silence", MAGIC, r"gave no response within 0\.5 s"),
+    "another's response": ("write_on_sockets", b"".join(frame({"id": 999})), "it belongs to request 999, not to "),
+    "a response without a number": ("write_on_sockets", b"".join(frame({})), "it belongs to request None, not to "),
+    "half a response, then death": ("write_on_sockets_and_die", PREFIX.pack(MAGIC, 99), "ended with exit status 0"),
+    "half a response, then silence": ("write_on_sockets_and_silence", MAGIC, r"gave no response within 0\.5 s"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The detector in its own process gives the very answers of the one in this process, to any number of callers."""
+"""The detector in its own process gives the very detections of the one in this process, to any number of callers."""
 from __future__ import annotations
 
 import os
@@ -38,7 +38,7 @@ def there(compiled):
 
 @pytest.fixture(scope="module")
 def echo(tmp_path_factory):
-    """A SavedModel that answers each image with one box of its length and fingerprint, whatever it shows."""
+    """A SavedModel that gives each image one box of its length and fingerprint, whatever it shows."""
     folder = tmp_path_factory.mktemp("echo") / "saved"
     with tf.Graph().as_default() as graph:
         images = tf.compat.v1.placeholder(tf.string, [None], "in")
@@ -66,8 +66,8 @@ def here(echo):
 
 
 def same(one, two) -> bool:
-    """Whether two answers are equal to the bit, types and shapes included."""
-    facts = [[(array.dtype, array.shape, array.tobytes()) for array in answer[:3]] for answer in (one, two)]
+    """Whether two detections are equal to the bit, types and shapes included."""
+    facts = [[(array.dtype, array.shape, array.tobytes()) for array in found[:3]] for found in (one, two)]
     return isinstance(one, Detections) and facts[0] == facts[1] and one.error == two.error
 
 
@@ -76,9 +76,9 @@ BATCHES = {"one": GOOD[:1], "four": GOOD, "bad": BAD[:1], "mixed": [*GOOD, *BAD]
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
 def test_answers_are_those_of_this_process_to_the_bit(there, detector, batch):
-    answers, expected = there.detect(batch), detector.detect(batch)
-    assert isinstance(answers, list) and len(answers) == len(expected) == len(batch)
-    assert all(map(same, answers, expected))
+    results, expected = there.detect(batch), detector.detect(batch)
+    assert isinstance(results, list) and len(results) == len(expected) == len(batch)
+    assert all(map(same, results, expected))
 
 
 @pytest.mark.parametrize("container", [tuple, lambda images: np.array(images, object)], ids=["tuple", "array"])
@@ -109,8 +109,8 @@ def test_it_proves_what_the_one_in_this_process_proves(there, detector):
 def test_eight_threads_get_the_answers_of_one(there, detector):
     expected = [detector.detect([image])[0] for image in GOOD]
     with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda i: there.detect([GOOD[i % 4]])[0], range(64)))
-    assert [i for i, answer in enumerate(answers) if not same(answer, expected[i % 4])] == []
+        results = list(threads.map(lambda i: there.detect([GOOD[i % 4]])[0], range(64)))
+    assert [i for i, one in enumerate(results) if not same(one, expected[i % 4])] == []
 
 
 @settings(max_examples=20)
@@ -274,7 +274,7 @@ def test_each_process_has_a_core_of_its_own(pool):
 
 
 class Counting:
-    """In place of a process: notes what it is given, and may be told to wait before it answers."""
+    """In place of a process: notes what it is given, and may have to wait before it responds."""
 
     all = []  # noqa: RUF012 - each test has a new one
 

@@ -1,4 +1,4 @@
-"""What runs in the detector's process keeps to Python 3.7 and to few libraries, and answers on a Python 3.7."""
+"""What runs in the detector's process keeps to Python 3.7 and to few libraries, and responds on a Python 3.7."""
 from __future__ import annotations
 
 import ast
@@ -55,9 +55,9 @@ def test_the_process_needs_tensorflow_and_numpy_alone():
     assert names - set(sys.stdlib_module_names) == ALLOWED | {"model"}
 
 
-def answer(service, kind, buffers=(), **fields):
-    """(prefix, header and buffers as one text) of the service's answer."""
-    views = service.answer({"id": 7, "kind": kind, **fields}, list(buffers))
+def response(service, kind, buffers=(), **fields):
+    """(prefix, header and buffers as one text) of the service's response."""
+    views = service.response({"id": 7, "kind": kind, **fields}, list(buffers))
     return bytes(views[0])[PREFIX.size:].decode(), [bytes(view) for view in views[1:]]
 
 
@@ -82,20 +82,20 @@ def service():
 
 
 def test_arrays_are_sent_as_they_are(service):
-    header, buffers = answer(service, "detect", [b"good", b"bad"])
+    header, buffers = response(service, "detect", [b"good", b"bad"])
     assert '"errors": ["", "no"]' in header and '["<f4", [2, 4]], ["<f4", [2]], ["<i4", [2]]' in header
     assert buffers[0] == np.arange(8, dtype="<f4").tobytes() and buffers[2] == np.array([0, 4], "<i4").tobytes()
 
 
 def test_numbers_in_bf16_are_sent_as_float32(service):
     pytest.importorskip("ml_dtypes", reason="NumPy has no BF16 without it: pip install ml_dtypes")
-    header, buffers = answer(service, "outputs", [b"x"], layers=["one"])
+    header, buffers = response(service, "outputs", [b"x"], layers=["one"])
     assert '["<f4", [2]]' in header and buffers == [np.array([1.5, -0.25], "<f4").tobytes()]
 
 
 def test_a_request_that_makes_no_sense_is_answered_with_its_error(service):
     for fields in ({"kind": "fly"}, {"kind": None}, {"kind": "fallback"}, {"kind": "call", "function": 3}):
-        header, _ = answer(service, **fields)
+        header, _ = response(service, **fields)
         assert '"error": {"type": ' in header and '"id": 7' in header
 
 

@@ -160,7 +160,7 @@ def test_chips_without_a_driver_are_seen_on_the_pci_bus(machine):
 # The instance type.
 
 class Imds(BaseHTTPRequestHandler):
-    """A metadata service of version 2: no answer without the token that a PUT hands out."""
+    """A metadata service of version 2: no response without the token that a PUT hands out."""
 
     kind, delay, requests = "inf1.6xlarge", 0.0, []
 
@@ -168,14 +168,14 @@ class Imds(BaseHTTPRequestHandler):
         self.requests.append(self.path)
         time_to_live = self.headers["X-aws-ec2-metadata-token-ttl-seconds"]
         good = self.path == "/latest/api/token" and (time_to_live or "").isdecimal()
-        self.answer(200 if good else 400, "the token")
+        self.respond(200 if good else 400, "the token")
 
     def do_GET(self):
         self.requests.append(self.path)
         good = self.headers["X-aws-ec2-metadata-token"] == "the token"
-        self.answer(200 if good else 401, self.kind if good and self.path == "/latest/meta-data/instance-type" else "")
+        self.respond(200 if good else 401, self.kind if good and self.path == "/latest/meta-data/instance-type" else "")
 
-    def answer(self, status, text):
+    def respond(self, status, text):
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
@@ -230,7 +230,7 @@ def test_imds_is_not_asked_through_a_proxy(machine, imds, monkeypatch):
 
 
 def refuse(self):
-    self.answer(403, "")
+    self.respond(403, "")
 
 
 def hang_up(self):
@@ -239,8 +239,8 @@ def hang_up(self):
 
 NO_TYPE = {
     "version 1 only": {"do_PUT": refuse},
-    "an error that says a type": {"do_GET": lambda self: self.answer(500, "inf1.2xlarge")},
-    "a token that is not accepted": {"do_GET": lambda self: self.answer(401, "")},
+    "an error that says a type": {"do_GET": lambda self: self.respond(500, "inf1.2xlarge")},
+    "a token that is not accepted": {"do_GET": lambda self: self.respond(401, "")},
     "an HTML page for everything": {"kind": "<html>log in</html>"},
     "a type of nonsense": {"kind": "inf1.2xlarge; rm -rf /"},
     "hangs up": {"do_PUT": hang_up},

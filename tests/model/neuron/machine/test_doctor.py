@@ -215,7 +215,7 @@ def test_what_the_wheels_have_to_agree_with_is_moot_without_them(tmp_path):
 
 
 def test_a_node_that_may_not_be_opened_is_wrong(tmp_path, monkeypatch):
-    # Root may open anything, so what the system answers is planted, not the file's mode.
+    # Root may open anything, so the system's response is planted, not the file's mode.
     machine = inf1(tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     check, = (check for check in diagnosed(machine).checks if check.name == "device nodes")

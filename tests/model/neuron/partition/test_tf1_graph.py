@@ -65,9 +65,9 @@ def _types(value) -> list[str]:
     return [tf.as_dtype(number).name for number in numbers]
 
 
-def columns(answer) -> np.ndarray:
-    """Each column of an answer by itself, sorted: the order of equal scores is nobody's promise."""
-    return np.sort(np.column_stack([answer.boxes, answer.scores, answer.classes]), 0)
+def columns(found) -> np.ndarray:
+    """Each column of the detections by itself, sorted: the order of equal scores is nobody's promise."""
+    return np.sort(np.column_stack([found.boxes, found.scores, found.classes]), 0)
 
 
 @pytest.mark.parametrize("name", DETECTORS)
