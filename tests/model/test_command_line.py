@@ -135,7 +135,7 @@ def test_no_drawing_replaces_another(error, files, model, tmp_path):
 
 def test_detect_names_what_is_no_picture_and_answers_the_others(capsys, files, model):
     code, printed = detect(capsys, model, files / "text.jpg", files / "image.jpg")
-    assert code == 1 and f"{files / 'text.jpg'}: the image (13 bytes) cannot be decoded" in printed
+    assert code == 1 and f"{files / 'text.jpg'}: the image (12 bytes) cannot be decoded" in printed
     assert f"{files / 'image.jpg'}: " in printed and " objects" in printed
 
 
