@@ -47,8 +47,8 @@ def test_the_cfgs_suppression(cfg, nms, beta):
 
 
 @pytest.mark.parametrize("nms, message", [
-    ("nms_kind=cornersnms", "`nms_kind=cornersnms` is not supported"),
-    ("nms_kind=diounms\nbeta_nms=much", "`beta_nms=much` is not a number"),
+    ("nms_kind=cornersnms", "`nms_kind=cornersnms` must be one of: default"),
+    ("nms_kind=diounms\nbeta_nms=much", "`beta_nms=much` must be a finite number"),
 ])
 def test_a_suppression_that_is_not_known_is_refused(cfg, nms, message):
     with pytest.raises(CfgError, match=rf"network.cfg:\d+: \[yolo\] {message}"):
