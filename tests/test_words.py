@@ -21,25 +21,17 @@ FOLDERS = ("model", "harness", "fixtures", "tests", "benchmarks")
 ABOUT_WORDS = ("tests/words.py", "tests/test_words.py")
 # What still uses them. A file that no longer does must be taken out of this list.
 EXCEPTED: tuple[str, ...] = (
-    "fixtures/accuracy.py",
     "tests/fixtures/test_completeness.py",
-    "tests/fixtures/test_gates_turn_red.py",
     "tests/fixtures/test_neuron_gate.py",
-    "tests/model/backends/test_xla.py",
     "tests/model/formats/test_cfg.py",
-    "tests/model/graph/test_boxes.py",
     "tests/model/jobs.py",
     "tests/model/neuron/machine/test_counters.py",
     "tests/model/neuron/machine/test_device.py",
     "tests/model/neuron/machine/test_doctor.py",
     "tests/model/neuron/partition/test_plan.py",
     "tests/model/neuron/partition/test_segments.py",
-    "tests/model/neuron/partition/test_tf1_graph.py",
     "tests/model/test_detector.py",
-    "tests/model/worker/test_client.py",
-    "tests/model/worker/test_pool.py",
     "tests/model/worker/test_protocol.py",
-    "tests/model/worker/test_server.py",
 )
 
 
