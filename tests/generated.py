@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Callable
 
+from fixtures import exit_codes
 from harness.verdict import loads, targets
 from tests import rooms, words
 from tests.fixtures import misbehaving
@@ -17,6 +18,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 PARTS: dict[str, Callable[[], str]] = {
     "targets": targets.markdown_table,
     "loads": loads.markdown_table,
+    "exit_codes": exit_codes.markdown_table,
     "faults": misbehaving.markdown_table,
     "rooms": rooms.markdown_table,
     "words": words.markdown_table,
