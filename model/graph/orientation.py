@@ -1,6 +1,8 @@
 """Applies the EXIF orientation of JPEG and PNG in TensorFlow's graph, as darknet with OpenCV does.
 
-It is in the graph so that a served model sees the same images as the gate. It uses only operators of TensorFlow 1.15.
+It is in the graph so that a served model sees the same images as the gate. It uses only operators of TensorFlow 1.15,
+whose substr takes a start of known rank with a length of unknown rank for an error: lengths are constants where starts
+are.
 """
 from __future__ import annotations
 
@@ -15,11 +17,12 @@ JPEG_EXIF, PNG_EXIF = b"Exif\0\0", b"eXIf"
 
 def upright(image, encoded):
     """The decoded image [rows, columns, 3], turned as the EXIF orientation in the encoded bytes says."""
-    is_png = tf.equal(tf.strings.substr(encoded, 0, tf.minimum(tf.strings.length(encoded), 4)), b"\x89PNG")
+    padded = tf.strings.join([encoded, PADDING])
+    is_png = tf.equal(tf.strings.substr(padded, 0, 4), b"\x89PNG")
     name = tf.where(is_png, PNG_EXIF, JPEG_EXIF)
     # Few images have EXIF, and a search for its name costs a tenth of a walk along the segments.
     parts = tf.raw_ops.StringSplitV2(input=[encoded], sep=name, maxsplit=1).values
-    return tf.cond(tf.size(parts) > 1, lambda: _turned(image, _orientation(_exif(encoded, is_png))), lambda: image)
+    return tf.cond(tf.size(parts) > 1, lambda: _turned(image, _orientation(_exif(padded, is_png))), lambda: image)
 
 
 def _turned(image, orientation):
@@ -32,10 +35,9 @@ def _turned(image, orientation):
     return tf.cond(one_of(2, 3, 6, 7), lambda: image[:, ::-1], lambda: image)
 
 
-def _exif(encoded, is_png):
+def _exif(padded, is_png):
     """The first EXIF block of a JPEG or PNG, from its TIFF header on, or ''."""
-    size = tf.strings.length(encoded)
-    padded = tf.strings.join([encoded, PADDING])
+    size = tf.strings.length(padded) - len(PADDING)
     is_jpeg = tf.equal(tf.strings.substr(padded, 0, 2), b"\xff\xd8")
     start = tf.where(is_png, 8, tf.where(is_jpeg, 2, size))
 
@@ -72,10 +74,9 @@ def _chunk(padded, position, size):
 
 def _orientation(exif):
     """The orientation in the first directory of a TIFF, or 1."""
-    size = tf.strings.length(exif)
-    content = _numbers(tf.strings.join([exif, PADDING]), None)
-    is_little = tf.equal(tf.strings.substr(exif, 0, tf.minimum(size, 4)), b"II*\0")
-    is_big = tf.equal(tf.strings.substr(exif, 0, tf.minimum(size, 4)), b"MM\0*")
+    size, padded = tf.strings.length(exif), tf.strings.join([exif, PADDING])
+    content, byte_order = _numbers(padded, None), tf.strings.substr(padded, 0, 4)
+    is_little, is_big = tf.equal(byte_order, b"II*\0"), tf.equal(byte_order, b"MM\0*")
 
     def number(parts, width):
         powers = np.array([256 ** power for power in range(width)])
