@@ -52,7 +52,7 @@ def test_the_engine_is_the_processors_where_it_can(monkeypatch, has_bf16, engine
 
 
 def test_an_unknown_cast_is_refused_instead_of_taken_for_another():
-    with pytest.raises(ValueError, match="cast int8 is not one of: fp32, bf16"):
+    with pytest.raises(ValueError, match="cast int8: must be one of: fp32, bf16"):
         cpu.cast_engine("int8")
 
 

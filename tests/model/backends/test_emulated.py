@@ -150,5 +150,5 @@ def test_every_level_sees_the_same_best_object_by_other_numbers(cast, detector):
 
 
 def test_an_unknown_cast_is_refused():
-    with pytest.raises(ValueError, match="cast fp32 is not one of: all, matmult"):
+    with pytest.raises(ValueError, match="cast fp32: must be one of: all, matmult"):
         emulated.cast_engine("fp32")
