@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -13,13 +14,18 @@ from model.decoding import profile_for
 from model.logs import without_log_lines
 from model.options import DetectorOptions, Option, OptionError, add_option, chosen, rows, values, with_flag
 
+OF_PLAN = ("no_fuse", "minimum_segment_size")  # what the planner's errors start with, as the options that they mean
+
 
 def main(arguments=None) -> int:
     try:
         options = values(_parser().parse_args(arguments))
         return options.run(options)
     except (OptionError, ValueError, OSError) as error:
-        print(f"error: {with_flag(str(error), DetectorOptions)}", file=sys.stderr)
+        message = with_flag(str(error), DetectorOptions)
+        for name in OF_PLAN:
+            message = re.sub(rf"^{name}(?= \S+: )", "--" + name.replace("_", "-"), message)
+        print(f"error: {message}", file=sys.stderr)
         return 2
 
 

@@ -300,7 +300,8 @@ def _tags(tiff: bytes) -> dict:
         count, = struct.unpack_from(order + "H", tiff, start)
         for at in range(start + 2, start + 2 + 12 * count, 12):
             tag, form, _ = struct.unpack_from(order + "HHI", tiff, at)
-            value, = struct.unpack_from(order + ("H" if form == SHORT else "I"), tiff, at + 8)
+            is_short = form == SHORT or tag == ORIENTATION  # as OpenCV, whatever form the orientation claims
+            value, = struct.unpack_from(order + ("H" if is_short else "I"), tiff, at + 8)
             found.setdefault(tag, value)
     except struct.error:  # what is cut off is not there
         pass

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from model import readers
 from model.decoding import DEFAULT, PROFILES, RESIZE
-from model.formats.detector_files import RANDOM
+from model.formats import RANDOM
 from model.image_headers import MAX_PIXELS
 from model.quoting import shown
 

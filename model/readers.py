@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from model.formats.detector_files import RANDOM
+from model.formats import RANDOM
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:

@@ -16,9 +16,9 @@ ALL = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 
 
 def steps(path: Path) -> list[dict]:
-    """All steps of all jobs."""
-    jobs = yaml.safe_load(path.read_text("utf-8"))["jobs"]
-    return [step for job in jobs.values() for step in job["steps"]]
+    """The steps of the first job, the one that runs the gate."""
+    first, *_ = yaml.safe_load(path.read_text("utf-8"))["jobs"].values()
+    return first["steps"]
 
 
 def called(step: dict, folder: Path, **variables) -> tuple[list[str], str | None]:
@@ -74,6 +74,12 @@ def test_the_cpu_workflow_runs_what_ci_runs_and_the_gate(tmp_path):
     script, gate = commands
     assert script == ".ci/run" and os.access(ROOT / script, os.X_OK)
     check(gate, tmp_path)
+
+
+def test_the_cpu_workflow_tries_the_newest_and_the_lowest_versions():
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "cpu.yml").read_text("utf-8"))["jobs"]["versions"]
+    assert job["strategy"]["matrix"]["environment"] == ["newest", "lowest"]
+    assert job["steps"][-1]["run"] == "make ${{ matrix.environment }}"
 
 
 def test_the_cpu_workflow_runs_on_every_push():

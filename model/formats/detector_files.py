@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.architecture import Architecture, ArchitectureError
+from model.formats import RANDOM
 from model.formats.cfg import read_cfg
 from model.formats.darknet_weights import read_weights, write_weights
 from model.formats.pytorch import read_checkpoint, write_checkpoint
@@ -12,7 +13,6 @@ from model.formats.weights import ConvolutionWeights, WeightsError, random_weigh
 from model.quoting import shown
 from model.yolov4 import yolov4
 
-RANDOM = "random"
 RANDOM_SEED = 0
 
 # How weights are read and written, by the file's suffix.

@@ -84,10 +84,12 @@ def _orientation(exif):
 
     start = tf.minimum(number(content[4:8], 4), tf.cast(size, tf.int64))
     entries = content[start + 2:start + 2 + 12 * number(content[start:start + 2], 2)]
-    entries = tf.reshape(entries[:tf.size(entries) // 12 * 12], [-1, 12])
+    # A last entry of zeros, so that there is one to take where none is.
+    entries = tf.concat([entries[:tf.size(entries) // 12 * 12], np.zeros(12, np.int32)], 0)
+    entries = tf.reshape(entries, [-1, 12])
     is_it = tf.equal(number(entries[:, :2], 2), ORIENTATION)
-    # The largest of all entries with the tag; a real file has at most one.
-    value = tf.reduce_max(tf.where(is_it, number(entries[:, 8:10], 2), 0))
+    first = tf.gather(entries, tf.argmax(tf.cast(is_it, tf.int32)))  # as OpenCV, of several entries with the tag
+    value = tf.where(tf.reduce_any(is_it), number(first[8:10], 2), 0)
     return tf.where((is_little | is_big) & (value >= 1) & (value <= 8), tf.cast(value, tf.int32), 1)
 
 

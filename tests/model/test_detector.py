@@ -196,13 +196,13 @@ def test_a_saved_model_without_our_metadata_runs_and_says_nothing_of_itself(tmp_
 
 def test_a_saved_model_with_other_outputs_is_refused_with_their_names(tmp_path):
     folder = foreign(tmp_path / "foreign", ("boxes", "scores"))
-    with pytest.raises(SavedModelError, match=f"{folder}: its signature serving_default lacks classes, count"):
+    with pytest.raises(SavedModelError, match=f"{folder}: its signature serving_default has no classes, count"):
         Detector(folder)
 
 
 def test_a_saved_model_with_another_input_is_refused(tmp_path):
-    with pytest.raises(SavedModelError, match="its signature serving_default lacks image"):
-        Detector(foreign(tmp_path / "foreign", input_name="image"))
+    with pytest.raises(SavedModelError, match="its signature serving_default has no image"):
+        Detector(foreign(tmp_path / "foreign", input_name="picture"))
 
 
 def test_metadata_that_cannot_be_read_are_an_error_with_their_file(tmp_path):

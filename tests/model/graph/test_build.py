@@ -79,7 +79,7 @@ def test_architectures_that_differ_in_one_anchor_differ_in_their_digest(tiny):
 def test_an_existing_output_is_refused_and_untouched(tmp_path, tiny, tiny_weights, content):
     output = tmp_path / "there"
     output.mkdir() if content is None else output.write_text(content)
-    with pytest.raises(SavedModelError, match="there exists already"):
+    with pytest.raises(SavedModelError, match="there: exists already"):
         build(tiny, tiny_weights, output)
     assert (None if output.is_dir() else output.read_text()) == content and len(list(tmp_path.rglob("*"))) == 1
 
@@ -91,7 +91,7 @@ def test_compiling_onto_an_existing_output_is_refused(tmp_path, tiny_model):
 
 def test_an_output_below_a_file_is_refused(tmp_path, tiny, tiny_weights):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SavedModelError, match="cannot be written: Not a directory"):
+    with pytest.raises(SavedModelError, match=r"cannot be written \(Not a directory\)"):
         build(tiny, tiny_weights, tmp_path / "file" / "output")
 
 

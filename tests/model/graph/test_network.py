@@ -289,7 +289,7 @@ def test_an_unknown_activation_is_no_network():
 
 
 def test_an_unknown_record_is_no_network():
-    with pytest.raises(TypeError, match="layer 0: no way to build a str"):
+    with pytest.raises(TypeError, match="layer 0: cannot build a str"):
         network(one_head(Convolutional(3)).__class__(32, 32, ("crop", *one_head(Convolutional(3)).layers)))
 
 

@@ -99,5 +99,5 @@ def test_each_cast_has_its_flag(cast, flag):
 
 
 def test_an_unknown_cast_is_refused():
-    with pytest.raises(ValueError, match="cast fp32 is not one of: all, matmult"):
+    with pytest.raises(ValueError, match="cast fp32: must be one of: all, matmult"):
         neuron.cast_engine("fp32")

@@ -162,7 +162,7 @@ def planted(folder, text, **modules) -> dict:
 
 STARTS = {
     "is missing": ("raise ImportError('no TensorFlow here')", 60,
-                   r"ImportError: TensorFlow cannot be imported there \(no TensorFlow here\): install it in that"),
+                   r"ImportError: TensorFlow cannot be imported \(no TensorFlow here\); install it in that"),
     "exits at import": ("import os; print('libfoo.so: not found'); os._exit(3)", 60,
                         "its process ended with exit status 3; its last output:\n  libfoo.so: not found"),
     "crashes at import": ("import os; os.abort()", 60, r"was killed by signal 6 \(SIGABRT\)"),
@@ -187,8 +187,8 @@ def neuron_model(folder):
 def test_a_model_for_neuron_needs_its_operator(tmp_path):
     (tmp_path / "model").mkdir()
     environment = planted(tmp_path, "__version__ = '2.10.1'")
-    with pytest.raises(RemoteError, match=r"compiled for Neuron, but tensorflow\.neuron cannot be imported \(No "
-                                          r"module .*\): install tensorflow-neuron in that environment"):
+    with pytest.raises(RemoteError, match=r"compiled for Neuron, but tensorflow\.neuron cannot be imported \("
+                                          r".*\); install tensorflow-neuron in that environment"):
         RemoteDetector(sys.executable, neuron_model(tmp_path / "model"), environment=environment)
 
 
@@ -233,7 +233,7 @@ class Told(RemoteDetector):
 
 @pytest.mark.parametrize("arrays, buffers, words", NO_DETECTIONS.values(), ids=NO_DETECTIONS)
 def test_a_response_that_holds_no_detections_is_the_end_of_its_process(arrays, buffers, words):
-    with pytest.raises(WorkerError, match=f"sent what is not a response: .*{words}"):
+    with pytest.raises(WorkerError, match=f"sent an invalid response: .*{words}"):
         Told({"errors": [""], "arrays": arrays}, buffers).detect([b"x"])
 
 
@@ -260,7 +260,7 @@ NO_ARRAYS = {
 
 @pytest.mark.parametrize("arrays", NO_ARRAYS.values(), ids=NO_ARRAYS)
 def test_what_describes_no_array_is_not_a_response(arrays):
-    with pytest.raises(FrameError, match="its response to detect has arrays"):
+    with pytest.raises(FrameError, match="its response to detect has the invalid arrays"):
         responses.check("detect", 1, {"id": 1, "errors": [""], "arrays": arrays}, [b"1234"])
 
 

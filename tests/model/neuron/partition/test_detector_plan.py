@@ -9,7 +9,9 @@ from model.neuron.placement import operators
 from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
 from tests.model.neuron.detectors import DETECTORS
 
-LEAST_RATIO = 0.70  # AWS reports about 0.79 of its own graph
+# AWS reports about 0.79 of its own graph, which decodes no images. Reading the EXIF orientation takes some 320 operators of
+# the host, whatever the network.
+LEAST_RATIO = 0.50
 
 
 def planned(meta_graph, route):

@@ -133,11 +133,11 @@ def test_a_region_that_was_split_is_shown():
 
 FILES = {
     "missing": (lambda path: None, "there is no such file or folder"),
-    "empty": (lambda path: path.write_bytes(b""), "is neither a SavedModel folder nor a file with a frozen GraphDef"),
-    "garbage": (lambda path: path.write_bytes(b"\xff" * 999), "is neither a SavedModel folder nor a file with"),
-    "text": (lambda path: path.write_text("node { }"), "is neither a SavedModel folder nor a file with"),
+    "empty": (lambda path: path.write_bytes(b""), "must be a SavedModel folder or a file with a frozen GraphDef"),
+    "garbage": (lambda path: path.write_bytes(b"\xff" * 999), "must be a SavedModel folder or a file with"),
+    "text": (lambda path: path.write_text("node { }"), "must be a SavedModel folder or a file with"),
     "truncated": (lambda path: path.write_bytes(graph_def(head_and_tail).SerializeToString()[:-40]),
-                  "is neither a SavedModel folder nor a file with"),
+                  "must be a SavedModel folder or a file with"),
     "empty folder": (lambda path: path.mkdir(), "is not a SavedModel that can be compiled"),
     "garbage folder": (lambda path: (path.mkdir(), (path / "saved_model.pb").write_bytes(b"\xff" * 99)),
                        "is not a SavedModel that can be compiled"),
@@ -156,8 +156,9 @@ OPTIONS = {
     "prefix of nothing": (["--no-fuse", "tail/*", "head/*"], "--no-fuse head/*: the graph has no such node"),
     "output that is not there": (["--output", "boxes"], "the graph has no node boxes"),
     "input that is not there": (["--input", "boxes"], "the graph has no node boxes"),
-    "no batch": (["--batch-size", "0"], "batch size 0: must be 1 or more"),
-    "segment size in tf2": (["--route", "tf2", "--minimum-segment-size", "2"], "tf2 has no minimum segment size"),
+    "no batch": (["--batch-size", "0"], "--batch-size 0: must be at least 1"),
+    "segment size in tf2": (["--route", "tf2", "--minimum-segment-size", "2"],
+                            "--minimum-segment-size 2: the route tf2 has none"),
 }
 
 
@@ -169,7 +170,7 @@ def test_options_that_do_not_fit_the_graph_are_named(error, frozen, options, mes
 def test_a_graph_without_outputs_asks_for_them(error, tmp_path):
     path = tmp_path / "frozen.pb"
     path.write_bytes(graph_def(placeholder).SerializeToString())
-    assert error(path) == "error: the graph has no outputs: name them"
+    assert error(path) == "error: the graph has no outputs; name them"
 
 
 def test_a_saved_model_without_the_signature_is_refused(tmp_path):
