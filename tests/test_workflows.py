@@ -76,9 +76,9 @@ def test_the_cpu_workflow_runs_what_ci_runs_and_the_gate(tmp_path):
     check(gate, tmp_path)
 
 
-def test_the_cpu_workflow_tries_the_newest_and_the_lowest_versions():
+def test_the_cpu_workflow_runs_the_slow_tests_and_the_newest_and_lowest_versions():
     job = yaml.safe_load((ROOT / ".github" / "workflows" / "cpu.yml").read_text("utf-8"))["jobs"]["versions"]
-    assert job["strategy"]["matrix"]["environment"] == ["newest", "lowest"]
+    assert job["strategy"]["matrix"]["environment"] == ["slow", "newest", "lowest"]
     assert job["steps"][-1]["run"] == "make ${{ matrix.environment }}"
 
 
