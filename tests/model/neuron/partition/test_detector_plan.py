@@ -9,8 +9,8 @@ from model.neuron.placement import operators
 from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
 from tests.model.neuron.detectors import DETECTORS
 
-# AWS reports about 0.79 of its own graph, which decodes no images. Reading the EXIF orientation takes some 320 operators of
-# the host, whatever the network.
+# AWS reports about 0.79 of its own graph, which decodes no images. To read the EXIF orientation takes some 320
+# operators of the host, whatever the network.
 LEAST_RATIO = 0.50
 
 
