@@ -103,9 +103,9 @@ def _build(options) -> int:
     profile = profile_for(architecture, subject.profile, **subject.profile_changes)
     weights = load_weights(subject.weights, architecture, options.bn_epsilon)
     classes = architecture.classes
-    names = checked_names(subject.names, classes) if subject.names else default_names(classes)
+    names = checked_names(subject.class_names, classes) if subject.class_names else default_names(classes)
     build(architecture, weights, options.output, profile, names)
-    whose = " with COCO's names" if names and not subject.names else ""
+    whose = " with COCO's names" if names and not subject.class_names else ""
     print(f"{options.output}: {architecture.width}x{architecture.height}, {classes} classes{whose}, "
           f"{architecture.parameters():,} parameters, {architecture.flops() / 1e9:.1f} GFLOP an image")
     return 0

@@ -119,7 +119,7 @@ class DetectorOptions:
         f"darknet .weights or PyTorch .pth, .pt or .safetensors; `{RANDOM}` for untrained weights")
     size: int | None = option(
         "--size", readers.whole(32, 8192), "PIXELS", "width and height of the network's input (default: the cfg's)")
-    names: Path | None = option(
+    class_names: Path | None = option(  # pytest 8 cannot have an option that is stored as `names`
         "--names", readers.file, "FILE",
         "class names in order, one a line; the gate finds the dataset's categories by them (default: COCO's names for "
         "80 classes)")
