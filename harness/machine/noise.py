@@ -16,7 +16,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from statistics import median
-from threading import Event, Thread, get_native_id
+from threading import Condition, Event, Thread, get_native_id
 from time import perf_counter, thread_time
 from typing import NamedTuple
 
@@ -94,7 +94,10 @@ class NoiseMonitor:
         self._processes = ProcessTree()
         self._runs: deque[tuple[float, float]] = deque(maxlen=round(KEPT_SECONDS / PERIOD))
         self._counters: deque[Counters] = deque(maxlen=round(KEPT_SECONDS / PERIOD / COUNTERS_EVERY))
-        self._end = Event()
+        self._counted_at = -math.inf
+        self._has_counted = Condition()
+        self._is_asked = Event()
+        self._is_over = False
         self._thread = Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> NoiseMonitor:
@@ -102,13 +105,15 @@ class NoiseMonitor:
         return self
 
     def __exit__(self, *exception) -> None:
-        self._end.set()
+        self._is_over = True
+        self._is_asked.set()
         self._thread.join(LONGEST_LAST_RUN)
 
     def between(self, start: float, end: float) -> Conditions:
-        """The conditions between two times of time.perf_counter."""
+        """The conditions between two times of time.perf_counter, both past."""
         if not start < end:
             raise ValueError(f"end {end:g} s: must be after the start at {start:g} s")
+        self._reach(end)
         return Conditions(self._reference(start, end), *self._shares(start, end))
 
     @property
@@ -120,17 +125,30 @@ class NoiseMonitor:
     def _run(self) -> None:
         """Measure until the end and once after it, so that the whole load lies between two readings of the counters."""
         for turn in count():
-            is_last, start = self._end.is_set(), thread_time()
+            is_asked, start = self._is_asked.is_set(), thread_time()
+            self._is_asked.clear()
+            is_over = self._is_over  # after the clearing, so that no end is missed
             self._runs.append((perf_counter(), timed(self.iterations)))
-            if turn % COUNTERS_EVERY == 0 or is_last:
+            if turn % COUNTERS_EVERY == 0 or is_asked or is_over:
                 self._count()
-            if is_last:
+            if is_over:
                 return
-            self._end.wait(max(self._period, (thread_time() - start) / (MOST_OVERHEAD * self._cores)))
+            self._is_asked.wait(max(self._period, (thread_time() - start) / (MOST_OVERHEAD * self._cores)))
+
+    def _reach(self, end: float) -> None:
+        """Have the counters read after `end`: where reading them is dear, the last reading is long before it."""
+        with self._has_counted:
+            if self._thread.is_alive() and self._counted_at < end:
+                self._is_asked.set()
+                self._has_counted.wait_for(lambda: self._counted_at >= end, LONGEST_LAST_RUN)
 
     def _count(self) -> None:
+        at = perf_counter()
         with suppress(Exception):  # machines differ in what they report and in how they fail
-            self._counters.append(Counters(perf_counter(), *usable_cores_seconds(), *self._processes.seconds()))
+            self._counters.append(Counters(at, *usable_cores_seconds(), *self._processes.seconds()))
+        with self._has_counted:
+            self._counted_at = at
+            self._has_counted.notify_all()
 
     def _reference(self, start: float, end: float) -> float | None:
         runs = [took for at, took in tuple(self._runs) if start <= at <= end]

@@ -105,6 +105,24 @@ def test_the_machine_is_watched_from_start_to_end():
     assert not monitor._thread.is_alive()
 
 
+def test_a_short_stretch_has_its_conditions_though_watching_is_dear():
+    """Readings then lie further apart than windows: one is made when a window is asked for."""
+    with NoiseMonitor(period=60.0) as monitor:
+        time.sleep(0.02)
+        start = time.perf_counter()
+        time.sleep(0.05)
+        seen = monitor.between(start, time.perf_counter())
+    assert 0 <= seen.others <= 1 and 0 <= seen.steal <= 1
+
+
+def test_an_end_is_never_missed():
+    start = time.perf_counter()
+    for _ in range(50):
+        with NoiseMonitor(1, period=60.0):
+            pass
+    assert time.perf_counter() - start < 30
+
+
 def test_the_same_work_can_be_watched_again():
     assert NoiseMonitor(NoiseMonitor().iterations).iterations >= 1
 
@@ -119,12 +137,11 @@ def test_a_machine_on_which_watching_is_dear_is_watched_more_seldom(watched, mon
 
     def wait(seconds):
         pauses.append(seconds)
-        ended.set() if len(pauses) == 5 else None
+        monitor._is_over = len(pauses) == 5
 
-    ended = threading.Event()
     monkeypatch.setattr(module, "timed", work)
     monkeypatch.setattr(module, "thread_time", lambda: clock[0])
-    monitor._end = SimpleNamespace(is_set=ended.is_set, wait=wait)
+    monitor._is_asked = SimpleNamespace(is_set=lambda: False, clear=lambda: None, wait=wait)
     monitor._run()
     assert pauses == pytest.approx([pause] * 5)
 
