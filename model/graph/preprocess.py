@@ -7,6 +7,8 @@ from model.graph.orientation import upright
 
 # The colour around a letterboxed image, as in darknet.
 GREY = 127.5
+# Part of the names of the operators that decode an image and turn it upright.
+DECODING = "decoding"
 
 
 def preprocess(images, height: int, width: int, resize="stretch"):
@@ -20,7 +22,8 @@ def preprocess(images, height: int, width: int, resize="stretch"):
     fit = {"stretch": _stretch, "letterbox": _letterbox}[resize]
 
     def one(encoded):
-        image = upright(_decoded(encoded), encoded)
+        with tf.name_scope(DECODING):
+            image = upright(_decoded(encoded), encoded)
         image = tf.cast(image, tf.float32)  # resizing floats takes half as long as resizing bytes
         rows, columns, _ = tf.unstack(tf.shape(image))
         size = tf.cast(tf.stack([columns, rows]), tf.float32)

@@ -1,17 +1,19 @@
 """Our own detectors, as both routes would place them: all of the network on the device, in one piece."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from model.graph.freeze import network_part
+from model.graph.preprocess import DECODING
 from model.neuron.partition.plan import plan
 from model.neuron.placement import operators
 from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
 from tests.model.neuron.detectors import DETECTORS
 
-# AWS reports about 0.79 of its own graph, which decodes no images. To read the EXIF orientation takes some 320
-# operators of the host, whatever the network.
-LEAST_RATIO = 0.50
+# AWS reports about 0.79 of its own graph, which decodes no images and reads no EXIF: those operators are left out.
+LEAST_RATIO = 0.70
 
 
 def planned(meta_graph, route):
@@ -43,4 +45,8 @@ def test_every_operator_of_the_network_is_planned_for_the_device(exported_graph,
 
 def test_yolov4_reaches_the_ratio_by_the_count_that_aws_reports(exported_graph, route):
     """Of all nodes, decoding and suppression among them, of which a network of fewer layers has a smaller share."""
-    assert planned(exported_graph("yolov4")[1], route).on_neuron_ratio >= LEAST_RATIO
+    found = planned(exported_graph("yolov4")[1], route)
+    types = {name: kind for name, kind in found.types.items() if f"/{DECODING}/" not in name}
+    assert len(found.types) - len(types) > 300
+    ratio = replace(found, types=types).on_neuron_ratio
+    assert ratio >= LEAST_RATIO
