@@ -36,7 +36,8 @@ def test_a_compiled_detector_gives_the_cpus_answers(compile_, detector, route):
     model, python = compile_(route=route)
     facts = read_metadata(model)
     assert (facts["route"], facts["backend"], facts["cast"]) == (route, "neuron", "matmult")
-    assert "--fp32-cast=matmult" in facts["flags"] and facts["on_neuron_ratio"] > 0.5
+    assert "--fp32-cast=matmult" in facts["flags"]
+    assert facts["on_neuron_ratio"] > 0.4, "the operators that decode images and read EXIF count too"
     assert facts["network_operators"] > len(detector.layers()) and facts["compiler_warnings"] == []
     with RemoteDetector(python, model) as remote:
         assert remote.fallback(IMAGES[0]) == ""
@@ -48,7 +49,7 @@ def test_a_compiled_detector_gives_the_cpus_answers(compile_, detector, route):
     assert (placed.operators, placed.empty, placed.left, placed.fault()) == (1, 0, {}, "")
 
 
-NOTHING = "nothing was compiled: the model holds no NeuronOp with a program, so all of it runs on the CPU"
+NOTHING = "nothing was compiled: the model has no NeuronOp with a program, so it runs on the CPU"
 
 
 def test_a_model_of_which_nothing_was_compiled_is_no_detector_of_the_device(compile_):
@@ -59,7 +60,7 @@ def test_a_model_of_which_nothing_was_compiled_is_no_detector_of_the_device(comp
 
 
 def test_a_compiler_that_trace_does_not_find_is_named(compile_):
-    with pytest.raises(RemoteError, match="CompileError: neuron-cc is not found, so nothing can be compiled: `python"):
+    with pytest.raises(RemoteError, match="CompileError: neuron-cc is not found .*; run `python -m model doctor"):
         compile_("no compiler", "tf2")
 
 
@@ -72,7 +73,7 @@ def test_a_subgraph_that_was_dropped_leaves_its_convolutions_on_the_cpu(compile_
 
 
 def test_an_operator_without_a_program_is_a_fault(compile_):
-    assert placement_of(compile_("empty", "tf1")[0]).fault() == "1 of 1 NeuronOps hold no program"
+    assert placement_of(compile_("empty", "tf1")[0]).fault() == "1 of 1 NeuronOps have no program"
 
 
 def test_what_the_compiler_raises_is_told_and_leaves_nothing(compile_, tmp_path):
