@@ -17,8 +17,8 @@ import numpy as np
 from harness.machine.facts import facts
 from harness.stats.estimate import PROVEN, REFUTED, UNDECIDED, decide
 from harness.stats.intervals import INTERVAL_CONFIDENCE, mean_interval
+from harness.stats.percentile_bounds import BLOCKS, Blocks
 from harness.stats.percentiles import CONFIDENCE, error_rate
-from harness.stats.shares import BLOCKS, Blocks
 from harness.verdict.loads import Pace
 
 PACE = Pace(5, 40)

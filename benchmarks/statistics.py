@@ -18,7 +18,7 @@ from harness.accuracy.bootstrap import ap_drop, ap_interval, match
 from harness.accuracy.dataset import Dataset
 from harness.accuracy.evaluation import evaluate
 from harness.machine.facts import facts
-from harness.stats.percentiles import percentile_bound
+from harness.stats.percentiles import independent_bound
 
 CLASSES, WIDTH, HEIGHT = 80, 640, 480
 OBJECTS, DETECTIONS = 7, 100  # an image; COCO val2017 has 36,781 objects in 5,000
@@ -104,7 +104,7 @@ def report(dataset, detections, worse) -> None:
           f"{time.strftime('%Y-%m-%d')}\n\n| step | CPU-s | result |\n|---|---|---|", flush=True)
     images, latencies = f"{len(dataset):,} images", np.random.default_rng(0).exponential(size=REQUESTS)
     calls = {
-        f"percentile bound, n = {REQUESTS:,}": lambda: percentile_bound(latencies, 99),
+        f"percentile bound, n = {REQUESTS:,}": lambda: independent_bound(latencies, 99),
         f"matching, {images}": lambda: f"{len(match(dataset, detections))} classes",
         f"AP interval, {images}, {RESAMPLES:,} resamples": lambda: ap_interval(dataset, detections, RESAMPLES)["AP"],
         f"paired AP drop, {images}, {RESAMPLES:,} resamples":

@@ -9,8 +9,8 @@ from statistics import fmean
 from harness.load.generator import Load, images_per_second, parts_in_turn, window_rates
 from harness.stats.estimate import NOISY, Estimate, narrowing
 from harness.stats.intervals import INTERVAL_CONFIDENCE, mean_interval
+from harness.stats.percentile_bounds import BLOCKS, Blocks
 from harness.stats.percentiles import CONFIDENCE, QUOTED, error_rate
-from harness.stats.shares import BLOCKS, Blocks
 
 MOST_MORE = 100  # times the requests that were sent: more is a guess
 P50_SHARE = 0.1  # of the error of a ratio: its P99 is by far the harder to bound
@@ -58,7 +58,7 @@ def efficiency_estimate(
 def latency_estimates(
     loads: Sequence[Load], looks: int = 1, slowdown: Callable[[float, float], float] | None = None
 ) -> dict[str, Estimate]:
-    """P50, P90 and P99 of whole requests in seconds and P99 / P50, by metric, bounded as in `harness.stats.shares`.
+    """P50, P90 and P99 of whole requests in seconds and P99 / P50, by metric, bounded by blocks of time.
 
     `looks` as in `throughput_estimate`. `slowdown` gives the most by which the machine can have slowed requests between
     two times of time.perf_counter. ValueError where no request succeeded.
@@ -107,7 +107,8 @@ def _percentile(blocks: Blocks, p: float, confidence: float) -> Estimate:
 
 
 def _too_few(sent: int) -> str:
-    return f"more than {MOST_MORE} times the {sent:,} requests that were sent are needed, as the slow ones came all at once"
+    return (f"more than {MOST_MORE} times the {sent:,} requests that were sent are needed, as the slow ones came all "
+            "at once")
 
 
 def _ratio(above: Estimate, below: Estimate) -> Estimate:

@@ -35,7 +35,7 @@ class Histogram:
         return self._at(rank(p, len(self)), 0.5) if self._counts else None
 
     def bound(self, p: float) -> Estimate | None:
-        """As `harness.stats.percentiles.percentile_bound`, with bounds widened to the edges of their bins.
+        """As `harness.stats.percentiles.independent_bound`, with bounds widened to the edges of their bins.
 
         None without latencies.
         """

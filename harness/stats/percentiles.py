@@ -1,7 +1,7 @@
 """Percentiles of independent requests with exact bounds, and how many requests they need.
 
 Every bound holds on its own with the stated confidence; a low and a high one together err up to twice as often. LoadGen
-supposes independent requests too; for requests that resemble their neighbours see `harness.stats.shares`.
+supposes independent requests too; for requests that resemble their neighbours see `harness.stats.percentile_bounds`.
 `python -m benchmarks.promises` shows how often each bound errs on made-up data.
 """
 from __future__ import annotations
@@ -36,7 +36,7 @@ def percentiles(values: Sequence[float], ps: Sequence[float] = QUOTED) -> dict[s
     return {f"P{p}": ranked[rank(p, len(ranked)) - 1] for p in ps}
 
 
-def percentile_bound(values: Sequence[float], p: float, confidence: float = CONFIDENCE) -> Estimate:
+def independent_bound(values: Sequence[float], p: float, confidence: float = CONFIDENCE) -> Estimate:
     """The percentile with the closest measured values that bound the true one, 0.001 <= p <= 99.999.
 
     Exact and free of any assumption but that requests are independent: how many of n values lie above the true

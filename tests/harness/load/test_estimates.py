@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from harness.load.estimates import efficiency_estimate, latency_estimates, throughput_estimate
 from harness.load.generator import Load, Request, images_per_second
 from harness.stats.estimate import NOISY, PROVEN, REFUTED, TOO_FEW, UNDECIDED, Estimate, decide, excused, narrowing
+from harness.stats.percentile_bounds import BLOCKS
 from harness.stats.percentiles import percentile
-from harness.stats.shares import BLOCKS
 from harness.verdict.targets import Target
 from harness.verdict.verdict import judge
 from tests.harness.estimates import low_value_high

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.soak.histogram import GROWTH, SHORTEST, Histogram
-from harness.stats.percentiles import percentile, percentile_bound
+from harness.stats.percentiles import independent_bound, percentile
 
 latencies = st.lists(st.floats(1e-6, 100), min_size=1, max_size=200)
 
@@ -31,7 +31,7 @@ def test_a_percentile_is_that_of_the_values_to_half_a_bin(values, p):
 @pytest.mark.parametrize("p", [50, 90, 99, 99.9])
 def test_bounds_are_those_of_the_values_and_never_closer(count, p):
     values = np.random.default_rng(0).lognormal(-3, 0.5, count).tolist()
-    exact, found = percentile_bound(values, p), of(values).bound(p)
+    exact, found = independent_bound(values, p), of(values).bound(p)
     assert (found.count, found.needed) == (exact.count, exact.needed)
     assert (found.low is None, found.high is None) == (exact.low is None, exact.high is None)
     assert exact.low is None or exact.low / GROWTH < found.low <= exact.low * (1 + 1e-12)

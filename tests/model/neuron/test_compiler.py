@@ -60,7 +60,7 @@ def test_a_model_of_which_nothing_was_compiled_is_no_detector_of_the_device(comp
 
 
 def test_a_compiler_that_trace_does_not_find_is_named(compile_):
-    with pytest.raises(RemoteError, match="CompileError: neuron-cc is not found .*; run `python -m model doctor"):
+    with pytest.raises(RemoteError, match=r"CompileError: neuron-cc is not found .*; run `python -m model doctor"):
         compile_("no compiler", "tf2")
 
 
