@@ -1,4 +1,4 @@
-"""CPU time of judging: COCO evaluation, bootstrap and percentile bounds: `python -m benchmarks.statistics`.
+"""CPU time of judging: COCO evaluation and bootstrap: `python -m benchmarks.statistics`.
 
 The detections are simulated and of COCO's size: 5,000 images, about 7 objects and 100 detections each, 80 classes.
 """
@@ -18,11 +18,10 @@ from harness.accuracy.bootstrap import ap_drop, ap_interval, match
 from harness.accuracy.dataset import Dataset
 from harness.accuracy.evaluation import evaluate
 from harness.machine.facts import facts
-from harness.stats.percentiles import independent_bound
 
 CLASSES, WIDTH, HEIGHT = 80, 640, 480
 OBJECTS, DETECTIONS = 7, 100  # an image; COCO val2017 has 36,781 objects in 5,000
-RESAMPLES, REQUESTS = 1000, 10**6
+RESAMPLES = 1000
 
 
 class Found(NamedTuple):
@@ -102,9 +101,8 @@ def report(dataset, detections, worse) -> None:
     machine = facts()
     print(f"{machine['processor']}, one core, NumPy {np.__version__}, load average {machine['load_average'][0]:.2f}, "
           f"{time.strftime('%Y-%m-%d')}\n\n| step | CPU-s | result |\n|---|---|---|", flush=True)
-    images, latencies = f"{len(dataset):,} images", np.random.default_rng(0).exponential(size=REQUESTS)
+    images = f"{len(dataset):,} images"
     calls = {
-        f"percentile bound, n = {REQUESTS:,}": lambda: independent_bound(latencies, 99),
         f"matching, {images}": lambda: f"{len(match(dataset, detections))} classes",
         f"AP interval, {images}, {RESAMPLES:,} resamples": lambda: ap_interval(dataset, detections, RESAMPLES)["AP"],
         f"paired AP drop, {images}, {RESAMPLES:,} resamples":

@@ -49,7 +49,7 @@ class Blocks:
         return len(self._all)
 
     def percentile(self, p: float) -> float:
-        """As `harness.stats.percentiles.percentile`."""
+        """The percentile by nearest rank; ValueError for one out of range."""
         return float(self._all[rank(p, len(self)) - 1])
 
     def bound(self, p: float, confidence: float = CONFIDENCE) -> Estimate:

@@ -10,10 +10,9 @@ from harness.load.estimates import efficiency_estimate, latency_estimates, throu
 from harness.load.generator import Load, Request, images_per_second
 from harness.stats.estimate import NOISY, PROVEN, REFUTED, TOO_FEW, UNDECIDED, Estimate, decide, excused, narrowing
 from harness.stats.percentile_bounds import BLOCKS
-from harness.stats.percentiles import percentile
 from harness.verdict.targets import Target
 from harness.verdict.verdict import judge
-from tests.harness.estimates import low_value_high
+from tests.harness.estimates import exact_percentile, low_value_high
 from tests.harness.simulated import closed_loop
 
 
@@ -183,7 +182,7 @@ def test_little_noise_is_not_blamed_for_too_few_samples():
 def test_latencies_are_nearest_ranks(latencies):
     estimates = latency_estimates([load(latencies)])
     measured = {p: estimates[f"P{p}_seconds"].value for p in (50, 90, 99)}
-    assert measured == pytest.approx({p: percentile(latencies, p) for p in measured}, rel=1e-6)
+    assert measured == pytest.approx({p: exact_percentile(latencies, p).value for p in measured}, rel=1e-6)
 
 
 @given(latencies=LATENCIES, looks=st.integers(1, 12))

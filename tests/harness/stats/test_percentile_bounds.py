@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.stats.percentile_bounds import BLOCKS, Blocks
-from harness.stats.percentiles import independent_bound, percentile
-from tests.harness.estimates import low_value_high
+from tests.harness.estimates import exact_percentile, low_value_high
 
 
 def blocks(values) -> Blocks:
@@ -20,7 +19,7 @@ def blocks(values) -> Blocks:
 @given(values=st.lists(st.floats(0, 1e6), min_size=1, max_size=200), p=st.sampled_from([1, 50, 90, 99, 99.9]))
 def test_a_percentile_is_a_measured_value_between_its_bounds(values, p):
     bound = blocks(values).bound(p)
-    assert bound.value == percentile(values, p) and bound.count == len(values)
+    assert bound.value == exact_percentile(values, p).value and bound.count == len(values)
     assert (bound.low is None or bound.low <= bound.value) and (bound.high is None or bound.value <= bound.high)
     assert {bound.low, bound.high} <= {None, *values}
 
@@ -28,7 +27,7 @@ def test_a_percentile_is_a_measured_value_between_its_bounds(values, p):
 @pytest.mark.parametrize("p", [50, 90, 99])
 def test_independent_requests_have_about_the_binomial_bounds(p):
     values = np.random.default_rng(p).random(20_000)
-    exact, found = independent_bound(values, p), blocks(values).bound(p)
+    exact, found = exact_percentile(values, p), blocks(values).bound(p)
     assert found.low <= exact.low and exact.high <= found.high
     assert found.high - found.low < 2 * (exact.high - exact.low)
 
@@ -36,7 +35,7 @@ def test_independent_requests_have_about_the_binomial_bounds(p):
 @pytest.mark.parametrize("p", [50, 90, 99])
 def test_bursts_of_200_requests_count_as_one_each(p):
     values = np.repeat(np.random.default_rng(p).random(300), 200)
-    found, one_each = blocks(values).bound(p), independent_bound(values[::200], p)
+    found, one_each = blocks(values).bound(p), exact_percentile(values[::200], p)
     assert found.low <= one_each.low and (one_each.high is None or found.high is None or one_each.high <= found.high)
 
 

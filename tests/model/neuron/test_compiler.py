@@ -32,16 +32,16 @@ def compile_(tiny_model, tmp_path):
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_compiled_detector_gives_the_cpus_answers(compile_, detector, route):
+def test_a_compiled_detector_gives_the_cpus_answers(compile_, tiny_detector, route):
     model, python = compile_(route=route)
     facts = read_metadata(model)
     assert (facts["route"], facts["backend"], facts["cast"]) == (route, "neuron", "matmult")
     assert "--fp32-cast=matmult" in facts["flags"]
     assert facts["on_neuron_ratio"] > 0.4, "the operators that decode images and read EXIF count too"
-    assert facts["network_operators"] > len(detector.layers()) and facts["compiler_warnings"] == []
+    assert facts["network_operators"] > len(tiny_detector.layers()) and facts["compiler_warnings"] == []
     with RemoteDetector(python, model) as remote:
         assert remote.fallback(IMAGES[0]) == ""
-        for one, two in zip(remote.detect(IMAGES), detector.detect(IMAGES)):
+        for one, two in zip(remote.detect(IMAGES), tiny_detector.detect(IMAGES)):
             np.testing.assert_array_equal(one.classes, two.classes)
             np.testing.assert_allclose(one.scores, two.scores, atol=1e-5)
             np.testing.assert_allclose(one.boxes, two.boxes, atol=1e-2)

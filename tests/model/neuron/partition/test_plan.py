@@ -512,7 +512,7 @@ INVALID = {
     "unknown output": ({"outputs": ["z:0"]}, "no node z"),
     "no output": ({"outputs": []}, "no outputs; name them"),
     "unknown port": ({"inputs": ["x:3"]}, "input x:3: the node x has no such output"),
-    "port that is no number": ({"inputs": ["x:a"]}, "input x:a: the node x has no such output"),
+    "port that is not a number": ({"inputs": ["x:a"]}, "input x:a: the node x has no such output"),
     "unknown name": ({"no_fuse": ["z"]}, "no_fuse z: the graph has no such node"),
     "batch size": ({"batch_size": 0}, "batch_size 0: must be at least 1"),
     "segment size": ({"minimum_segment_size": 0}, "minimum_segment_size 0: must be at least 1"),
