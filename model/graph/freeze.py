@@ -122,13 +122,13 @@ def network_part(graph_def):
     return part, sources[0], heads
 
 
-def call_instead_of_network(graph_def, source: str, heads: list, function, shape):
+def call_instead_of_network(graph_def, source: str, heads: list, function, shape, dtype=tf.float32):
     """Replaces, in place, the network's nodes by one call of a `tf.function` that returns the head maps.
 
-    `shape` is that of the images for which the function is traced. Returns the NodeDef of the call.
+    `shape` and `dtype` are those of the images for which the function is traced. Returns the NodeDef of the call.
     """
     with tf.Graph().as_default() as graph:
-        results = tf.nest.flatten(function(tf.compat.v1.placeholder(tf.float32, shape)))
+        results = tf.nest.flatten(function(tf.compat.v1.placeholder(dtype, shape)))
     for node in [node for node in graph_def.node if node.name.startswith(f"{NETWORK}/")]:
         graph_def.node.remove(node)
     renamed = {head: f"{NETWORK}:{result.value_index}" for head, result in zip(heads, results)}
