@@ -121,7 +121,8 @@ def test_a_head_map_beyond_float16_gives_no_nan(tiny_model, tmp_path):
 
 @pytest.mark.parametrize("cast", CASTS["emulated"])
 def test_the_emulation_has_edges_of_either_width(tiny_model, tmp_path, cast):
-    found = [Detector(emulated.compile(tiny_model, tmp_path / str(bits), cast, edges=bits)) for bits in EDGES["emulated"]]
+    models = [emulated.compile(tiny_model, tmp_path / str(bits), cast, edges=bits) for bits in EDGES["emulated"]]
+    found = list(map(Detector, models))
     assert [one.metadata["edges"] for one in found] == [16, 32]
     one, two = (one.detect(IMAGES[:1])[0] for one in found)
     assert one.scores[0] == pytest.approx(two.scores[0], abs=0.01)

@@ -105,8 +105,8 @@ def test_the_tutorials_build_has_the_compilers_defaults_and_half_the_bytes(compi
 
 
 def test_the_tutorials_build_is_refused_where_the_tutorial_does_not_run(refused):
-    assert re.search(r"--build tutorial: must be compiled by tensorflow-neuron 1\.15, .* has TensorFlow 2.*; name a Python "
-                     r"3\.7 that has it by --detector-python", refused("", "fp16", build="tutorial"))
+    words = r"--build tutorial: must be compiled by tensorflow-neuron 1\.15, .* has TensorFlow 2.*; name a Python 3\.7"
+    assert re.search(words, refused("", "fp16", build="tutorial"))
 
 
 def test_an_operators_name_is_not_taken_for_a_layers(compile_, detector):
