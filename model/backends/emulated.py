@@ -15,8 +15,7 @@ from model.graph.freeze import frozen_graph, write_compiled
 from model.graph.operators import CONVOLUTIONS, as_input
 from model.graph.precision import edge_bytes, set_edges
 from model.graph.rounding import round_inputs, round_tensors
-from model.neuron.partition.plan import plan
-from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
+from model.neuron.partition.detector import plan_of_detector
 
 PRODUCTS = (*CONVOLUTIONS, "MatMul", "BatchMatMul", "BatchMatMulV2")
 
@@ -36,7 +35,7 @@ def compile(saved_model, output, cast, edges=16, build=OWN) -> Path:
     """Writes the SavedModel folder `output`, complete or not at all. Raises SavedModelError, PlanError."""
     graph_def, inputs, outputs = frozen_graph(saved_model)
     set_edges(graph_def, edges)
-    planned = plan(graph_def, inputs.values(), outputs.values(), "tf1", excluded(graph_def), MINIMUM_SEGMENT_SIZE)
+    planned = plan_of_detector(graph_def, inputs.values(), outputs.values(), "tf1")
     on_device = {name for segment in planned.segments for name in segment.nodes}
     if cast in WHOLE:
         round_inputs(graph_def, dict.fromkeys(on_device, WHOLE[cast]))

@@ -74,25 +74,20 @@ def _tf2(tfn, frozen, output, cast, workdir) -> dict:
     """Traces only the network, and replaces its nodes by one call of the result."""
     import tensorflow as tf
 
-    from model.graph.freeze import call_instead_of_network, network_part, write_saved_model
+    from model.graph.freeze import call_instead_of_network, network_function, write_saved_model
 
     meta_graph = read_meta_graph(frozen)
     graph_def, signature = meta_graph.graph_def, meta_graph.signature_def[SIGNATURE]
-    part, source, heads = network_part(graph_def)
-    image = _image(graph_def, source)
-
-    @tf.function(input_signature=[tf.TensorSpec(image.shape, image.dtype)], autograph=False)
-    def network(images):
-        return tf.import_graph_def(part, {source: images}, [head + ":0" for head in heads], name="")
-
+    network = network_function(graph_def)
     # --fast-math=none is this route's own, as is a flag that costs latency wherever the number of cores is not given.
     given = [*flags(cast)[1:], "--neuroncore-pipeline-cores=1", "--dynamic-batch-size", "--workdir=" + workdir]
     with _environment("NEURON_CC_FLAGS", " ".join(given)):
-        traced = _traced(tfn, network, image)
+        traced = _traced(tfn, network.function, tf.zeros(network.image.shape, network.image.dtype))
     compiled = getattr(traced, "aws_neuron_function", None)
     if compiled is None:
         raise CompileError("tensorflow.neuron.trace returned the network uncompiled; its warnings may explain why")
-    call_instead_of_network(graph_def, source, heads, compiled, image.shape, image.dtype)
+    image = network.image
+    call_instead_of_network(graph_def, network.source, network.heads, compiled, image.shape, image.dtype)
     inputs = {key: info.name for key, info in signature.inputs.items()}
     outputs = {key: info.name for key, info in signature.outputs.items()}
     write_saved_model(graph_def, inputs, outputs, output)
@@ -109,16 +104,6 @@ def _traced(tfn, network, image):
             raise
         raise CompileError(f"neuron-cc is not found ({error}); run `python -m model doctor --detector-python PATH`, "
                            "which says how to install it") from error
-
-
-def _image(graph_def, source):
-    """Zeros [1, height, width, 3] in the format of the tensor that the network reads."""
-    import tensorflow as tf
-
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(graph_def, name="")
-    tensor = graph.get_tensor_by_name(source + ":0")
-    return tf.zeros([1, *tensor.shape.as_list()[1:]], tensor.dtype)
 
 
 @contextmanager
