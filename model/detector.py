@@ -17,7 +17,7 @@ from model.neuron.runtime import DeviceError, explained
 
 # The index of a layer in the names of its operators, and the types of operators that compute nothing.
 LAYER = re.compile(NETWORK + r"/.*?[a-z]+_(\d{3})\D")
-NOT_LAYERS = ("Const", "Identity", "Cast")
+NOT_LAYERS = ("Const", "Identity", "Cast", "NeuronOp")
 
 OUTPUTS = ("boxes", "scores", "classes", "count")
 

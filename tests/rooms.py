@@ -46,7 +46,7 @@ ROOMS = (
          ("model/architecture.py", "model/decoding.py", "model/formats/")),
     Room("model/neuron/", "compiling for Inferentia, placement, errors of the runtime", ("model/graph/",)),
     Room("model/neuron/machine/", "what an Inferentia machine has and lacks; the doctor"),
-    Room("model/neuron/partition/", "a dry run of tensorflow-neuron's partitioner", ("model/graph/",)),
+    Room("model/neuron/partition/", "a dry run of tensorflow-neuron's partitioner", ("model/graph/", "model/neuron/")),
     Room("model/detector.py", "a loaded SavedModel: images in, detections out",
          ("model/detections.py", "model/graph/", "model/image_headers.py", "model/neuron/")),
     Room("model/worker/", "the detector in a process of another Python: protocol, server, client, pool",

@@ -1,16 +1,47 @@
 """One module per backend: each compiles the SavedModel for one kind of machine into another SavedModel.
 
-A backend's `compile(saved_model, output, cast)` writes a frozen SavedModel with the same signature.
+A backend's `compile(saved_model, output, cast)` writes a frozen SavedModel with the same signature. Where `EDGES` gives
+a choice it takes `edges`, and on Inferentia `build`.
 """
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any, NamedTuple
 
-# The values of --fp32-cast of Inferentia's compiler.
-NEURON_CASTS = ("all", "matmult", "matmult-bf16", "matmult-fp16", "none")
+FP16 = "fp16"
+# The values of --fp32-cast of Inferentia's compiler, and the network itself in FP16, in which nothing is left to cast.
+NEURON_CASTS = ("all", "matmult", "matmult-bf16", "matmult-fp16", "none", FP16)
 # Backend → its casts. The modules are imported only when used, because TensorFlow is slow to load.
 CASTS = {"cpu": ("fp32", "bf16"), "xla": ("fp32",), "emulated": NEURON_CASTS, "neuron": NEURON_CASTS}
+# Backend → the bits of a number that crosses between host and network. Of both tables the first is the default.
+EDGES = {"cpu": (32, 16), "xla": (32,), "emulated": (16, 32), "neuron": (16, 32)}
+OWN, TUTORIAL = "own", "tutorial"
+
+
+class Compilation(NamedTuple):
+    """What a model is compiled for: the backend, the numbers that it computes in, and the bits at its edges.
+
+    `build` is TUTORIAL where all of it must be as in AWS's YOLOv4 tutorial, else OWN.
+    """
+
+    backend: str
+    cast: str
+    edges: int
+    build: str = OWN
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments of the backend's `compile` that not every backend has."""
+        build = {"build": self.build} if self.build != OWN else {}
+        return build if len(EDGES[self.backend]) == 1 else {"edges": self.edges, **build}
+
+    def __str__(self):
+        edges = f", {self.edges}-bit edges" if self.edges != 32 else ""
+        return f"{self.backend} {self.cast}{edges}" + (f", build {self.build}" if self.build != OWN else "")
+
+
+# What the others are compared with.
+REFERENCE = Compilation("cpu", "fp32", 32)
 
 
 def backend(name: str):

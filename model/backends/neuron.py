@@ -8,8 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from model.backends import CASTS
+from model.backends import CASTS, FP16, OWN
 from model.graph.freeze import frozen_graph, network_part, write_saved_model
+from model.graph.precision import edge_bytes, set_edges, set_half
 from model.graph.saved_model import published, read_metadata, write_metadata
 from model.neuron.machine import software
 from model.neuron.machine.host import HERE
@@ -17,22 +18,25 @@ from model.neuron.placement import operators
 from model.worker.client import Worker
 
 
-def compile(saved_model, output, cast, python=sys.executable) -> Path:
+def compile(saved_model, output, cast, edges=16, build=OWN, python=sys.executable) -> Path:
     """Writes the SavedModel folder `output`, complete or not at all.
 
-    `python` is the interpreter that has tensorflow-neuron: 3.7 with TensorFlow 1.15, or 3.9 and newer with 2.x.
+    Images and head maps cross between host and device in numbers of `edges` bits. `python` is the interpreter that has
+    tensorflow-neuron: 3.7 with TensorFlow 1.15, or 3.9 and newer with 2.x; the build TUTORIAL needs the first.
     Raises SavedModelError, and WorkerError for errors in that interpreter.
     """
     with tempfile.TemporaryDirectory() as work, published(output) as folder:
         frozen = Path(work, "frozen")
         graph_def, inputs, outputs = frozen_graph(saved_model)
+        (set_half if cast == FP16 else set_edges)(graph_def, edges)
         write_saved_model(graph_def, inputs, outputs, frozen)
         folder.rmdir()  # both routes make the folder themselves
         with Worker(python) as worker:
             facts = worker.call("model.neuron.compiler:compile", frozen=str(frozen), output=str(folder), cast=cast,
-                                workdir=str(Path(work, "compiler")))
+                                build=build, workdir=str(Path(work, "compiler")))
         write_metadata(folder, {
             **read_metadata(saved_model), **facts, "backend": "neuron", "cast": cast, "cast_engine": "neuron",
+            "edges": edges, "build": build, "edge_bytes": edge_bytes(graph_def),
             "network_operators": len(operators(network_part(graph_def)[0].node)),
         })
     return Path(output)
