@@ -88,20 +88,20 @@ def narrow(tiny_model, tmp_path_factory):
     return Detector(cpu.compile(tiny_model, tmp_path_factory.mktemp("narrow") / "model", edges=16))
 
 
-def test_16_bit_edges_give_other_numbers_and_the_same_objects(detector, narrow):
-    for one, two in zip(detector.detect(IMAGES), narrow.detect(IMAGES)):
+def test_16_bit_edges_give_other_numbers_and_the_same_objects(tiny_detector, narrow):
+    for one, two in zip(tiny_detector.detect(IMAGES), narrow.detect(IMAGES)):
         assert not np.array_equal(one.scores, two.scores)
         assert two.scores[0] == pytest.approx(one.scores[0], abs=5e-3)
         np.testing.assert_allclose(two.boxes[0], one.boxes[0], atol=0.5)
 
 
-def test_the_edges_are_kept_with_the_model(detector, narrow):
-    assert (detector.metadata["edges"], narrow.metadata["edges"]) == (32, 16)
+def test_the_edges_are_kept_with_the_model(tiny_detector, narrow):
+    assert (tiny_detector.metadata["edges"], narrow.metadata["edges"]) == (32, 16)
     assert narrow.fallback(IMAGES[0]) == ""
 
 
-def test_layers_are_seen_as_before(detector, narrow):
-    assert narrow.layers() == detector.layers()
+def test_layers_are_seen_as_before(tiny_detector, narrow):
+    assert narrow.layers() == tiny_detector.layers()
 
 
 def test_a_head_map_beyond_float16_gives_no_nan(tiny_model, tmp_path):
