@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
-from model import gpu
 from model.detections import Detections
+from model.gpu import placement as gpu
 from model.graph.saved_model import NETWORK, SavedModelError, read_metadata
 from model.image_headers import MAX_PIXELS, fault
 from model.neuron.placement import placement, with_warning

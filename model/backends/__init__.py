@@ -10,7 +10,7 @@ from pathlib import Path
 
 # The values of --fp32-cast of Inferentia's compiler.
 NEURON_CASTS = ("all", "matmult", "matmult-bf16", "matmult-fp16", "none")
-# FP32 operands rounded to TF32 (10 bits of mantissa) are TensorFlow's default on GPUs that have it; here they are a cast.
+# TF32, FP32 with 10 bits of mantissa, is TensorFlow's default on GPUs that have it; here it is a cast to ask for.
 GPU_CASTS = ("fp32", "tf32")
 # Backend → its casts. The modules are imported only when used, because TensorFlow is slow to load.
 CASTS = {

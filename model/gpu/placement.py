@@ -10,11 +10,12 @@ import re
 import tensorflow as tf
 
 from model.graph.operators import NOT_OPERATORS
-from model.graph.saved_model import NETWORK, SavedModelError
+from model.graph.saved_model import NETWORK
 
 FLOATS = (tf.float32.as_datatype_enum, tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
 DEVICE = re.compile(r"device:([A-Z]+:\d+)$")
-FIRST_TF32 = (8, 0)  # compute capability: Ampere
+HAS_TF32 = hasattr(tf.config.experimental, "enable_tensor_float_32_execution")
+FIRST_TF32 = 8, 0  # compute capability: Ampere
 NO_GPU = ("TensorFlow {} sees no GPU: it needs the CUDA libraries of its version (pip install 'tensorflow[and-cuda]') "
           "and NVIDIA's driver; `nvidia-smi` must list the GPU")
 
@@ -56,18 +57,16 @@ def explained(fault: str, session) -> str:
 def use_tf32(is_wanted: bool) -> None:
     """Lets FP32 products be computed in TF32, or not: TensorFlow's setting for the whole process, on by default.
 
-    Raises SavedModelError where TensorFlow is too old to have it.
+    Does nothing where TensorFlow is too old to have it, for which there is `tf32_fault`.
     """
-    enable = getattr(tf.config.experimental, "enable_tensor_float_32_execution", None)
-    if enable:
-        enable(is_wanted)
-    elif is_wanted:
-        raise SavedModelError(f"TensorFlow {tf.__version__} has no TF32; compile the model in FP32, or run it on "
-                              "TensorFlow 2.4 or newer")
+    if HAS_TF32:
+        tf.config.experimental.enable_tensor_float_32_execution(is_wanted)
 
 
 def tf32_fault() -> str:
     """Why this machine's GPU does not compute in TF32 although it is asked to; '' if it does."""
+    if not HAS_TF32:
+        return f"TensorFlow {tf.__version__} has no TF32: run it on 2.4 or newer, or compile the model in FP32"
     if os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
         return "NVIDIA_TF32_OVERRIDE=0 turns TF32 off: unset it, or compile the model in FP32"
     gpus = tf.config.list_physical_devices("GPU")
@@ -75,4 +74,4 @@ def tf32_fault() -> str:
     if found and tuple(found) >= FIRST_TF32:
         return ""
     which = f"this GPU has compute capability {'.'.join(map(str, found))}" if found else "there is no GPU"
-    return f"TF32 needs a GPU of compute capability {FIRST_TF32[0]}.{FIRST_TF32[1]}, and {which}: compile in FP32"
+    return f"TF32 needs a GPU of compute capability 8.0 or newer, and {which}: compile the model in FP32"
