@@ -13,7 +13,9 @@ from model.graph.operators import NOT_OPERATORS
 from model.graph.saved_model import NETWORK
 
 FLOATS = (tf.float32.as_datatype_enum, tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
-DEVICE = re.compile(r"device:([A-Z]+:\d+)$")
+# Between devices TensorFlow adds transfers, named as the operators whose results they carry.
+NOT_COMPUTING = NOT_OPERATORS | {"_Send", "_Recv", "_HostSend", "_HostRecv"}
+DEVICE = re.compile(r"device:([A-Z_]+:\d+)$")
 HAS_TF32 = hasattr(tf.config.experimental, "enable_tensor_float_32_execution")
 FIRST_TF32 = 8, 0  # compute capability: Ampere
 NO_GPU = ("TensorFlow {} sees no GPU: it needs the CUDA libraries of its version (pip install 'tensorflow[and-cuda]') "
@@ -44,7 +46,7 @@ def placement_fault(partitions, wanted: str = "GPU:") -> str:
 
 def _computes(node) -> bool:
     """Whether a node is an operator of the network on floating point numbers."""
-    is_of_network = node.name.startswith(NETWORK + "/") and node.op not in NOT_OPERATORS
+    is_of_network = node.name.startswith(NETWORK + "/") and node.op not in NOT_COMPUTING
     return is_of_network and "T" in node.attr and node.attr["T"].type in FLOATS
 
 

@@ -87,7 +87,7 @@ def test_a_check_without_rows_names_what_to_do():
 
 GPUS = ("g4dn.xlarge", "g4dn.metal", "g5.xlarge", "g5g.xlarge", "g6e.2xlarge", "gr6.4xlarge", "p2.xlarge",
         "p3.2xlarge", "p3dn.24xlarge", "p4de.24xlarge", "p6-b200.48xlarge", "gpu")
-OTHERS = ("g4ad.xlarge", "c5.xlarge", "inf1.2xlarge", "inf2.xlarge", "trn1.2xlarge", "m5.large", "t3.micro", "cpu", "any")
+OTHERS = ("g4ad.xlarge", "c5.xlarge", "inf1.2xlarge", "inf2.xlarge", "trn1.2xlarge", "t3.micro", "cpu", "any")
 
 
 @pytest.mark.parametrize("platform", [*GPUS, *OTHERS])
