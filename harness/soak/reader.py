@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.load.generator import SHORTEST
+from harness.machine.gpu import gauge
 from harness.machine.noise import Conditions
 from harness.soak.histogram import Histogram
 from harness.soak.journal import read
@@ -169,20 +170,26 @@ class _OpenWindow:
             requests=self.requests, images=self._images, images_per_second=self._images_within / seconds,
             P50=self.histogram.percentile(50), P90=self.histogram.percentile(90), P99=self.histogram.percentile(99),
             longest_latency=self._longest_latency, longest_gap=self._longest_gap, conditions=self.conditions,
-            **{name: _mean(self.samples, name) for name in SAMPLED}, rose=self._rose(),
+            **{name: _mean(self.samples, name) for name in SAMPLED}, rose=self._rose(), gauges=self._gauges(),
         )
+
+    def _gauges(self) -> dict[str, float]:
+        """The mean of each figure of a GPU over the samples that have it."""
+        found = [{**sample["extra"], "seconds": sample["seconds"]} for sample in self.samples]
+        means = {name: _mean(found, name) for sample in found for name in sample if gauge(name)}
+        return {name: mean for name, mean in means.items() if mean is not None}
 
     def _rose(self) -> dict[str, float]:
         """By how much each counter changed since the sample before the window."""
         if not self.samples:
             return {}
         before, after = self._counters or self.samples[0]["extra"], self.samples[-1]["extra"]
-        changes = {name: value - before[name] for name, value in after.items() if name in before}
+        changes = {name: value - before[name] for name, value in after.items() if name in before and not gauge(name)}
         return {name: change for name, change in changes.items() if change}
 
 
 def _mean(samples: Sequence[dict], name: str) -> float | None:
     """The mean over time of the samples that have the figure."""
-    known = [sample for sample in samples if sample[name] is not None]
+    known = [sample for sample in samples if sample.get(name) is not None]
     total = sum(sample["seconds"] for sample in known)
     return sum(sample["seconds"] * sample[name] for sample in known) / total if total else None

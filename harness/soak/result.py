@@ -28,7 +28,7 @@ class Window:
     `start` counts from the start of the session. `images` got a response; requests still under way at the window's end
     count in `images_per_second` by their share. `longest_gap` is the longest time between two responses, or one and the
     window's start or end; `conditions` are those of the machine. The fields from `steal` to `rss` are means of the
-    samples; `rose` says by how much further counters rose.
+    samples; `rose` says by how much further counters rose, and `gauges` has the means of what GPUs reported.
     """
 
     number: int
@@ -53,6 +53,7 @@ class Window:
     available: float | None = None
     rss: float | None = None
     rose: dict[str, float] = field(default_factory=dict)
+    gauges: dict[str, float] = field(default_factory=dict)
 
     @property
     def reference(self) -> float | None:

@@ -5,6 +5,7 @@ a choice it takes `edges`, and on Inferentia `build`.
 """
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +13,17 @@ from typing import Any, NamedTuple
 FP16 = "fp16"
 # The values of --fp32-cast of Inferentia's compiler, and the network itself in FP16, in which nothing is left to cast.
 NEURON_CASTS = ("all", "matmult", "matmult-bf16", "matmult-fp16", "none", FP16)
+# TF32, FP32 with 10 bits of mantissa, is TensorFlow's default on GPUs that have it; here it is a cast to ask for.
+GPU_CASTS = ("fp32", "tf32")
 # Backend → its casts. The modules are imported only when used, because TensorFlow is slow to load.
-CASTS = {"cpu": ("fp32", "bf16"), "xla": ("fp32",), "emulated": NEURON_CASTS, "neuron": NEURON_CASTS}
+CASTS = {
+    "cpu": ("fp32", "bf16"), "xla": GPU_CASTS, "gpu": GPU_CASTS, "emulated": NEURON_CASTS, "neuron": NEURON_CASTS,
+}
 # Backend → the bits of a number that crosses between host and network. Of both tables the first is the default.
-EDGES = {"cpu": (32, 16), "xla": (32,), "emulated": (16, 32), "neuron": (16, 32)}
+EDGES = {"cpu": (32, 16), "xla": (32,), "gpu": (32,), "emulated": (16, 32), "neuron": (16, 32)}
 OWN, TUTORIAL = "own", "tutorial"
+PCI, DEVICES = Path("/sys/bus/pci/devices"), Path("/dev")
+NVIDIA, DISPLAY = "0x10de", "0x03"  # vendor, and the first byte of the class of graphics and 3D controllers
 
 
 class Compilation(NamedTuple):
@@ -53,3 +60,18 @@ def has_bf16() -> bool:
     """Whether this processor has BF16 instructions, so that the auto-cast need not be emulated."""
     flags = Path("/proc/cpuinfo")
     return flags.is_file() and any(flag in flags.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA GPU, seen by TensorFlow or not, that CUDA_VISIBLE_DEVICES does not hide."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    is_hidden = first in ("", "-1", "NoDevFiles")  # CUDA sees the devices before the first that does not exist
+    return not is_hidden and (any(DEVICES.glob("nvidia[0-9]*")) or any(map(_is_nvidia_gpu, PCI.glob("*"))))
+
+
+def _is_nvidia_gpu(device: Path) -> bool:
+    try:
+        vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
+    except OSError:
+        return False
+    return vendor == NVIDIA and kind.startswith(DISPLAY)

@@ -64,6 +64,55 @@ def test_a_slow_window_widens_the_spread_and_is_named(made_up_soak):
     assert (only.window, only.difference) == (7, "20.0% fewer images/s, P99 12.5 ms, usually 10.0 ms")
 
 
+def on_gpu(**figures):
+    """The sample of a GPU at work, but for these figures of GPU 0; None leaves one out."""
+    usual = {"celsius": 62.0, "mhz": 1500.0, "memory_mhz": 5000.0, "watts": 68.0, "busy": 0.97, "lost": 0.0,
+             "thermal_throttling": 0.0, "power_throttling": 1.0, "hardware_slowdown": 0.0}
+    return {"extra": {f"gpu0/{name}": value for name, value in {**usual, **figures}.items() if value is not None}}
+
+
+THROTTLED = {
+    "thermal": ({"thermal_throttling": 0.8, "mhz": 900.0, "celsius": 89.0},
+                "thermal throttling of GPU 0 rose to 80% of the time (usually 0% of the time); the clock of GPU 0 fell "
+                "to 900 MHz (usually 1500 MHz); the temperature of GPU 0 rose to 89 °C (usually 62 °C)"),
+    "hardware": ({"hardware_slowdown": 1.0}, "hardware slowdown of GPU 0 rose to 100% of the time"),
+    "lost": ({**dict.fromkeys(("celsius", "mhz", "memory_mhz", "watts", "busy"), None), "lost": 1.0},
+             "the share of time for which GPU 0 was lost rose to 100% (usually 0%)"),
+    "memory clock": ({"memory_mhz": 405.0}, "the memory clock of GPU 0 fell to 405 MHz (usually 5000 MHz)"),
+    "idle, because the detector was": ({"mhz": None, "memory_mhz": None, "watts": 30.0, "busy": 0.2}, NOTHING),
+    "at its power limit as always": ({}, NOTHING),
+}
+
+
+@pytest.mark.parametrize("case", THROTTLED)
+def test_what_a_gpu_reported_explains_a_slow_window(made_up_soak, case):
+    figures, words = THROTTLED[case]
+    found = made_up_soak(lambda number: on_gpu(), at([7], latency=0.0125, **on_gpu(**figures)))
+    (only,) = found.deviations
+    assert only.window == 7 and only.cause.startswith(words)
+    assert not any(name.startswith("gpu") for window in found.windows for name in window.rose)
+
+
+def test_a_gpu_that_cools_down_does_not_explain_a_slow_window(made_up_soak):
+    (only,) = made_up_soak(lambda number: on_gpu(thermal_throttling=1.0),
+                   at([7], latency=0.0125, **on_gpu(celsius=40.0, mhz=1600.0))).deviations
+    assert only.cause == NOTHING
+
+
+def test_another_gpu_is_named_by_its_own_number(made_up_soak):
+    (only,) = made_up_soak(lambda number: {"extra": {"gpu11/thermal_throttling": float(number == 7)}},
+                   at([7], latency=0.0125)).deviations
+    assert only.cause == "thermal throttling of GPU 11 rose to 100% of the time (usually 0% of the time)"
+
+
+def test_figures_of_a_gpu_are_means_over_the_time_of_their_samples(summary):
+    *before, sample, closing = window(1)
+    samples = [{**sample, "at": at, "seconds": seconds, "extra": extra} for at, seconds, extra in (
+        (0.4, 0.3, {"gpu0/celsius": 60.0, "gpu0/mhz": 1000.0}), (0.9, 0.1, {"gpu0/celsius": 80.0}))]
+    [only] = summary([started(windows=1), *before, *samples, closing]).windows
+    assert only.gauges == pytest.approx({"gpu0/celsius": 65.0, "gpu0/mhz": 1000.0}) and only.rose == {}
+
+
 def test_a_stall_is_the_longest_gap(made_up_soak):
     found = made_up_soak(at([12], stall=0.4))
     assert found.longest_gap == pytest.approx(0.41, abs=0.001)
