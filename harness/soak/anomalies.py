@@ -83,11 +83,8 @@ def _deviation(window: Any, windows: Sequence[Any], usual: dict, reach: dict) ->
     difference = ", ".join(one.words(getattr(window, one.name), usual[one.name]) for one in off)
     worse = any(one.harm * (getattr(window, one.name) - usual[one.name]) > 0 for one in off)
     causes = "; ".join(_causes(window, windows, usual, 1 if worse else -1))
-    return Deviation(window.number, difference, causes or (NOTHING if _was_seen(window) else UNSEEN))
-
-
-def _was_seen(window: Any) -> bool:
-    return any(getattr(window, one.name) is not None for one in CONDITIONS)
+    was_seen = any(getattr(window, one.name) is not None for one in CONDITIONS)
+    return Deviation(window.number, difference, causes or (NOTHING if was_seen else UNSEEN))
 
 
 def _is_off(window: Any, measure: _Measure, usual: float | None, reach: float) -> bool:
