@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.verdict.metrics import SIGNS
+
 ANY = "any"
 
 
@@ -126,11 +128,6 @@ def family(platform: str) -> str:
 def markdown_table() -> str:
     """The rows as a Markdown table for the docs."""
     head = ["| check | metric | bound | platform | source | date |", "|---|---|---|---|---|---|"]
-    return "\n".join(head + [_row(target) for target in TARGETS])
-
-
-SIGNS = {">=": "≥", "<=": "≤"}
-
-
-def _row(t: Target) -> str:
-    return f"| {t.check} | {t.metric} | {SIGNS[t.sense]} {t.bound:g} | {t.platform} | {t.source} | {t.date} |"
+    return "\n".join(head + [
+        f"| {t.check} | {t.metric} | {SIGNS[t.sense]} {t.bound:g} | {t.platform} | {t.source} | {t.date} |"
+        for t in TARGETS])
