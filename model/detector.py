@@ -132,7 +132,6 @@ class Detector:
 
 
 def _session_config(metadata: dict):
-    """The ConfigProto for a compiled model."""
     # Only XLA may use a GPU, because the CPU backend is the reference of the others.
     config = tf.compat.v1.ConfigProto(device_count={} if metadata.get("backend") == "xla" else {"GPU": 0})
     if metadata.get("cast_engine") == "onednn":
