@@ -66,7 +66,9 @@ def _drawn(stored: Any, paint: Callable[[Any], Figure | None], source: Path, pat
             figure = paint(stored)
             if figure is None:
                 return ""
-            _save(figure, path)
+            content = io.BytesIO()
+            figure.savefig(content, format=path.suffix[1:], metadata={"Date": None})
+            write(path, content.getvalue())
     except Exception as error:
         return f"{source}: cannot be drawn ({error})"
     return f"written: {path}"
@@ -77,12 +79,6 @@ def _read(path: Path) -> Any:
         return summarise(path)
     content = json.loads(path.read_text())
     return Sweep.from_record(content) if path.name == SWEEP else content
-
-
-def _save(figure: Figure, path: Path) -> None:
-    content = io.BytesIO()
-    figure.savefig(content, format=path.suffix[1:], metadata={"Date": None})
-    write(path, content.getvalue())
 
 
 def _figure(rows: int = 1, height: float = 3.4, **settings):

@@ -155,7 +155,6 @@ class Detector:
 
 
 def _session_config(metadata: dict):
-    """The ConfigProto for a compiled model."""
     # Only what is compiled for the GPU may use it, because the CPU backend is the reference of the others.
     config = tf.compat.v1.ConfigProto(device_count={} if _is_on_gpu(metadata) else {"GPU": 0})
     config.gpu_options.allow_growth = True  # else the first process takes all of its memory

@@ -20,11 +20,9 @@ class Histogram:
         self._counts: Counter = Counter()
 
     def add(self, seconds: float) -> None:
-        """Count one latency."""
         self._counts[math.floor(math.log(max(seconds, SHORTEST)) * BINS_PER_E)] += 1
 
     def merge(self, other: Histogram) -> None:
-        """Add the counts of another histogram."""
         self._counts.update(other._counts)
 
     def __len__(self) -> int:

@@ -105,15 +105,15 @@ def is_stale(price: Price, on: str) -> bool:
     return _age(price, on) > FRESH_DAYS
 
 
-def find_price(instance: str, on: str, purchase: str = ON_DEMAND, region: str = REGION) -> Price:
+def find_price(instance: str, on: str, purchase: str = ON_DEMAND) -> Price:
     """The newest row of PRICES not dated after `on` (ISO); UnknownPrice names the prices that the table has."""
     day = _date(on)
-    rows = [row for row in PRICES if (row.instance, row.purchase, row.region) == (instance, purchase, region)]
+    rows = [row for row in PRICES if (row.instance, row.purchase) == (instance, purchase)]
     known = [row for row in rows if _date(row.date) <= day]
     if not known:
         dated = f" from {on} or before" if rows else ""
         raise UnknownPrice(
-            f"no {purchase} price of {instance} in {region}{dated} in PRICES of harness/verdict/cost.py, which has "
+            f"no {purchase} price of {instance} in {REGION}{dated} in PRICES of harness/verdict/cost.py, which has "
             f"{'; '.join(_known_of(instance))}; add a row with its date and source"
         )
     return max(known, key=lambda row: row.date)

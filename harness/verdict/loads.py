@@ -83,8 +83,5 @@ def _row_for(check: str, platform: str) -> LoadRow:
 def markdown_table() -> str:
     """The rows as a Markdown table for the docs."""
     head = ["| check | platform | load | measured for | source |", "|---|---|---|---|---|"]
-    return "\n".join(head + [_markdown(row) for row in LOADS])
-
-
-def _markdown(row: LoadRow) -> str:
-    return f"| {row.check} | {row.platform} | {row.pattern} | {row.pace or '–'} | {row.source} |"
+    return "\n".join(head + [f"| {row.check} | {row.platform} | {row.pattern} | {row.pace or '–'} | {row.source} |"
+                             for row in LOADS])

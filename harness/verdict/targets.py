@@ -4,6 +4,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from harness.verdict.metrics import SIGNS
+
 ANY, GPU = "any", "gpu"
 # EC2's families with NVIDIA's GPUs: g4dn, g5, g6e, gr6, p3, p4d, p6-b200. The GPUs of g4ad are AMD's.
 NVIDIA = re.compile(r"(g|gr|p)\d+(?!ad)[a-z]*(-\w+)?")
@@ -182,9 +184,6 @@ def markdown_table() -> str:
     """The rows as a Markdown table for the docs."""
     head = ["| check | metric | bound | platform | source | date |", "|---|---|---|---|---|---|"]
     return "\n".join(head + [_row(target) for target in TARGETS])
-
-
-SIGNS = {">=": "≥", "<=": "≤"}
 
 
 def _row(t: Target) -> str:

@@ -14,6 +14,7 @@ from harness.verdict.cost import (
     ON_DEMAND,
     PRICES,
     PURCHASES,
+    REGION,
     RESERVED,
     Price,
     UnknownPrice,
@@ -101,8 +102,8 @@ def test_every_inferentia_instance_has_a_price_of_every_purchase(purchase):
     assert all(find_price(f"inf1.{size}", "2026-02-01", purchase).purchase == purchase for size in sizes)
 
 
-def test_every_row_is_of_a_known_purchase():
-    assert {row.purchase for row in PRICES} == set(PURCHASES)
+def test_every_row_is_of_a_known_purchase_and_the_one_region():
+    assert ({row.purchase for row in PRICES}, {row.region for row in PRICES}) == (set(PURCHASES), {REGION})
 
 
 def test_the_evidence_names_throughput_price_and_source():
@@ -115,7 +116,6 @@ def test_the_evidence_names_throughput_price_and_source():
     [
         (("inf9.huge", "2026-02-01"), r"inf9.huge in us-east-1 in PRICES of harness/verdict/cost.py, .*inf1.*; add"),
         (("inf1.2xlarge", "2026-02-01", "spot"), "no spot price of inf1.2xlarge .*on-demand in us-east-1 of 2020"),
-        (("inf1.2xlarge", "2026-02-01", ON_DEMAND, "eu-west-1"), "in eu-west-1 in PRICES"),
         (("inf1.2xlarge", "2019-12-31"), "from 2019-12-31 or before"),
     ],
 )
