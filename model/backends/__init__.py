@@ -1,6 +1,7 @@
 """One module per backend: each compiles the SavedModel for one kind of machine into another SavedModel.
 
-A backend's `compile(saved_model, output, cast)` writes a frozen SavedModel with the same signature.
+A backend's `compile(saved_model, output, cast, batch)` writes a frozen SavedModel with the same signature. With `batch`
+it takes exactly so many images, and `model.detector` splits and pads requests to that.
 """
 from __future__ import annotations
 

@@ -14,14 +14,15 @@ from model.graph.operators import CONVOLUTIONS
 from model.graph.rounding import round_inputs
 
 
-def compile(saved_model, output, cast="fp32") -> Path:
+def compile(saved_model, output, cast="fp32", batch=None) -> Path:
     """Writes the frozen SavedModel folder `output`, complete or not at all. Raises SavedModelError."""
-    graph_def, inputs, outputs = frozen_graph(saved_model)
+    graph_def, inputs, outputs = frozen_graph(saved_model, batch)
     engine = cast_engine(cast)
     if engine == "emulated":
         round_inputs(graph_def, {node.name: tf.bfloat16 for node in graph_def.node if node.op in CONVOLUTIONS})
     return write_compiled(
-        saved_model, output, graph_def, inputs, outputs, backend="cpu", cast=cast, cast_engine=engine
+        saved_model, output, graph_def, inputs, outputs, backend="cpu", cast=cast, cast_engine=engine,
+        compiled_batch=batch,
     )
 
 

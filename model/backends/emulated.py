@@ -29,9 +29,9 @@ OPERANDS = {
 }
 
 
-def compile(saved_model, output, cast) -> Path:
+def compile(saved_model, output, cast, batch=None) -> Path:
     """Writes the SavedModel folder `output`, complete or not at all. Raises SavedModelError, PlanError."""
-    graph_def, inputs, outputs = frozen_graph(saved_model)
+    graph_def, inputs, outputs = frozen_graph(saved_model, batch)
     planned = plan(graph_def, inputs.values(), outputs.values(), "tf1", excluded(graph_def), MINIMUM_SEGMENT_SIZE)
     on_device = {name for segment in planned.segments for name in segment.nodes}
     if cast == "all":
@@ -41,7 +41,7 @@ def compile(saved_model, output, cast) -> Path:
         round_inputs(graph_def, _formats(graph_def, on_device, *OPERANDS[cast]))
     return write_compiled(
         saved_model, output, graph_def, inputs, outputs, backend="emulated", cast=cast, cast_engine=cast_engine(cast),
-        predicted_on_neuron_ratio=planned.on_neuron_ratio,
+        predicted_on_neuron_ratio=planned.on_neuron_ratio, compiled_batch=batch,
     )
 
 

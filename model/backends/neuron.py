@@ -17,22 +17,25 @@ from model.neuron.placement import operators
 from model.worker.client import Worker
 
 
-def compile(saved_model, output, cast, python=sys.executable) -> Path:
+def compile(saved_model, output, cast, python=sys.executable, batch=1, dynamic=True) -> Path:
     """Writes the SavedModel folder `output`, complete or not at all.
 
     `python` is the interpreter that has tensorflow-neuron: 3.7 with TensorFlow 1.15, or 3.9 and newer with 2.x.
+    The network is compiled for `batch` images. With `dynamic` batching Neuron's runtime cuts a request of any size into
+    such batches and runs them on all cores at once; without, the model takes exactly so many images.
     Raises SavedModelError, and WorkerError for errors in that interpreter.
     """
     with tempfile.TemporaryDirectory() as work, published(output) as folder:
         frozen = Path(work, "frozen")
-        graph_def, inputs, outputs = frozen_graph(saved_model)
+        graph_def, inputs, outputs = frozen_graph(saved_model, None if dynamic else batch)
         write_saved_model(graph_def, inputs, outputs, frozen)
         folder.rmdir()  # both routes make the folder themselves
         with Worker(python) as worker:
             facts = worker.call("model.neuron.compiler:compile", frozen=str(frozen), output=str(folder), cast=cast,
-                                workdir=str(Path(work, "compiler")))
+                                workdir=str(Path(work, "compiler")), batch=batch, dynamic=dynamic)
         write_metadata(folder, {
             **read_metadata(saved_model), **facts, "backend": "neuron", "cast": cast, "cast_engine": "neuron",
+            "compiled_batch": batch, "dynamic_batch": dynamic,
             "network_operators": len(operators(network_part(graph_def)[0].node)),
         })
     return Path(output)

@@ -20,18 +20,29 @@ BY_CHANCE = "_has_manual_control_dependencies"
 WRAPPING = re.compile(r"^(ConstantFolding/)?(Func/)?(StatefulPartitionedCall/|PartitionedCall/)+")
 
 
-def frozen_graph(saved_model):
+def frozen_graph(saved_model, batch=None):
     """(GraphDef, {input key: tensor name}, {output key: tensor name}) of signature `serving_default`, frozen.
 
-    The nodes of this project's models are in the scopes `preprocess`, `network` and `postprocess`.
-    Raises SavedModelError.
+    The nodes of this project's models are in the scopes `preprocess`, `network` and `postprocess`. With `batch` the
+    graph takes exactly so many images, and every shape that follows from that is fixed. Raises SavedModelError.
     """
     loaded, function = _load(saved_model)  # the function's variables live only as long as `loaded`
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=True, aggressive_inlining=True)
     inputs = {tensor.name.split(":")[0]: tensor.name for tensor in frozen.inputs}
     outputs = dict(zip(sorted(function.structured_outputs), (tensor.name for tensor in frozen.outputs)))
     del loaded
-    return _tidied(frozen.graph.as_graph_def(), inputs, outputs), inputs, outputs
+    graph_def = frozen.graph.as_graph_def()
+    if batch:
+        _fix_batch(graph_def, inputs, batch)
+    return _tidied(graph_def, inputs, outputs), inputs, outputs
+
+
+def _fix_batch(graph_def, inputs, batch) -> None:
+    """Fixes, in place, the first dimension of every input."""
+    names = set(map(node_name, inputs.values()))
+    for node in graph_def.node:
+        if node.name in names:
+            node.attr["shape"].shape.dim[0].size = batch
 
 
 def _load(saved_model):

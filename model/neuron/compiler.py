@@ -20,10 +20,11 @@ class CompileError(RuntimeError):
     """Neuron's packages did not compile the model; the message says why."""
 
 
-def compile(frozen: str, output: str, cast: str, workdir: str) -> dict:
+def compile(frozen: str, output: str, cast: str, workdir: str, batch: int = 1, dynamic: bool = True) -> dict:
     """Compiles the network of the frozen SavedModel `frozen` into the SavedModel folder `output`.
 
     The installed TensorFlow decides the route: `tfn.saved_model.compile` on 1.15, `tfn.trace` on 2.
+    The network is compiled for `batch` images; with `dynamic` batching the runtime cuts larger requests into so many.
     Returns metadata: route, flags, on_neuron_ratio as the route counts it, versions, and the warnings of the packages.
     Raises CompileError and the exceptions of the packages.
     """
@@ -36,7 +37,7 @@ def compile(frozen: str, output: str, cast: str, workdir: str) -> dict:
                            "--detector-python PATH`, which says how to install it") from error
     is_tf1 = tf.__version__.startswith("1.")
     with _warnings() as warnings:
-        facts = (_tf1 if is_tf1 else _tf2)(tfn, frozen, output, cast, workdir)
+        facts = (_tf1 if is_tf1 else _tf2)(tfn, frozen, output, cast, workdir, batch, dynamic)
     return {
         "route": "tf1" if is_tf1 else "tf2", "tensorflow": tf.__version__, "tensorflow_neuron": str(tfn.__version__),
         "compiler_warnings": warnings, **facts,
@@ -51,17 +52,18 @@ def flags(cast: str) -> list:
     return ["--fast-math=none", "--fp32-cast=" + ("matmult-bf16" if cast == "none" else cast)]
 
 
-def _tf1(tfn, frozen, output, cast, workdir) -> dict:
+def _tf1(tfn, frozen, output, cast, workdir, batch, dynamic) -> dict:
     """Compiles as AWS's YOLOv4 tutorial does."""
     given = flags(cast)
     result = tfn.saved_model.compile(
-        frozen, output, batch_size=1, dynamic_batch_size=True, no_fuse_ops=excluded(read_meta_graph(frozen).graph_def),
-        minimum_segment_size=MINIMUM_SEGMENT_SIZE, compiler_args=given, compiler_workdir=workdir,
+        frozen, output, batch_size=batch, dynamic_batch_size=dynamic,
+        no_fuse_ops=excluded(read_meta_graph(frozen).graph_def), minimum_segment_size=MINIMUM_SEGMENT_SIZE,
+        compiler_args=given, compiler_workdir=workdir,
     )
     return {"flags": given, "on_neuron_ratio": float(result["OnNeuronRatio"])}
 
 
-def _tf2(tfn, frozen, output, cast, workdir) -> dict:
+def _tf2(tfn, frozen, output, cast, workdir, batch, dynamic) -> dict:
     """Traces only the network, and replaces its nodes by one call of the result."""
     import tensorflow as tf
 
@@ -70,14 +72,14 @@ def _tf2(tfn, frozen, output, cast, workdir) -> dict:
     meta_graph = read_meta_graph(frozen)
     graph_def, signature = meta_graph.graph_def, meta_graph.signature_def[SIGNATURE]
     part, source, heads = network_part(graph_def)
-    image = tf.zeros(_shape_of_image(graph_def, source))
+    image = tf.zeros([batch, *_shape_of_image(graph_def, source)])
 
     @tf.function(input_signature=[tf.TensorSpec(image.shape, tf.float32)], autograph=False)
     def network(images):
         return tf.import_graph_def(part, {source: images}, [head + ":0" for head in heads], name="")
 
     # --fast-math=none is this route's own.
-    given = [*flags(cast)[1:], "--dynamic-batch-size", "--workdir=" + workdir]
+    given = [*flags(cast)[1:], *["--dynamic-batch-size"] * dynamic, "--workdir=" + workdir]
     with _environment("NEURON_CC_FLAGS", " ".join(given)):
         traced = _traced(tfn, network, image)
     compiled = getattr(traced, "aws_neuron_function", None)
@@ -103,12 +105,12 @@ def _traced(tfn, network, image):
 
 
 def _shape_of_image(graph_def, source):
-    """[1, height, width, 3] of the tensor that the network reads."""
+    """[height, width, 3] of the tensor that the network reads."""
     import tensorflow as tf
 
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
-    return [1, *graph.get_tensor_by_name(source + ":0").shape.as_list()[1:]]
+    return graph.get_tensor_by_name(source + ":0").shape.as_list()[1:]
 
 
 @contextmanager

@@ -48,7 +48,8 @@ def _compile(
     inputs, outputs = ([info.name for _, info in sorted(t.items())] for t in (signature.inputs, signature.outputs))
     planned = plan(graph_def, inputs, outputs, "tf1", options.no_fuse_ops, options.minimum_segment_size, batch_size)
     _require_flags(options.compiler_args)
-    ratio = planned.on_neuron_ratio if _place(graph_def, planned, outputs) else 0.0
+    batch = None if options.dynamic_batch_size else batch_size
+    ratio = planned.on_neuron_ratio if _place(graph_def, planned, outputs, batch) else 0.0
     os.makedirs(new_model_dir)
     Path(new_model_dir, "saved_model.pb").write_bytes(saved.SerializeToString())
     if not ratio:
@@ -60,9 +61,9 @@ def _compile(
 
 def _session_options(*, dynamic_batch_size=False, no_fuse_ops=(), minimum_segment_size=None, compiler_args=()):
     """Those keyword arguments of graph_util.inference_graph_from_session that the project uses; others are an error."""
-    assert dynamic_batch_size is True and all(isinstance(name, str) for name in no_fuse_ops)
+    assert type(dynamic_batch_size) is bool and all(isinstance(name, str) for name in no_fuse_ops)
     return SimpleNamespace(no_fuse_ops=no_fuse_ops, minimum_segment_size=minimum_segment_size,
-                           compiler_args=compiler_args)
+                           compiler_args=compiler_args, dynamic_batch_size=dynamic_batch_size)
 
 
 saved_model = SimpleNamespace(compile=_compile)
@@ -75,7 +76,7 @@ class _AwsNeuronModel:
 
 def trace(func, example_inputs, subgraph_builder_function=None):
     """tfn.trace of tensorflow-neuron 2."""
-    _require_flags(shlex.split(os.environ.get("NEURON_CC_FLAGS", "")))
+    flags = _require_flags(shlex.split(os.environ.get("NEURON_CC_FLAGS", "")))
     assert isinstance(func, tf.types.experimental.GenericFunction) and isinstance(example_inputs, tf.Tensor)
     concrete = func.get_concrete_function(tf.TensorSpec(example_inputs.shape, example_inputs.dtype))
     graph_def = concrete.graph.as_graph_def()
@@ -84,7 +85,8 @@ def trace(func, example_inputs, subgraph_builder_function=None):
     if FAILURE == "no compiler":
         subprocess.run([None, "compile", "hlo_module.pb"])
     planned = plan(graph_def, [source], outputs, "tf2")
-    ratio = planned.on_neuron_ratio if _place(graph_def, planned, outputs) else 0.0
+    batch = None if flags.dynamic_batch_size else example_inputs.shape[0]
+    ratio = planned.on_neuron_ratio if _place(graph_def, planned, outputs, batch) else 0.0
 
     def run(image):
         return tf.import_graph_def(graph_def, {source.split(":")[0]: image}, outputs, name="")
@@ -94,7 +96,7 @@ def trace(func, example_inputs, subgraph_builder_function=None):
     return func if FAILURE == "uncompiled" else _AwsNeuronModel(function, ratio)
 
 
-def _require_flags(given) -> None:
+def _require_flags(given) -> argparse.Namespace:
     """The documented flags of the compiler and of NEURON_CC_FLAGS; argparse ends the process for any other."""
     if FAILURE == "compiler error":
         raise ValueError("The following subgraphs failed to compile: ['neuron_op_0']")
@@ -103,12 +105,13 @@ def _require_flags(given) -> None:
     parser.add_argument("--fast-math", choices=("all", "none"))
     parser.add_argument("--workdir")
     parser.add_argument("--dynamic-batch-size", action="store_true")
-    parser.parse_args(list(given))
+    return parser.parse_args(list(given))
 
 
-def _place(graph_def, planned, outputs) -> int:
+def _place(graph_def, planned, outputs, batch) -> int:
     """Puts an operator in the place of each segment; → how many there are in the end.
 
+    Without dynamic batching their programs take `batch` images and no other number.
     What the graph gives out stays outside under its name, as the real one leaves an IdentityN of that name.
     """
     segments = planned.segments
@@ -124,7 +127,7 @@ def _place(graph_def, planned, outputs) -> int:
         segments = segments[:1]
     for number, segment in enumerate(segments):
         names = set(segment.nodes) - {_plain(output) for output in outputs}
-        _replace(graph_def, f"neuron_op_{number}", _with_constants(names, graph_def))
+        _replace(graph_def, f"neuron_op_{number}", _with_constants(names, graph_def), batch)
     return len(segments)
 
 
@@ -171,12 +174,14 @@ def _io(names, graph_def):
     return sources, results
 
 
-def _replace(graph_def, name, names) -> None:
+def _replace(graph_def, name, names, batch) -> None:
     sources, results = _io(names, graph_def)
     inner = tf.compat.v1.GraphDef(versions=graph_def.versions)
     feeds = {source: f"in_{index}" for index, source in enumerate(sources)}
     for feed in feeds.values():
-        inner.node.add(op="Placeholder", name=feed).attr["dtype"].type = tf.float32.as_datatype_enum
+        attributes = inner.node.add(op="Placeholder", name=feed).attr
+        attributes["dtype"].type = tf.float32.as_datatype_enum
+        attributes["shape"].shape.CopyFrom(tf.TensorShape([batch, None, None, None]).as_proto())
     for node in graph_def.node:
         if node.name in names:
             copy = inner.node.add()
@@ -191,10 +196,10 @@ def _replace(graph_def, name, names) -> None:
             graph_def.node.remove(node)
     for node in graph_def.node:
         node.input[:] = [f"{name}:{results.index(s)}" if s in results else s for s in node.input]
-    _fill(graph_def.node.add(op="NeuronOp", name=name, input=sources), inner.SerializeToString(), sources, results)
+    _fill(graph_def.node.add(op="NeuronOp", name=name, input=sources), inner.SerializeToString(), sources, results, batch)
 
 
-def _fill(node, program, sources, results) -> None:
+def _fill(node, program, sources, results, batch) -> None:
     node.attr["graph_def"].s = program
     node.attr["executable"].s = b"" if FAILURE == "empty" else program
     for side, tensors in (("input", sources), ("output", results)):
@@ -202,5 +207,5 @@ def _fill(node, program, sources, results) -> None:
         node.attr[f"{side}_dtypes"].list.type.extend([tf.float32.as_datatype_enum] * len(tensors))
         for _ in tensors:
             node.attr[f"{side}_shapes"].list.shape.add().unknown_rank = True
-        node.attr[f"{side}_batch_axis"].list.i.extend([0] * len(tensors))
+        node.attr[f"{side}_batch_axis"].list.i.extend([-1 if batch else 0] * len(tensors))
     node.attr["model_config"].list.i.extend([1, 1, 64, 10])
