@@ -25,9 +25,9 @@ OUTPUTS = ("boxes", "scores", "classes", "count")
 class Detector:
     """A compiled SavedModel, loaded and ready. `detect` may be called from several threads at once.
 
-    `metadata` is that of the model: names, flops, hashes, profile, backend, cast and more. A model whose signature has a
-    fixed batch size gets its requests in batches of that size, one after the other: a larger request is split, and a
-    short batch is padded with its last image, whose detections are dropped.
+    `metadata` is that of the model: names, flops, hashes, profile, backend, cast and more. A model whose signature has
+    a fixed batch size gets its requests in batches of that size, one after the other: a larger request is split, and a
+    short batch is padded with its last image, whose further detections are dropped.
     """
 
     def __init__(self, compiled):

@@ -196,7 +196,8 @@ def _replace(graph_def, name, names, batch) -> None:
             graph_def.node.remove(node)
     for node in graph_def.node:
         node.input[:] = [f"{name}:{results.index(s)}" if s in results else s for s in node.input]
-    _fill(graph_def.node.add(op="NeuronOp", name=name, input=sources), inner.SerializeToString(), sources, results, batch)
+    node = graph_def.node.add(op="NeuronOp", name=name, input=sources)
+    _fill(node, inner.SerializeToString(), sources, results, batch)
 
 
 def _fill(node, program, sources, results, batch) -> None:
