@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from math import exp, inf, lcm, log, sqrt
 from random import Random
-from statistics import mean
+from statistics import fmean
 from typing import Any, Callable, NamedTuple
 
 from harness.load.generator import DEADLINE, Detect, Load, LoadPattern, Request, drive, images_per_second, rates
@@ -254,7 +254,7 @@ class _Blocks:
     def drift(self) -> float | None:
         """The mean relative change from the first block of each place to the second."""
         changes = [log(pair[1] / pair[0]) for pair in self._rates() if len(pair) > 1]
-        return exp(mean(changes)) - 1 if changes else None
+        return exp(fmean(changes)) - 1 if changes else None
 
     def _spread(self) -> float | None:
         """The log of the factor by which a block may be off at 95 %; all places are taken to have the same noise."""
@@ -262,7 +262,7 @@ class _Blocks:
         freedom = sum(len(group) - 1 for group in groups)
         if not freedom:
             return None
-        squares = sum((one - mean(group)) ** 2 for group in groups for one in group)
+        squares = sum((one - middle) ** 2 for group in groups for middle in [fmean(group)] for one in group)
         return student_t(INTERVAL_CONFIDENCE, freedom) * sqrt(squares / freedom)
 
     def _rates(self) -> Iterator[list[float]]:
@@ -297,14 +297,14 @@ def _axes(place: Place) -> dict[str, Any]:
 
 
 def _point(place: Place, blocks: list[_Block], spread: float | None) -> Point:
-    rate = mean(block.rate for block in blocks)
+    rate = fmean(block.rate for block in blocks)
     factor = None if spread is None else exp(spread / sqrt(len(blocks)))
     quoted = percentiles([seconds for block in blocks for seconds in block.load.latencies])
     return Point(
         **_axes(place), images_per_second=rate,
         low=None if factor is None else rate / factor, high=None if factor is None else rate * factor,
         p50_seconds=quoted["P50"], p90_seconds=quoted["P90"], p99_seconds=quoted["P99"],
-        driver_share=max(0.0, mean(block.load.driver_share for block in blocks)), blocks=len(blocks),
+        driver_share=max(0.0, fmean(block.load.driver_share for block in blocks)), blocks=len(blocks),
         requests=sum(len(block.load.requests) for block in blocks), failed=0,
     )
 

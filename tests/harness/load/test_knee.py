@@ -173,8 +173,11 @@ def simulated(monkeypatch):
         found = []
         for seed in range(seeds):
             random = Random(seed)
-            found.append(sweep(lambda setup, r=random: nullcontext(Noisy(rate_of(setup.build), noise, r)), SAMPLES, grid,
-                               seed=seed, **options))
+
+            def detect_for(setup, random=random):
+                return nullcontext(Noisy(rate_of(setup.build), noise, random))
+
+            found.append(sweep(detect_for, SAMPLES, grid, seed=seed, **options))
         return found
 
     return run

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from harness.load import sweep as module
 from harness.load.generator import Load, LoadPattern, Request, drive
-from harness.load.points import Build
+from harness.load.points import Build, Place
 from harness.load.sweep import DRIFT, GRID, MOST_PASSES, Sweep, sweep
+from harness.load.sweep_table import figures, table
 from tests.harness.load.points import POINTS, Noisy, invalid, point
 
 ANSWER = SimpleNamespace(error="")
@@ -133,6 +134,113 @@ def test_workers_are_a_third_axis(virtual):
     found = virtual(lambda setup: Queue(slots=setup.workers), workers=(1, 2, 4))
     assert len(found.points) == 48 and (found.knee.callers, found.knee.workers) == (4, 4)
     assert found.warning == "" and str(found.knee) == "4 callers × batch 1, 4 workers"
+
+
+# Builds: each compiled batch is a detector of its own.
+
+BUILDS = (Build(1), Build(2), Build(4))
+
+
+def test_each_build_is_measured_with_every_load_and_its_points_name_it(virtual):
+    found = virtual(queue(), grid=SMALL, builds=BUILDS)
+    assert {one.place for one in found.points} == {Place(1, load, build) for load in SMALL for build in BUILDS}
+    assert found.builds == list(BUILDS)
+    assert str(found.points[0]).endswith(", static") and "compiled batch" in str(found.points[0])
+
+
+def test_a_planted_slower_build_is_not_the_best_and_the_best_is_named_with_its_knee(virtual):
+    found = virtual(lambda setup: Queue(slots=2, each=0.01 if setup.build == Build(2) else 0.013), builds=BUILDS)
+    assert (found.best_build, found.knee.build, found.knee.in_flight) == (Build(2), Build(2), 2)
+    assert found.knee_of(Build(4)).build == Build(4) and found.warning == ""
+
+
+def test_builds_are_drawn_too_and_measured_in_every_pass(virtual):
+    seen = []
+    virtual(queue(), grid=SMALL, builds=BUILDS, observe=seen.append)
+    passes = [[place.build for place in seen[start:start + 12:4]] for start in (0, 12)]
+    assert all(set(order) == set(BUILDS) for order in passes) and len(seen) == 24
+    orders = set()
+    for seed in range(6):
+        drawn = []
+        virtual(queue(), grid=SMALL, builds=BUILDS, seed=seed, observe=drawn.append)
+        orders.add(tuple(place.build for place in drawn[:12:4]))
+    assert len(orders) > 1
+
+
+def failing(broken: Build, error: Exception):
+    """A function: setup → context of a detector, which for one build cannot be opened."""
+    def detect_for(setup):
+        if setup.build == broken:
+            raise error
+        return nullcontext(null)
+
+    return detect_for
+
+
+def test_a_build_that_cannot_be_opened_is_named_and_the_others_are_judged(once):
+    found = sweep(failing(Build(2), RuntimeError("neuron-cc ran out of memory")), SAMPLES, SMALL, builds=BUILDS)
+    why = "the detector could not be opened: RuntimeError: neuron-cc ran out of memory"
+    assert {one.invalid for one in found.points if one.build == Build(2)} == {why}
+    assert not any(one.invalid for one in found.points if one.build != Build(2))
+    assert found.best_build != Build(2) and found.warning.startswith(
+        f"compiled batch 2, static could not be measured ({why})")
+    with pytest.raises(ValueError, match="measured with compiled batch 2, static: the detector could not be opened"):
+        found.knee_of(Build(2))
+
+
+def test_a_build_is_opened_once_however_often_it_fails(once):
+    asked = []
+
+    def detect_for(setup):
+        asked.append(setup.build)
+        return failing(Build(2), ValueError("no room"))(setup)
+
+    sweep(detect_for, SAMPLES, SMALL, builds=BUILDS)
+    assert asked.count(Build(2)) == 1 and asked.count(Build(1)) >= 2
+
+
+def test_without_a_build_that_can_be_opened_the_reason_is_said(once):
+    found = sweep(failing(Build(4), ValueError("no room")), SAMPLES, SMALL, builds=[Build(4)])
+    assert found.warning.startswith("no point is valid; ")
+    assert found.warning.endswith("compiled batch 4, static: the detector could not be opened: ValueError: no room")
+    assert table(found)[1].startswith("sweep: no point is valid") and figures(found)[0]["value"] is None
+
+
+def test_a_build_whose_requests_hang_does_not_end_the_others(once):
+    release = threading.Event()
+
+    def detect_for(setup):
+        return nullcontext((lambda images: release.wait(60)) if setup.build == Build(2) else null)
+
+    try:
+        found = sweep(detect_for, SAMPLES, SMALL[:2], builds=BUILDS, deadline=0.5)
+    finally:
+        release.set()
+    assert all(one.invalid for one in found.points if one.build == Build(2))
+    assert not any(one.invalid for one in found.points if one.build != Build(2))
+
+
+# What is shown of it.
+
+
+def test_the_table_has_a_row_for_each_build_with_its_share_of_the_best(virtual):
+    found = virtual(lambda setup: Queue(each=0.01 if setup.build == Build(4) else 0.02), builds=BUILDS)
+    lines = table(found)
+    assert [line.split("  ")[0] for line in lines] == [
+        "", "compiled for", "compiled batch 1, static", "compiled batch 2, static", "compiled batch 4, static",
+        "best: compiled batch 4, static, knee at 1 caller × batch 1, compiled batch 4, static",
+    ]
+    assert "0.500 (0.500 to 0.500)" in lines[2] and "100 (100 to 100)" in lines[4]
+
+
+def test_a_record_of_each_point_has_its_interval_build_and_load(virtual):
+    found = virtual(queue(), grid=SMALL, builds=(Build(2, True), Build(2)))
+    records = figures(found)
+    assert len(records) == 8 and json.loads(json.dumps(records, allow_nan=False)) is not None
+    assert {(r["compiled_batch"], r["dynamic_batch"], r["callers"], r["batch_size"]) for r in records} == {
+        (2, dynamic, load.callers, load.batch_size) for dynamic in (True, False) for load in SMALL}
+    assert all(r["interval"][0] <= r["value"] <= r["interval"][1] for r in records)
+    assert sum(r["is_best"] for r in records) == 1
 
 
 # A noisy machine.
@@ -335,8 +443,8 @@ def changed(**changes):
      changed(high=float("inf")), changed(low=True),
      changed(callers=True), changed(p99_seconds=float("nan")), changed(images_per_second=float("inf")),
      changed(images_per_second=0), changed(p50_seconds=-1), changed(p50_seconds=None), changed(p50_seconds="0.1"),
-     changed(failed=1), changed(requests=0), changed(invalid="failed"), changed(invalid=None), changed(more=1), changed(compiled_batch=0),
-     changed(compiled_batch=True), changed(compiled_batch="4"), changed(dynamic_batch=None)],
+     changed(failed=1), changed(requests=0), changed(invalid="failed"), changed(invalid=None), changed(more=1),
+     changed(compiled_batch=0), changed(compiled_batch=True), changed(compiled_batch="4"), changed(dynamic_batch=None)],
 )
 def test_a_record_that_no_sweep_wrote_is_refused(damaged):
     words = r"record of a sweep|of a point|a point with|seconds \S+: must|drift \S+: must|a sweep must"
