@@ -21,7 +21,9 @@ from typing import Any, Callable
 from matplotlib.figure import Figure
 
 from harness.files import write
-from harness.load.sweep import Point, Sweep
+from harness.load.knee import highest, of_build, valid
+from harness.load.points import Point
+from harness.load.sweep import Sweep
 from harness.machine.gpu import THERMAL, gauge
 from harness.soak.reader import summarise
 from harness.soak.result import SoakResult
@@ -170,27 +172,44 @@ def _shade_throttled(soak: SoakResult, edges: list[float], axes) -> int:
 
 
 def sweep(measured: Sweep) -> Figure:
-    """A plot of throughput with its bounds and P99 over the images in flight, a line for each batch size."""
+    """A plot of throughput with its bounds and P99 over the images in flight.
+
+    A line is a batch size; of several builds a line is a build, at each number of images in flight with the batch size
+    that gives it most.
+    """
     figure, (rates, latencies) = _figure(2, 2.9, sharex=True)
-    valid = [point for point in measured.points if not point.invalid]
-    for size in sorted({point.batch_size for point in valid}):
-        line = sorted((p for p in valid if p.batch_size == size), key=lambda p: (p.in_flight, p.workers))
+    lines = _sweep_lines(measured)
+    for name, line in lines.items():
         flight = [p.in_flight for p in line]
-        rates.errorbar(flight, [p.images_per_second for p in line], _bars(line), fmt=".-", capsize=3,
-                       label=f"batch {size}")
+        rates.errorbar(flight, [p.images_per_second for p in line], _bars(line), fmt=".-", capsize=3, label=name)
         latencies.plot(flight, [1e3 * p.p99_seconds for p in line], ".-")
-    if valid:
+    if lines:
         knee, mark = measured.knee, dict(markersize=11, fillstyle="none", color=RED)
         rates.plot(knee.in_flight, knee.images_per_second, "o", label=f"knee: {knee}", **mark)
         latencies.plot(knee.in_flight, 1e3 * knee.p99_seconds, "o", **mark)
     rates.set(ylabel="images a second", ylim=(0, None))
     rates.set_xscale("log", base=2)
     latencies.xaxis.set_major_formatter("{x:g}")
-    if valid:
-        rates.set_xticks(sorted({2 ** round(log2(p.in_flight)) for p in valid}))
-        rates.legend(frameon=False)
+    if lines:
+        rates.set_xticks(sorted({2 ** round(log2(p.in_flight)) for line in lines.values() for p in line}))
+        rates.legend(frameon=False, fontsize="small", ncols=1 + len(lines) // 5)
     latencies.set(ylabel="P99 of a request, ms", xlabel="images in flight (callers × batch size)", ylim=(0, None))
     return figure
+
+
+def _sweep_lines(measured: Sweep) -> dict[str, list[Point]]:
+    """The valid points of each line, by images in flight, and its name."""
+    found = valid(measured.points)
+    if len(measured.builds) == 1:
+        by_size = {size: [p for p in found if p.batch_size == size] for size in sorted({p.batch_size for p in found})}
+        return {f"batch {size}": sorted(line, key=lambda p: (p.in_flight, p.workers)) for size, line in by_size.items()}
+    by_build = {str(build): of_build(found, build) for build in measured.builds}
+    return {name: _fastest_in_flight(line) for name, line in by_build.items() if line}
+
+
+def _fastest_in_flight(points: list[Point]) -> list[Point]:
+    """The point of the highest throughput at each number of images in flight."""
+    return [highest([p for p in points if p.in_flight == flight]) for flight in sorted({p.in_flight for p in points})]
 
 
 def _bars(line: list[Point]) -> list[list[float]]:

@@ -26,7 +26,9 @@ OUTPUTS = ("boxes", "scores", "classes", "count")
 class Detector:
     """A compiled SavedModel, loaded and ready. `detect` may be called from several threads at once.
 
-    `metadata` is that of the model: names, flops, hashes, profile, backend, cast and more.
+    `metadata` is that of the model: names, flops, hashes, profile, backend, cast and more. A model whose signature has
+    a fixed batch size gets its requests in batches of that size, one after the other: a larger request is split, and a
+    short batch is padded with its last image, whose further detections are dropped.
     """
 
     def __init__(self, compiled):
@@ -34,6 +36,7 @@ class Detector:
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_session_config(self.metadata))
         signature = _load(self._session, Path(compiled))
         self._image = signature.inputs["image"].name
+        self._batch = _fixed_batch(signature.inputs["image"].tensor_shape)
         self._outputs = [signature.outputs[key].name for key in OUTPUTS]
         graph = self._session.graph
         tensors = map(graph.get_tensor_by_name, self._outputs)
@@ -78,14 +81,23 @@ class Detector:
 
     def _run(self, images) -> list[Detections]:
         self._set_format()
+        size = self._batch or len(images)
+        return [one for start in range(0, len(images), size) for one in self._run_batch(images[start:start + size])]
+
+    def _run_batch(self, images) -> list[Detections]:
         try:
-            boxes, scores, classes, count = self._call(np.array(images, object))
+            boxes, scores, classes, count = self._call(self._padded(images))
         except tf.errors.OpError as error:
             words = explained(error.message)
             if words:
                 raise DeviceError(words) from error
             raise
-        return [Detections(boxes[i, :n], scores[i, :n], classes[i, :n]) for i, n in enumerate(count)]
+        return [Detections(boxes[i, :n], scores[i, :n], classes[i, :n]) for i, n in enumerate(count[:len(images)])]
+
+    def _padded(self, images) -> np.ndarray:
+        """A batch of the size that the model takes."""
+        missing = max((self._batch or 0) - len(images), 0)
+        return np.array([*images, *[images[-1]] * missing], object)
 
     def fallback(self, image: bytes) -> str:
         """Why the executed graph is not what the backend promises; '' if it is."""
@@ -115,7 +127,8 @@ class Detector:
     def outputs(self, image: bytes, layers: list) -> list:
         """The outputs of these operators (`layers()`) for one encoded image."""
         self._set_format()
-        return self._session.run([name + ":0" for name in layers], {self._image: np.array([image], object)})
+        found = self._session.run([name + ":0" for name in layers], {self._image: self._padded([image])})
+        return [values[:1] for values in found]
 
     def _cast_fallback(self, image) -> str:
         cast, expected = self.metadata["cast"], self.metadata["convolutions"]
@@ -149,7 +162,7 @@ class Detector:
     def _traced(self, image, **options):
         self._set_format()
         run = tf.compat.v1.RunMetadata()
-        images = {self._image: np.array([image], object)}
+        images = {self._image: self._padded([image])}
         self._session.run(self._outputs, images, tf.compat.v1.RunOptions(**options), run)
         return run
 
@@ -189,6 +202,11 @@ def _load(session, compiled: Path):
         raise SavedModelError(f"{compiled}: its signature serving_default has no {', '.join(sorted(missing))}; "
                               "build it with `python -m model build`")
     return signature
+
+
+def _fixed_batch(shape) -> int | None:
+    """The only batch size that the model takes; None if it takes any."""
+    return shape.dim[0].size if shape.dim and shape.dim[0].size > 0 else None
 
 
 def _undecodable(image: bytes, error) -> Detections:

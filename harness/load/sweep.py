@@ -1,99 +1,43 @@
-"""Throughput and latency over callers × batch size, and × workers: what the detector can do, and where to run it.
+"""Throughput and latency over callers × batch size, × workers, × builds: what the detector can do, and where to run it.
 
 Throughput rises with the images in flight until the detector is busy all the time. From there on, the knee, more images
 only wait: latency = images in flight / throughput (Little's law).
 
 Two measurements of one load differ by more than either of them shows. So all loads are measured in two passes, in
-random order, and those on which the knee depends in further passes until it is decided.
+random order, and those on which the knee or the best build depends in further passes until they are decided.
 """
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
-from math import copysign, exp, hypot, inf, lcm, log, sqrt
+from math import exp, inf, lcm, log, sqrt
 from random import Random
-from statistics import mean
+from statistics import fmean
 from typing import Any, Callable, NamedTuple
 
 from harness.load.generator import DEADLINE, Detect, Load, LoadPattern, Request, drive, images_per_second, rates
+from harness.load.knee import (
+    find_best_build,
+    find_knee,
+    of_build,
+    undecided,
+    undecided_builds,
+    valid,
+    worth_more,
+)
+from harness.load.points import FIGURES, Build, Place, Point, Setup
 from harness.stats.intervals import INTERVAL_CONFIDENCE, student_t
 from harness.stats.percentiles import percentiles
 
 GRID = tuple(LoadPattern(callers, size) for callers in (1, 2, 4, 8) for size in (1, 2, 4, 8))
 SECONDS = 5.0  # for each point, both passes together
 PASSES, MOST_PASSES = 2, 10  # over all points, and with those over the points on which the knee depends
-KNEE_SHARE = 0.95  # of the highest throughput
 DRIFT = 0.10  # by which the second pass may differ from the first, as perf_analyzer's stable windows may
-FIGURES = ("images_per_second", "p50_seconds", "p90_seconds", "p99_seconds", "driver_share")
 
-
-@dataclass(frozen=True)
-class Point:
-    """The figures of one load. Percentiles are of whole requests; `failed` counts those without all detections.
-
-    `low` and `high` bound the throughput at 95 % each, by how much `blocks` of time differ; None where each point has
-    only one. A point with a failed request has no figures, and `invalid` says why. `driver_share` is the load
-    generator's overhead, as a share of the callers' time. Raises ValueError for what no measurement can give.
-    """
-
-    callers: int
-    batch_size: int
-    workers: int
-    images_per_second: float | None
-    low: float | None
-    high: float | None
-    p50_seconds: float | None
-    p90_seconds: float | None
-    p99_seconds: float | None
-    driver_share: float | None
-    blocks: int
-    requests: int
-    failed: int
-    invalid: str = ""
-
-    def __post_init__(self):
-        for name, least in (("callers", 1), ("batch_size", 1), ("workers", 1), ("blocks", 0), ("requests", 0),
-                            ("failed", 0)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ValueError(f"{name} of a point is {value!r}: must be a whole number from {least}")
-        if not isinstance(self.invalid, str):
-            raise ValueError(f"invalid of a point is {self.invalid!r}: must be a text")
-        for name in FIGURES:
-            if not _fits(getattr(self, name), self.invalid):
-                kind = "missing, because the point is invalid" if self.invalid else "a finite number from 0"
-                raise ValueError(f"{name} of a point is {getattr(self, name)!r}: must be {kind}")
-        if not _bounds(self):
-            raise ValueError(f"low and high of a point are {self.low!r} and {self.high!r}: must bound its throughput")
-        measured = self.requests and self.blocks and self.images_per_second
-        if not self.invalid and (self.failed or not measured):
-            raise ValueError("a point with a failed request, or without one that succeeded, must say why it is invalid")
-
-    @property
-    def in_flight(self) -> int:
-        """Images that the detector works on or that wait for it."""
-        return self.callers * self.batch_size
-
-    def __str__(self) -> str:
-        return str(self.place)
-
-    @property
-    def place(self) -> Place:
-        """Its place on the axes of the sweep."""
-        return Place(self.workers, LoadPattern(self.callers, self.batch_size))
-
-
-class Place(NamedTuple):
-    """A load on a detector with so many workers."""
-
-    workers: int
-    pattern: LoadPattern
-
-    def __str__(self) -> str:
-        return f"{self.pattern}, {self.workers} workers" if self.workers > 1 else str(self.pattern)
+DetectFor = Callable[[Setup], AbstractContextManager[Detect]]
 
 
 @dataclass(frozen=True)
@@ -117,16 +61,42 @@ class Sweep:
             raise ValueError(f"drift {self.drift!r}: must be a finite number above -1, or missing")
 
     @property
+    def builds(self) -> list[Build]:
+        """The builds that were to be measured, in order of their batch size."""
+        return sorted({point.build for point in self.points}, key=lambda build: build.size)
+
+    @property
+    def best_build(self) -> Build:
+        """The build to ship, by `find_best_build`."""
+        return find_best_build(self.points)
+
+    @property
     def knee(self) -> Point:
-        """The point to run at, by `find_knee`."""
-        return find_knee(self.points)
+        """The point to run at: the knee of the best build, by `find_knee`."""
+        return self.knee_of(self.best_build)
+
+    def knee_of(self, build: Build) -> Point:
+        """The point to run that build at. ValueError, which says why, where none of its points is valid."""
+        own = of_build(self.points, build)
+        if why := self.fault(build):
+            raise ValueError(f"no load of the sweep could be measured with {build}: {why}")
+        return find_knee(own)
+
+    def fault(self, build: Build) -> str:
+        """Why no point of a build is valid; '' where one is."""
+        own = of_build(self.points, build)
+        return "" if valid(own) else next((point.invalid for point in own), "it is not part of the sweep")
 
     @property
     def warning(self) -> str:
-        """Why the points cannot be compared, or the knee may be another one; '' when there is no doubt."""
+        """Why the points cannot be compared, or the best may be another one; '' when there is no doubt."""
         if all(point.invalid for point in self.points):
             return f"no point is valid; {self.points[0]}: {self.points[0].invalid}"
-        return "; ".join(filter(None, (self._drifted(), self._undecided())))
+        return "; ".join(filter(None, (self._left_out(), self._drifted(), self._undecided())))
+
+    def _left_out(self) -> str:
+        faults = {build: self.fault(build) for build in self.builds}
+        return "; ".join(f"{build} could not be measured ({why})" for build, why in faults.items() if why)
 
     def _drifted(self) -> str:
         if self.drift is None:
@@ -137,8 +107,11 @@ class Sweep:
                 f"{DRIFT:.0%}); stop other work and sweep again")
 
     def _undecided(self) -> str:
-        rivals = [str(point) for point in undecided(self.points) if point != self.knee]
-        return f"the knee is not decided against {', '.join(rivals)}" if rivals else ""
+        best, knee = self.best_build, self.knee
+        builds = dict.fromkeys(str(one.build) for one in undecided_builds(self.points) if one.build != best)
+        loads = [str(one) for one in undecided(of_build(self.points, best)) if one != knee]
+        return "; ".join([*([f"the best build is not decided against {', '.join(builds)}"] if builds else []),
+                          *([f"the knee is not decided against {', '.join(loads)}"] if loads else [])])
 
     def as_record(self) -> dict[str, Any]:
         """A dictionary for strict JSON; `from_record` gives the same sweep back."""
@@ -154,98 +127,32 @@ class Sweep:
 
 
 def sweep(
-    detect_for: Callable[[int], AbstractContextManager[Detect]], samples, grid: Sequence[LoadPattern] = GRID,
-    seconds: float = SECONDS, *, workers: Sequence[int] = (1,), deadline: float = DEADLINE, seed: int = 0,
+    detect_for: DetectFor, samples, grid: Sequence[LoadPattern] = GRID, seconds: float = SECONDS, *,
+    workers: Sequence[int] = (1,), builds: Sequence[Build] = (Build(),), deadline: float = DEADLINE, seed: int = 0,
     observe: Callable[[Place], Any] | None = None,
 ) -> Sweep:
-    """Measure every pattern of the grid for `seconds`, with each number of workers, in an order drawn by `seed`.
+    """Measure every pattern of the grid for `seconds` with each build and number of workers, in an order from `seed`.
 
     All points are measured in two passes, so that a machine that slows down meanwhile does not look like a load that it
-    cannot take. Those on which the knee depends are measured in up to eight more. `detect_for(n)` opens a detector of n
-    workers (`contextlib.nullcontext(detect)` where there is only one), once for all patterns of a pass. Samples and
+    cannot take. Those on which the knee or the best build depends are measured in up to eight more.
+    `detect_for(setup)` opens a detector (`contextlib.nullcontext(detect)` where there is only one), once a pass for all
+    its patterns; where that fails, its points are invalid with the reason, and the others are measured. Samples and
     `deadline` as in `drive`, but every batch is full and all patterns send the same images. After a call that missed
-    the deadline nothing more is measured with that number of workers. `observe` gets the place of each measurement as
-    it ends. Raises ValueError for a bad argument, and what `detect_for` or reading a sample raises.
+    the deadline nothing more is measured with that detector. `observe` gets the place of each measurement as it ends.
+    Raises ValueError for a bad argument, and what reading a sample raises.
     """
     _check_seconds(seconds)
-    _check_axes(grid, workers)
+    _check_axes(grid, workers, builds)
     samples, random = _trimmed(samples, lcm(*(pattern.batch_size for pattern in grid))), Random(seed)
     blocks = _Blocks(detect_for, samples, seconds / PASSES, deadline, observe or (lambda place: None))
-    places = [Place(count, pattern) for count in workers for pattern in grid]
+    places = [Place(count, pattern, build) for build in builds for count in workers for pattern in grid]
     for number in range(MOST_PASSES):
         if not places:
             break
         blocks.measure(_shuffled(places, random))
         if number + 1 >= PASSES:
-            places = _worth_more(blocks.points())
+            places = list(dict.fromkeys(point.place for point in worth_more(blocks.points())))
     return Sweep(blocks.points(), blocks.drift(), seconds)
-
-
-def find_knee(points: Sequence[Point]) -> Point:
-    """The point to run at: the fewest images in flight that still give 95 % of the highest throughput.
-
-    More images in flight would add more to every request's latency than to the throughput. Of points with equally many
-    it is the one with the lowest P99, then with the fewest workers and callers. Only valid points count; ValueError if
-    there is none.
-    """
-    valid = _valid(points)
-    if not valid:
-        raise ValueError("no point of the sweep is valid, so it has no knee; `invalid` of each says why")
-    enough = KNEE_SHARE * _best(valid).images_per_second
-    return min((point for point in valid if point.images_per_second >= enough),
-               key=lambda point: (point.in_flight, point.p99_seconds, point.workers, point.callers))
-
-
-def undecided(points: Sequence[Point]) -> list[Point]:
-    """The points that may be the knee by the bounds of their throughput; none if the knee is decided.
-
-    It is decided when the knee is proven to give 95 % of the highest throughput of points with more images in flight,
-    and points with fewer are proven not to. Points with as many in flight are as good.
-    """
-    valid = _valid(points)
-    if not valid:
-        return []
-    knee, best = find_knee(valid), _best(valid)
-    fewer = [point for point in valid if point.in_flight < knee.in_flight and _beyond(point, best) > -1]
-    more = sorted((point for point in valid if point.in_flight > knee.in_flight), key=lambda p: p.images_per_second)
-    better = [point for point in more[-1:] if _beyond(knee, point) < 1]
-    return [*fewer, knee, *better] if fewer or better else []
-
-
-def _worth_more(points: Sequence[Point]) -> list[Place]:
-    """The places to measure again: points that may be the knee, and the one they are compared with."""
-    found = undecided(points)
-    return list(dict.fromkeys(point.place for point in (*found, _best(points)))) if found else []
-
-
-def _beyond(point: Point, best: Point) -> float:
-    """How far a point is above the knee's share of the best, in units of the uncertainty: from 1 on it is proven."""
-    gap = log(point.images_per_second / best.images_per_second / KNEE_SHARE)
-    if None in (point.low, best.low):
-        return 0.0
-    reach = hypot(log(point.high / point.low), log(best.high / best.low)) / 2
-    return gap / reach if reach else copysign(inf, gap)
-
-
-def _best(points: Sequence[Point]) -> Point:
-    return max(_valid(points), key=lambda point: point.images_per_second)
-
-
-def _valid(points: Sequence[Point]) -> list[Point]:
-    return [point for point in points if not point.invalid]
-
-
-def _fits(figure: Any, invalid: str) -> bool:
-    if invalid:
-        return figure is None
-    return type(figure) in (int, float) and 0 <= figure < inf
-
-
-def _bounds(point: Point) -> bool:
-    low, high = point.low, point.high
-    if point.invalid or low is None or high is None:
-        return low is high is None
-    return _fits(low, "") and _fits(high, "") and 0 < low <= point.images_per_second <= high
 
 
 def _check_seconds(seconds: Any) -> None:
@@ -253,8 +160,8 @@ def _check_seconds(seconds: Any) -> None:
         raise ValueError(f"seconds {seconds!r}: must be a finite number above 0")
 
 
-def _check_axes(grid: Sequence[LoadPattern], workers: Sequence[int]) -> None:
-    for name, axis in (("grid", grid), ("workers", workers)):
+def _check_axes(grid: Sequence[LoadPattern], workers: Sequence[int], builds: Sequence[Build]) -> None:
+    for name, axis in (("grid", grid), ("workers", workers), ("builds", builds)):
         if not len(axis) or len(set(axis)) < len(axis):
             raise ValueError(f"{name} {list(map(str, axis))}: must have at least one value, and none twice")
     for pattern in grid:
@@ -277,10 +184,16 @@ def _trimmed(samples, multiple: int):
 
 
 def _shuffled(places: Sequence[Place], random: Random) -> list[Place]:
-    """In random order, but places with as many workers together, because detectors are slow to load."""
-    counts = list(dict.fromkeys(place.workers for place in places))
-    drawn = {count: number for number, count in enumerate(random.sample(counts, len(counts)))}
-    return sorted(random.sample(places, len(places)), key=lambda place: drawn[place.workers])
+    """In random order, but those of one build together and in it those of one detector: they are slow to load."""
+    builds = _drawn([place.build for place in places], random)
+    counts = _drawn([place.workers for place in places], random)
+    return sorted(random.sample(places, len(places)), key=lambda one: (builds[one.build], counts[one.workers]))
+
+
+def _drawn(values: list, random: Random) -> dict[Any, int]:
+    """Each value with its place in a random order."""
+    different = list(dict.fromkeys(values))
+    return {value: number for number, value in enumerate(random.sample(different, len(different)))}
 
 
 class _Block(NamedTuple):
@@ -295,31 +208,43 @@ class _Block(NamedTuple):
 class _Blocks:
     """The blocks of time in which each place was measured, and why some were not measured."""
 
-    detect_for: Callable[[int], AbstractContextManager[Detect]]
+    detect_for: DetectFor
     samples: Any
     seconds: float
     deadline: float
     observe: Callable[[Place], Any]
     _blocks: dict[Place, list[_Block]] = field(default_factory=lambda: defaultdict(list))
-    _hung: dict[int, Place] = field(default_factory=dict)  # by number of workers
+    _hung: dict[Setup, Place] = field(default_factory=dict)
+    _unopened: dict[Setup, str] = field(default_factory=dict)  # and why
 
     def measure(self, places: Sequence[Place]) -> None:
         """Measure one more block of each place."""
-        for count, group in groupby(places, lambda place: place.workers):
-            with self.detect_for(count) as detect:
+        for setup, group in groupby(places, lambda place: place.setup):
+            with ExitStack() as stack:
+                detect = self._opened(setup, stack)
                 for place in group:
                     self._measure(detect, place)
                     self.observe(place)
 
-    def _measure(self, detect: Detect, place: Place) -> None:
+    def _opened(self, setup: Setup, stack: ExitStack) -> Detect | None:
+        """The detector, or None where it cannot be opened: of any framework, the error is that detector's alone."""
+        if setup in self._unopened:
+            return None
+        try:
+            return stack.enter_context(self.detect_for(setup))
+        except Exception as error:
+            self._unopened[setup] = f"{type(error).__name__}: {error}"
+            return None
+
+    def _measure(self, detect: Detect | None, place: Place) -> None:
         blocks = self._blocks[place]
-        if place.workers in self._hung or any(block.rate is None for block in blocks):
+        if detect is None or place.setup in self._hung or any(block.rate is None for block in blocks):
             return
         load = drive(detect, self.samples, place.pattern, seconds=self.seconds, deadline=self.deadline)
         failed = [one for one in load.warm_up + load.requests if one.answered < len(one.image_ids)]
         blocks.append(_Block(load, failed, None if failed or not load.requests else _rate(load)))
         if any(request.end - request.start > self.deadline for request in load.failed):
-            self._hung[place.workers] = place
+            self._hung[place.setup] = place
 
     def points(self) -> tuple[Point, ...]:
         spread = self._spread()
@@ -329,7 +254,7 @@ class _Blocks:
     def drift(self) -> float | None:
         """The mean relative change from the first block of each place to the second."""
         changes = [log(pair[1] / pair[0]) for pair in self._rates() if len(pair) > 1]
-        return exp(mean(changes)) - 1 if changes else None
+        return exp(fmean(changes)) - 1 if changes else None
 
     def _spread(self) -> float | None:
         """The log of the factor by which a block may be off at 95 %; all places are taken to have the same noise."""
@@ -337,7 +262,7 @@ class _Blocks:
         freedom = sum(len(group) - 1 for group in groups)
         if not freedom:
             return None
-        squares = sum((one - mean(group)) ** 2 for group in groups for one in group)
+        squares = sum((one - middle) ** 2 for group in groups for middle in [fmean(group)] for one in group)
         return student_t(INTERVAL_CONFIDENCE, freedom) * sqrt(squares / freedom)
 
     def _rates(self) -> Iterator[list[float]]:
@@ -349,8 +274,10 @@ class _Blocks:
         """The point without figures of a place that could not be measured; else None."""
         requests = sum(len(block.load.requests) for block in blocks)
         broken = next((block for block in blocks if block.failed), None)
-        if not blocks:
-            why = f"not measured, because a call hung before: {self._hung[place.workers]}"
+        if place.setup in self._unopened:
+            why = f"the detector could not be opened: {self._unopened[place.setup]}"
+        elif not blocks:
+            why = f"not measured, because a call hung before: {self._hung[place.setup]}"
         elif broken:
             sent = sum(len(block.load.warm_up) for block in blocks) + requests
             why = f"{len(broken.failed)} of {sent} requests failed: {_why(broken.failed[0], broken.load)}"
@@ -364,19 +291,20 @@ class _Blocks:
         )
 
 
-def _axes(place: Place) -> dict[str, int]:
-    return {"callers": place.pattern.callers, "batch_size": place.pattern.batch_size, "workers": place.workers}
+def _axes(place: Place) -> dict[str, Any]:
+    return {"callers": place.pattern.callers, "batch_size": place.pattern.batch_size, "workers": place.workers,
+            **place.build._asdict()}
 
 
 def _point(place: Place, blocks: list[_Block], spread: float | None) -> Point:
-    rate = mean(block.rate for block in blocks)
+    rate = fmean(block.rate for block in blocks)
     factor = None if spread is None else exp(spread / sqrt(len(blocks)))
     quoted = percentiles([seconds for block in blocks for seconds in block.load.latencies])
     return Point(
         **_axes(place), images_per_second=rate,
         low=None if factor is None else rate / factor, high=None if factor is None else rate * factor,
         p50_seconds=quoted["P50"], p90_seconds=quoted["P90"], p99_seconds=quoted["P99"],
-        driver_share=max(0.0, mean(block.load.driver_share for block in blocks)), blocks=len(blocks),
+        driver_share=max(0.0, fmean(block.load.driver_share for block in blocks)), blocks=len(blocks),
         requests=sum(len(block.load.requests) for block in blocks), failed=0,
     )
 

@@ -1,7 +1,8 @@
 """One module per backend: each compiles the SavedModel for one kind of machine into another SavedModel.
 
-A backend's `compile(saved_model, output, cast)` writes a frozen SavedModel with the same signature. Where `EDGES` gives
-a choice it takes `edges`, and on Inferentia `build`.
+A backend's `compile(saved_model, output, cast, batch)` writes a frozen SavedModel with the same signature. With `batch`
+it takes exactly so many images, and `model.detector` splits and pads requests to that. Where `EDGES` gives a choice it
+takes `edges`, and on Inferentia `build` and `dynamic`.
 """
 from __future__ import annotations
 
@@ -27,24 +28,37 @@ NVIDIA, DISPLAY = "0x10de", "0x03"  # vendor, and the first byte of the class of
 
 
 class Compilation(NamedTuple):
-    """What a model is compiled for: the backend, the numbers that it computes in, and the bits at its edges.
+    """What a model is compiled for: the backend, the numbers that it computes in, the bits at its edges, the batch.
 
-    `build` is TUTORIAL where all of it must be as in AWS's YOLOv4 tutorial, else OWN.
+    `build` is TUTORIAL where all of it must be as in AWS's YOLOv4 tutorial, else OWN. `compiled_batch` is None where
+    the model takes any batch. With `dynamic_batch` Neuron's runtime cuts requests into such batches.
     """
 
     backend: str
     cast: str
     edges: int
     build: str = OWN
+    compiled_batch: int | None = None
+    dynamic_batch: bool = False
 
     def settings(self) -> dict[str, Any]:
         """The arguments of the backend's `compile` that not every backend has."""
-        build = {"build": self.build} if self.build != OWN else {}
-        return build if len(EDGES[self.backend]) == 1 else {"edges": self.edges, **build}
+        found: dict[str, Any] = {"batch": self.compiled_batch}
+        if len(EDGES[self.backend]) > 1:
+            found["edges"] = self.edges
+        if self.build != OWN:
+            found["build"] = self.build
+        if self.backend == "neuron":
+            found["dynamic"] = self.dynamic_batch
+        return found
 
     def __str__(self):
-        edges = f", {self.edges}-bit edges" if self.edges != 32 else ""
-        return f"{self.backend} {self.cast}{edges}" + (f", build {self.build}" if self.build != OWN else "")
+        words = [f"{self.backend} {self.cast}"]
+        words += [f"{self.edges}-bit edges"] if self.edges != 32 else []
+        words += [f"build {self.build}"] if self.build != OWN else []
+        if self.compiled_batch and (self.compiled_batch, self.dynamic_batch) != (1, True):
+            words.append(f"compiled batch {self.compiled_batch}, {'dynamic' if self.dynamic_batch else 'static'}")
+        return ", ".join(words)
 
 
 # What the others are compared with.

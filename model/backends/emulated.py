@@ -31,9 +31,9 @@ OPERANDS = {
 WHOLE = {"all": tf.bfloat16, FP16: tf.float16}
 
 
-def compile(saved_model, output, cast, edges=16, build=OWN) -> Path:
+def compile(saved_model, output, cast, edges=16, build=OWN, batch=None) -> Path:
     """Writes the SavedModel folder `output`, complete or not at all. Raises SavedModelError, PlanError."""
-    graph_def, inputs, outputs = frozen_graph(saved_model)
+    graph_def, inputs, outputs = frozen_graph(saved_model, batch)
     set_edges(graph_def, edges)
     planned = plan_of_detector(graph_def, inputs.values(), outputs.values(), "tf1")
     on_device = {name for segment in planned.segments for name in segment.nodes}
@@ -45,6 +45,7 @@ def compile(saved_model, output, cast, edges=16, build=OWN) -> Path:
     return write_compiled(
         saved_model, output, graph_def, inputs, outputs, backend="emulated", cast=cast, cast_engine=cast_engine(cast),
         edges=edges, build=build, edge_bytes=edge_bytes(graph_def), predicted_on_neuron_ratio=planned.on_neuron_ratio,
+        compiled_batch=batch,
     )
 
 

@@ -11,11 +11,12 @@ from model.backends import CASTS
 from model.graph.freeze import frozen_graph, write_compiled
 
 
-def compile(saved_model, output, cast="fp32") -> Path:
+def compile(saved_model, output, cast="fp32", batch=None) -> Path:
     """Writes the frozen SavedModel folder `output`, complete or not at all. Raises SavedModelError."""
-    graph_def, inputs, outputs = frozen_graph(saved_model)
+    graph_def, inputs, outputs = frozen_graph(saved_model, batch)
     return write_compiled(
-        saved_model, output, graph_def, inputs, outputs, backend="gpu", cast=cast, cast_engine=cast_engine(cast)
+        saved_model, output, graph_def, inputs, outputs, backend="gpu", cast=cast, cast_engine=cast_engine(cast),
+        compiled_batch=batch,
     )
 
 

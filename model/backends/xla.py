@@ -12,12 +12,13 @@ from model.backends import CASTS, has_gpu
 from model.graph.freeze import call_instead_of_network, frozen_graph, network_part, write_compiled
 
 
-def compile(saved_model, output, cast="fp32") -> Path:
+def compile(saved_model, output, cast="fp32", batch=None) -> Path:
     """Writes the SavedModel folder `output`, complete or not at all. Raises SavedModelError."""
-    graph_def, inputs, outputs = frozen_graph(saved_model)
-    _call_compiled(graph_def)
+    graph_def, inputs, outputs = frozen_graph(saved_model, batch)
+    _call_compiled(graph_def, batch)
     return write_compiled(
-        saved_model, output, graph_def, inputs, outputs, backend="xla", cast=cast, cast_engine=cast_engine(cast)
+        saved_model, output, graph_def, inputs, outputs, backend="xla", cast=cast, cast_engine=cast_engine(cast),
+        compiled_batch=batch,
     )
 
 
@@ -28,7 +29,7 @@ def cast_engine(cast: str) -> str:
     return "gpu" if has_gpu() else "cpu"
 
 
-def _call_compiled(graph_def) -> None:
+def _call_compiled(graph_def, batch) -> None:
     """Replaces the network's nodes by one call of a function that TensorFlow must compile with XLA."""
     part, source, heads = network_part(graph_def)
 
@@ -36,4 +37,4 @@ def _call_compiled(graph_def) -> None:
     def network(images):
         return tf.import_graph_def(part, {source: images}, [f"{head}:0" for head in heads], name="")
 
-    call_instead_of_network(graph_def, source, heads, network, [None, None, None, 3])
+    call_instead_of_network(graph_def, source, heads, network, [batch, None, None, 3])

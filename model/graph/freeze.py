@@ -21,11 +21,12 @@ BY_CHANCE = "_has_manual_control_dependencies"
 WRAPPING = re.compile(r"^(ConstantFolding/)?(Func/)?(StatefulPartitionedCall/|PartitionedCall/)+")
 
 
-def frozen_graph(saved_model, is_tidy=True):
+def frozen_graph(saved_model, batch=None, is_tidy=True):
     """(GraphDef, {input key: tensor name}, {output key: tensor name}) of signature `serving_default`, frozen.
 
-    The nodes of this project's models are in the scopes `preprocess`, `network` and `postprocess`. Without `is_tidy`
-    nothing is simplified. Raises SavedModelError.
+    The nodes of this project's models are in the scopes `preprocess`, `network` and `postprocess`. With `batch` the
+    graph takes exactly so many images, and every shape that follows from that is fixed. Without `is_tidy` nothing is
+    simplified. Raises SavedModelError.
     """
     loaded, function = _load(saved_model)  # the function's variables live only as long as `loaded`
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=True, aggressive_inlining=True)
@@ -33,7 +34,17 @@ def frozen_graph(saved_model, is_tidy=True):
     outputs = dict(zip(sorted(function.structured_outputs), (tensor.name for tensor in frozen.outputs)))
     del loaded
     graph_def = frozen.graph.as_graph_def()
+    if batch:
+        _fix_batch(graph_def, inputs, batch)
     return _tidied(graph_def, inputs, outputs) if is_tidy else graph_def, inputs, outputs
+
+
+def _fix_batch(graph_def, inputs, batch) -> None:
+    """Fixes, in place, the first dimension of every input."""
+    names = set(map(node_name, inputs.values()))
+    for node in graph_def.node:
+        if node.name in names:
+            node.attr["shape"].shape.dim[0].size = batch
 
 
 def _load(saved_model):
@@ -134,13 +145,13 @@ class Network(NamedTuple):
     heads: list
 
 
-def network_function(graph_def) -> Network:
-    """The network of a frozen graph, to be compiled or planned alone. Raises SavedModelError."""
+def network_function(graph_def, batch=1) -> Network:
+    """The network of a frozen graph for `batch` images, to be compiled or planned alone. Raises SavedModelError."""
     part, source, heads = network_part(graph_def)
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
     tensor = graph.get_tensor_by_name(source + ":0")
-    image = tf.TensorSpec([1, *tensor.shape.as_list()[1:]], tensor.dtype)
+    image = tf.TensorSpec([batch, *tensor.shape.as_list()[1:]], tensor.dtype)
 
     @tf.function(input_signature=[image], autograph=False)
     def network(images):

@@ -20,11 +20,14 @@ class CompileError(RuntimeError):
     """Neuron's packages did not compile the model; the message says why."""
 
 
-def compile(frozen: str, output: str, cast: str, build: str, workdir: str) -> dict:
+def compile(
+    frozen: str, output: str, cast: str, build: str, workdir: str, batch: int = 1, dynamic: bool = True
+) -> dict:
     """Compiles the network of the frozen SavedModel `frozen` into the SavedModel folder `output`.
 
     The installed TensorFlow decides the route: `tfn.saved_model.compile` on 1.15, `tfn.trace` on 2. The build
     `tutorial`, which is to be as AWS's, has only the first.
+    The network is compiled for `batch` images; with `dynamic` batching the runtime cuts larger requests into so many.
     Returns metadata: route, flags, on_neuron_ratio as the route counts it, versions, and the warnings of the packages.
     Raises CompileError and the exceptions of the packages.
     """
@@ -40,7 +43,7 @@ def compile(frozen: str, output: str, cast: str, build: str, workdir: str) -> di
         raise CompileError(f"--build tutorial: must be compiled by tensorflow-neuron 1.15, {sys.executable} has "
                            f"TensorFlow {tf.__version__}; name a Python 3.7 that has it by --detector-python")
     with _warnings() as warnings:
-        facts = (_tf1 if is_tf1 else _tf2)(tfn, frozen, output, cast, workdir)
+        facts = (_tf1 if is_tf1 else _tf2)(tfn, frozen, output, cast, workdir, batch, dynamic)
     return {
         "route": "tf1" if is_tf1 else "tf2", "tensorflow": tf.__version__, "tensorflow_neuron": str(tfn.__version__),
         "compiler_warnings": warnings, **facts,
@@ -60,17 +63,18 @@ def flags(cast: str) -> list:
     return ["--fast-math=all", f"--fp32-cast={cast}"]
 
 
-def _tf1(tfn, frozen, output, cast, workdir) -> dict:
+def _tf1(tfn, frozen, output, cast, workdir, batch, dynamic) -> dict:
     """Compiles as AWS's YOLOv4 tutorial does."""
     given = flags(cast)
     result = tfn.saved_model.compile(
-        frozen, output, batch_size=1, dynamic_batch_size=True, no_fuse_ops=excluded(read_meta_graph(frozen).graph_def),
-        minimum_segment_size=MINIMUM_SEGMENT_SIZE, compiler_args=given, compiler_workdir=workdir,
+        frozen, output, batch_size=batch, dynamic_batch_size=dynamic,
+        no_fuse_ops=excluded(read_meta_graph(frozen).graph_def), minimum_segment_size=MINIMUM_SEGMENT_SIZE,
+        compiler_args=given, compiler_workdir=workdir,
     )
     return {"flags": given, "on_neuron_ratio": float(result["OnNeuronRatio"])}
 
 
-def _tf2(tfn, frozen, output, cast, workdir) -> dict:
+def _tf2(tfn, frozen, output, cast, workdir, batch, dynamic) -> dict:
     """Traces only the network, and replaces its nodes by one call of the result."""
     import tensorflow as tf
 
@@ -78,9 +82,10 @@ def _tf2(tfn, frozen, output, cast, workdir) -> dict:
 
     meta_graph = read_meta_graph(frozen)
     graph_def, signature = meta_graph.graph_def, meta_graph.signature_def[SIGNATURE]
-    network = network_function(graph_def)
+    network = network_function(graph_def, batch)
     # --fast-math=none is this route's own, as is a flag that costs latency wherever the number of cores is not given.
-    given = [*flags(cast)[1:], "--neuroncore-pipeline-cores=1", "--dynamic-batch-size", "--workdir=" + workdir]
+    given = [*flags(cast)[1:], "--neuroncore-pipeline-cores=1", *["--dynamic-batch-size"] * dynamic,
+             "--workdir=" + workdir]
     with _environment("NEURON_CC_FLAGS", " ".join(given)):
         traced = _traced(tfn, network.function, tf.zeros(network.image.shape, network.image.dtype))
     compiled = getattr(traced, "aws_neuron_function", None)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,8 @@ import pytest
 
 from harness import report
 from harness.load.generator import LoadPattern
-from harness.load.sweep import Point, Sweep
+from harness.load.points import Point
+from harness.load.sweep import Sweep
 from harness.soak.run import Plan, run_soak, summarise
 from tests.harness.soaks import soak_of
 
@@ -24,6 +26,13 @@ POINTS = (
     Point(1, 1, 1, 100.0, 95.0, 105.0, 0.01, 0.011, 0.012, 0.001, 2, 50, 0),
     Point(2, 1, 1, 180.0, None, None, 0.011, 0.012, 0.014, 0.001, 1, 90, 0),
     Point(2, 2, 1, *[None] * 7, 1, 3, 1, "1 of 3 requests failed: no room"),
+)
+# Three builds: one of a single load, one that is dynamic, and one that could not be opened.
+BUILDS = (
+    replace(POINTS[0], compiled_batch=1), replace(POINTS[0], compiled_batch=4, dynamic_batch=True),
+    replace(POINTS[1], compiled_batch=4, dynamic_batch=True), replace(POINTS[1], compiled_batch=4, dynamic_batch=True,
+                                                                      callers=1, batch_size=2, images_per_second=99.0),
+    replace(POINTS[2], compiled_batch=8, invalid="the detector could not be opened: ValueError: no room"),
 )
 
 
@@ -124,9 +133,18 @@ def test_only_what_was_asked_for_is_drawn(folder):
     assert list(report.draw(folder, {report.SWEEP})) == [f"written: {folder / 'sweep.svg'}"]
 
 
+def test_of_several_builds_each_is_a_line_of_its_fastest_loads():
+    rates, _ = report.sweep(Sweep(BUILDS, 0.01, 1.0)).axes
+    assert [text.get_text() for text in rates.get_legend().get_texts()] == [
+        "compiled batch 1, static", "compiled batch 4, dynamic", "knee: 2 callers × batch 1, compiled batch 4, dynamic",
+    ]
+    assert [list(bars[0].get_ydata()) for bars in rates.containers] == [[100.0], [100.0, 180.0]]
+
+
 STRANGE = {
     "letters that no font has": (report.CURVES, {"iou": 0.5, "classes": {"\uf8ff 猫": [1.0] * 101}}, "written: "),
     "classes without names": (report.CURVES, {"iou": 0.5, "classes": [[1.0] * 101]}, "cannot be drawn"),
+    "several builds, one failed": (report.SWEEP, Sweep(BUILDS, 0.01, 1.0).as_record(), "written: "),
     "no valid point": (report.SWEEP, Sweep(POINTS[2:], None, 1.0).as_record(), "written: "),
 }
 

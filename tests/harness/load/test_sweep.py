@@ -7,7 +7,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from itertools import product
-from math import exp
 from random import Random
 from types import SimpleNamespace
 
@@ -17,70 +16,14 @@ from hypothesis import strategies as st
 
 from harness.load import sweep as module
 from harness.load.generator import Load, LoadPattern, Request, drive
-from harness.load.sweep import DRIFT, GRID, KNEE_SHARE, MOST_PASSES, Point, Sweep, find_knee, sweep, undecided
+from harness.load.points import Build, Place
+from harness.load.sweep import DRIFT, GRID, MOST_PASSES, Sweep, sweep
+from harness.load.sweep_table import figures, table
+from tests.harness.load.points import POINTS, Noisy, invalid, point
 
 ANSWER = SimpleNamespace(error="")
 SMALL = (LoadPattern(1, 1), LoadPattern(2, 1), LoadPattern(1, 2), LoadPattern(2, 2))
 SAMPLES = [(i, b"image %d" % i) for i in range(16)]
-
-
-def point(callers=1, batch_size=1, workers=1, rate=100.0, p99=0.02, off=1.0):
-    """`off` is the factor by which its throughput may be off."""
-    return Point(callers, batch_size, workers, rate, rate / off, rate * off, p99 / 2, p99 / 2, p99, 0.0, 2, 50, 0)
-
-
-def invalid(callers=1, batch_size=1, workers=1):
-    why = "1 of 2 requests failed: device lost"
-    return Point(callers, batch_size, workers, *[None] * 7, 1, 2, 1, why)
-
-
-# The knee.
-
-PLACES = st.tuples(st.integers(1, 16), st.integers(1, 16), st.integers(1, 4))
-POINTS = st.lists(PLACES, min_size=1, max_size=20, unique=True).flatmap(lambda places: st.tuples(*[
-    st.builds(point, *map(st.just, place), st.floats(0.1, 1e4), st.floats(1e-4, 10)) for place in places
-]))
-
-
-@given(points=POINTS)
-def test_the_knee_gives_at_least_95_percent_of_the_highest_throughput(points):
-    assert find_knee(points).images_per_second >= KNEE_SHARE * max(p.images_per_second for p in points)
-
-
-@given(points=POINTS)
-def test_no_other_point_gives_as_much_with_fewer_images_in_flight(points):
-    knee, highest = find_knee(points), max(p.images_per_second for p in points)
-    for other in points:
-        if other.images_per_second >= KNEE_SHARE * highest:
-            assert (knee.in_flight, knee.p99_seconds) <= (other.in_flight, other.p99_seconds)
-
-
-@given(points=POINTS, data=st.data())
-def test_a_point_that_another_one_beats_does_not_change_the_knee(points, data):
-    better = data.draw(st.sampled_from(points))
-    worse = replace(
-        better, callers=better.callers + data.draw(st.integers(0, 3)), p99_seconds=better.p99_seconds * 1.01,
-        images_per_second=better.images_per_second * data.draw(st.floats(0.01, 1)), low=None, high=None,
-    )
-    assert find_knee((*points, worse)) == find_knee(points)
-
-
-@given(points=POINTS, random=st.randoms(use_true_random=False))
-def test_the_knee_does_not_depend_on_the_order_of_the_points(points, random):
-    assert find_knee(random.sample(points, len(points))) == find_knee(points)
-
-
-def test_of_as_many_images_in_flight_the_lower_p99_wins():
-    assert find_knee([point(1, 4, p99=0.04), point(4, 1, p99=0.03), point(2, 2, p99=0.05)]).callers == 4
-
-
-def test_an_invalid_point_is_never_the_knee():
-    assert find_knee([invalid(1, 1), point(8, 8)]) == point(8, 8)
-
-
-def test_without_a_valid_point_there_is_no_knee():
-    with pytest.raises(ValueError, match="no point of the sweep is valid"):
-        find_knee([invalid()])
 
 
 # A detector as a queue: requests wait for one of `slots`, which takes `fixed` seconds and `each` for every image.
@@ -116,13 +59,13 @@ def virtual(monkeypatch):
     """The sweep of a Queue, made for a number of workers, in its own time."""
     monkeypatch.setattr(module, "drive", lambda queue, *arguments, **options: queue.drive(*arguments, **options))
     return lambda queue, *arguments, **options: sweep(
-        lambda workers: nullcontext(queue(workers)), SAMPLES, *arguments, **options
+        lambda setup: nullcontext(queue(setup)), SAMPLES, *arguments, **options
     )
 
 
 def queue(**settings):
     made = Queue(**settings)
-    return lambda workers: made
+    return lambda setup: made
 
 
 KNEES = [
@@ -188,47 +131,119 @@ def test_little_drift_is_no_warning(virtual):
 
 
 def test_workers_are_a_third_axis(virtual):
-    found = virtual(lambda workers: Queue(slots=workers), workers=(1, 2, 4))
+    found = virtual(lambda setup: Queue(slots=setup.workers), workers=(1, 2, 4))
     assert len(found.points) == 48 and (found.knee.callers, found.knee.workers) == (4, 4)
     assert found.warning == "" and str(found.knee) == "4 callers × batch 1, 4 workers"
 
 
+# Builds: each compiled batch is a detector of its own.
+
+BUILDS = (Build(1), Build(2), Build(4))
+
+
+def test_each_build_is_measured_with_every_load_and_its_points_name_it(virtual):
+    found = virtual(queue(), grid=SMALL, builds=BUILDS)
+    assert {one.place for one in found.points} == {Place(1, load, build) for load in SMALL for build in BUILDS}
+    assert found.builds == list(BUILDS)
+    assert str(found.points[0]).endswith(", static") and "compiled batch" in str(found.points[0])
+
+
+def test_a_planted_slower_build_is_not_the_best_and_the_best_is_named_with_its_knee(virtual):
+    found = virtual(lambda setup: Queue(slots=2, each=0.01 if setup.build == Build(2) else 0.013), builds=BUILDS)
+    assert (found.best_build, found.knee.build, found.knee.in_flight) == (Build(2), Build(2), 2)
+    assert found.knee_of(Build(4)).build == Build(4) and found.warning == ""
+
+
+def test_builds_are_drawn_too_and_measured_in_every_pass(virtual):
+    seen = []
+    virtual(queue(), grid=SMALL, builds=BUILDS, observe=seen.append)
+    passes = [[place.build for place in seen[start:start + 12:4]] for start in (0, 12)]
+    assert all(set(order) == set(BUILDS) for order in passes) and len(seen) == 24
+    orders = set()
+    for seed in range(6):
+        drawn = []
+        virtual(queue(), grid=SMALL, builds=BUILDS, seed=seed, observe=drawn.append)
+        orders.add(tuple(place.build for place in drawn[:12:4]))
+    assert len(orders) > 1
+
+
+def failing(broken: Build, error: Exception):
+    """A function: setup → context of a detector, which for one build cannot be opened."""
+    def detect_for(setup):
+        if setup.build == broken:
+            raise error
+        return nullcontext(null)
+
+    return detect_for
+
+
+def test_a_build_that_cannot_be_opened_is_named_and_the_others_are_judged(once):
+    found = sweep(failing(Build(2), RuntimeError("neuron-cc ran out of memory")), SAMPLES, SMALL, builds=BUILDS)
+    why = "the detector could not be opened: RuntimeError: neuron-cc ran out of memory"
+    assert {one.invalid for one in found.points if one.build == Build(2)} == {why}
+    assert not any(one.invalid for one in found.points if one.build != Build(2))
+    assert found.best_build != Build(2) and found.warning.startswith(
+        f"compiled batch 2, static could not be measured ({why})")
+    with pytest.raises(ValueError, match="measured with compiled batch 2, static: the detector could not be opened"):
+        found.knee_of(Build(2))
+
+
+def test_a_build_is_opened_once_however_often_it_fails(once):
+    asked = []
+
+    def detect_for(setup):
+        asked.append(setup.build)
+        return failing(Build(2), ValueError("no room"))(setup)
+
+    sweep(detect_for, SAMPLES, SMALL, builds=BUILDS)
+    assert asked.count(Build(2)) == 1 and asked.count(Build(1)) >= 2
+
+
+def test_without_a_build_that_can_be_opened_the_reason_is_said(once):
+    found = sweep(failing(Build(4), ValueError("no room")), SAMPLES, SMALL, builds=[Build(4)])
+    assert found.warning.startswith("no point is valid; ")
+    assert found.warning.endswith("compiled batch 4, static: the detector could not be opened: ValueError: no room")
+    assert table(found)[1].startswith("sweep: no point is valid") and figures(found)[0]["value"] is None
+
+
+def test_a_build_whose_requests_hang_does_not_end_the_others(once):
+    release = threading.Event()
+
+    def detect_for(setup):
+        return nullcontext((lambda images: release.wait(60)) if setup.build == Build(2) else null)
+
+    try:
+        found = sweep(detect_for, SAMPLES, SMALL[:2], builds=BUILDS, deadline=0.5)
+    finally:
+        release.set()
+    assert all(one.invalid for one in found.points if one.build == Build(2))
+    assert not any(one.invalid for one in found.points if one.build != Build(2))
+
+
+# What is shown of it.
+
+
+def test_the_table_has_a_row_for_each_build_with_its_share_of_the_best(virtual):
+    found = virtual(lambda setup: Queue(each=0.01 if setup.build == Build(4) else 0.02), builds=BUILDS)
+    lines = table(found)
+    assert [line.split("  ")[0] for line in lines] == [
+        "", "compiled for", "compiled batch 1, static", "compiled batch 2, static", "compiled batch 4, static",
+        "best: compiled batch 4, static, knee at 1 caller × batch 1, compiled batch 4, static",
+    ]
+    assert "0.500 (0.500 to 0.500)" in lines[2] and "100 (100 to 100)" in lines[4]
+
+
+def test_a_record_of_each_point_has_its_interval_build_and_load(virtual):
+    found = virtual(queue(), grid=SMALL, builds=(Build(2, True), Build(2)))
+    records = figures(found)
+    assert len(records) == 8 and json.loads(json.dumps(records, allow_nan=False)) is not None
+    assert {(r["compiled_batch"], r["dynamic_batch"], r["callers"], r["batch_size"]) for r in records} == {
+        (2, dynamic, load.callers, load.batch_size) for dynamic in (True, False) for load in SMALL}
+    assert all(r["interval"][0] <= r["value"] <= r["interval"][1] for r in records)
+    assert sum(r["is_best"] for r in records) == 1
+
+
 # A noisy machine.
-
-
-@dataclass
-class Noisy:
-    """A detector whose throughput at each load is known, and in each block off by a factor drawn by chance."""
-
-    rate: object
-    noise: float
-    random: Random
-
-    def drive(self, samples, pattern, *, seconds, deadline):
-        factor = exp(self.noise * self.random.gauss(0, 1))
-        each = pattern.callers * pattern.batch_size / self.rate(pattern.callers * pattern.batch_size) / factor
-        ids = tuple(range(pattern.batch_size))
-        return Load([
-            Request(caller, ids, turn * each, turn * each, (turn + 1) * each, pattern.batch_size, "")
-            for turn in range(max(3, round(seconds / each))) for caller in range(pattern.callers)
-        ], [], {})
-
-
-CURVES = {  # and the images in flight at the knee
-    "as fast as it can from eight on": (lambda flight: 90 * min(1, flight / 8), 8),
-    "a little more with each": (lambda flight: 90 * (1 - exp(-flight / 4)), 16),
-    "slower when it is crowded": (lambda flight: 90 * min(1, flight / 4) * (1 - 0.002 * flight), 4),
-}
-
-
-@pytest.mark.parametrize("case", CURVES)
-def test_the_knee_of_a_known_curve_is_found_on_a_noisy_machine(virtual, case):
-    rate, knee = CURVES[case]
-    found = [virtual(lambda workers, s=seed: Noisy(rate, 0.1, Random(1000 + s)), seed=seed) for seed in range(12)]
-    right = [one.knee.in_flight == knee for one in found]
-    decided = [is_right for is_right, one in zip(right, found) if not undecided(one.points)]
-    # A single measurement of each point finds 0.65 of them; of 100 of each curve 0.91 and more were right.
-    assert sum(right) >= 9 and sum(decided) >= len(decided) - 1
 
 
 def test_a_lucky_point_between_slower_neighbours_is_not_the_knee(virtual):
@@ -243,30 +258,15 @@ def test_a_lucky_point_between_slower_neighbours_is_not_the_knee(virtual):
             self.rate = lambda flight: rate
             return super().drive(samples, pattern, **options)
 
-    found = virtual(lambda workers: Recorded(None, 0, Random(0)), grid=list(rates))
+    found = virtual(lambda setup: Recorded(None, 0, Random(0)), grid=list(rates))
     [point] = [point for point in found.points if point.place.pattern == LoadPattern(2, 8)]
     assert point.blocks > 2 and point.images_per_second < 85 and found.knee.images_per_second < 85
 
 
 def test_a_knee_that_is_not_decided_names_what_it_may_be_instead(virtual):
-    found = virtual(lambda workers: Noisy(lambda flight: 90 * (1 - 0.4 ** flight), 0.3, Random(1)))
+    found = virtual(lambda setup: Noisy(lambda flight: 90 * (1 - 0.4 ** flight), 0.3, Random(1)))
     assert found.warning.split("; ")[-1].startswith("the knee is not decided against ")
     assert max(point.blocks for point in found.points) == MOST_PASSES
-
-
-@pytest.mark.parametrize(("off", "rate", "expected"), [
-    (1.001, 90.0, []),
-    (1.1, 90.0, [1, 8]), (1.02, 99.0, []), (1.1, 99.0, [1, 8]), (1.001, 96.0, []), (1.1, 101.0, [1, 8]),
-    (1.02, 101.0, []),
-])
-def test_what_is_undecided_follows_from_the_bounds(off, rate, expected):
-    points = [point(1, rate=rate, off=off), point(8, rate=100.0, off=off)]
-    assert [one.callers for one in undecided(points)] == expected
-
-
-def test_without_bounds_nothing_is_decided():
-    points = [replace(point(callers, rate=rate), low=None, high=None) for callers, rate in ((1, 50.0), (8, 100.0))]
-    assert [one.callers for one in undecided(points)] == [1, 8] and undecided([invalid()]) == []
 
 
 # Real detectors.
@@ -288,7 +288,7 @@ def once(monkeypatch):
 @pytest.fixture
 def real(once):
     return lambda detect, samples=SAMPLES, grid=SMALL, **options: sweep(
-        lambda workers: nullcontext(detect), samples, grid, **options
+        lambda setup: nullcontext(detect), samples, grid, **options
     )
 
 
@@ -323,7 +323,7 @@ def test_an_invalid_point_has_no_figures_and_counts_what_failed(real):
 
 def test_a_point_without_a_request_is_invalid(monkeypatch):
     monkeypatch.setattr(module, "drive", lambda *arguments, **options: Load([], [], {}))
-    [found] = sweep(lambda workers: nullcontext(null), SAMPLES, [LoadPattern(1, 1)]).points
+    [found] = sweep(lambda setup: nullcontext(null), SAMPLES, [LoadPattern(1, 1)]).points
     assert found.invalid.startswith("no request was sent in time")
 
 
@@ -383,10 +383,10 @@ def test_a_detector_is_opened_once_a_pass_for_all_its_patterns_and_closed(once):
     opened, closed = [], []
 
     @contextmanager
-    def detect_for(workers):
-        opened.append(workers)
+    def detect_for(setup):
+        opened.append(setup.workers)
         yield null
-        closed.append(workers)
+        closed.append(setup.workers)
 
     found = sweep(detect_for, SAMPLES, SMALL, workers=(1, 2, 3))
     assert opened == closed and sorted(opened[:3]) == sorted(opened[3:6]) == [1, 2, 3]
@@ -398,6 +398,8 @@ def test_a_detector_is_opened_once_a_pass_for_all_its_patterns_and_closed(once):
     [({"grid": []}, r"grid \[\]: must have at least one value"), ({"grid": [LoadPattern(1, 1)] * 2}, "none twice"),
      ({"grid": [LoadPattern(1, 1, rate=5)]}, "closed loops alone"),
      ({"workers": ()}, r"workers \[\]: must have at least one"),
+     ({"builds": ()}, r"builds \[\]: must have at least one"),
+     ({"builds": (Build(2), Build(2))}, "builds .*compiled batch 2, static.*none twice"),
      ({"workers": (0,)}, "workers 0: must be at least 1"),
      ({"seconds": 0}, "seconds 0: must be a finite number above 0"),
      ({"seconds": float("nan")}, "seconds nan: must be a finite"), ({"seconds": float("inf")}, "seconds inf: must"),
@@ -420,7 +422,7 @@ def test_a_record_gives_the_same_sweep_back(points, seconds, drift):
 
 
 def test_a_measured_sweep_can_be_stored():
-    found = sweep(lambda workers: nullcontext(null), SAMPLES, SMALL, seconds=0.1)
+    found = sweep(lambda setup: nullcontext(null), SAMPLES, SMALL, seconds=0.1)
     assert Sweep.from_record(json.loads(json.dumps(found.as_record(), allow_nan=False))) == found
 
 
@@ -441,7 +443,8 @@ def changed(**changes):
      changed(high=float("inf")), changed(low=True),
      changed(callers=True), changed(p99_seconds=float("nan")), changed(images_per_second=float("inf")),
      changed(images_per_second=0), changed(p50_seconds=-1), changed(p50_seconds=None), changed(p50_seconds="0.1"),
-     changed(failed=1), changed(requests=0), changed(invalid="failed"), changed(invalid=None), changed(more=1)],
+     changed(failed=1), changed(requests=0), changed(invalid="failed"), changed(invalid=None), changed(more=1),
+     changed(compiled_batch=0), changed(compiled_batch=True), changed(compiled_batch="4"), changed(dynamic_batch=None)],
 )
 def test_a_record_that_no_sweep_wrote_is_refused(damaged):
     words = r"record of a sweep|of a point|a point with|seconds \S+: must|drift \S+: must|a sweep must"

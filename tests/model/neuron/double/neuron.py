@@ -85,7 +85,8 @@ def _compile(
     _require_compiler_flags([*options.compiler_args, *compiler_args])
     if FAILURE == "compiler error" and given.must_compile:
         raise ValueError("The following subgraphs failed to compile: ['neuron_op_0']")
-    is_placed = _place(graph_def, planned, outputs, f"Failed to fuse subgraph neuron_op_1 with '{COMMAND}'")
+    batch = None if options.dynamic_batch_size else batch_size
+    is_placed = _place(graph_def, planned, outputs, batch, f"Failed to fuse subgraph neuron_op_1 with '{COMMAND}'")
     if FAILURE == "no compiler":
         _warn(*BANNER)
     os.makedirs(new_model_dir)
@@ -97,9 +98,9 @@ def _compile(
 
 def _session_options(*, dynamic_batch_size=False, no_fuse_ops=(), minimum_segment_size=None, compiler_args=()):
     """Those keyword arguments of graph_util.inference_graph_from_session that the project uses; others are an error."""
-    assert dynamic_batch_size is True and all(isinstance(name, str) for name in no_fuse_ops)
+    assert type(dynamic_batch_size) is bool and all(isinstance(name, str) for name in no_fuse_ops)
     return SimpleNamespace(no_fuse_ops=no_fuse_ops, minimum_segment_size=minimum_segment_size,
-                           compiler_args=compiler_args)
+                           compiler_args=compiler_args, dynamic_batch_size=dynamic_batch_size)
 
 
 def _report_conversion(model_dir, new_model_dir, ratio) -> None:
@@ -124,7 +125,7 @@ class _AwsNeuronModel:
 def trace(func, example_inputs, subgraph_builder_function=None):
     """tfn.trace of tensorflow-neuron 2."""
     given, compiler_args = _flags()
-    assert given.dynamic_batch_size and given.neuroncore_pipeline_cores == 1, given
+    assert given.neuroncore_pipeline_cores == 1, given
     _require_compiler_flags(["--fast-math=none", f"--fp32-cast={given.fp32_cast}", *compiler_args])
     assert isinstance(func, tf.types.experimental.GenericFunction) and isinstance(example_inputs, tf.Tensor)
     if FAILURE == "uncompiled":
@@ -138,7 +139,8 @@ def trace(func, example_inputs, subgraph_builder_function=None):
     if FAILURE == "no compiler":
         subprocess.run([None, "compile", "hlo_module.pb"])
     given_operators = sum(node.op not in UNCOUNTED_GIVEN for node in graph_def.node)
-    is_placed = _place(graph_def, plan(graph_def, [source], outputs, "tf2"), outputs,
+    batch = None if given.dynamic_batch_size else example_inputs.shape[0]
+    is_placed = _place(graph_def, plan(graph_def, [source], outputs, "tf2"), outputs, batch,
                        f"neuron-cc failed with:\n{BAD_ALLOC}")
     left = sum(node.op not in UNCOUNTED_LEFT for node in graph_def.node)
     ratio = 1 - left / given_operators if is_placed else 0.0
@@ -163,9 +165,12 @@ def _require_compiler_flags(given) -> None:
     parser.parse_args(list(given))
 
 
-def _place(graph_def, planned, outputs, failed: str) -> bool:
-    """Puts a NeuronOp in the place of each segment; returns whether there is one. `failed` is the warning for one that
-    the compiler refuses, which goes back to the CPU."""
+def _place(graph_def, planned, outputs, batch, failed: str) -> bool:
+    """Puts a NeuronOp in the place of each segment; returns whether there is one.
+
+    Their programs take `batch` images and no other number, None with dynamic batching. `failed` is the warning for a
+    segment that the compiler refuses, which goes back to the CPU.
+    """
     segments = [segment.nodes for segment in planned.segments]
     if FAILURE in ("dropped", "several"):
         segments = halves(graph_def, segments[0])
@@ -174,5 +179,5 @@ def _place(graph_def, planned, outputs, failed: str) -> bool:
         _warn(failed)
     compiled = [] if FAILURE in ("nothing", "no compiler") else segments[:len(segments) - refused]
     for number, names in enumerate(compiled):
-        replace(graph_def, number, set(names), {plain(output) for output in outputs}, FAILURE != "empty")
+        replace(graph_def, number, set(names), {plain(output) for output in outputs}, batch, FAILURE != "empty")
     return bool(compiled)

@@ -26,7 +26,7 @@ ATTRIBUTES = (
     "output_shapes: list(shape) = []", "input_batch_axis: list(int) = []", "output_batch_axis: list(int) = []",
     "model_config: list(int) = []",
 )
-UNAVAILABLE, INTERNAL = 14, 13
+INVALID_ARGUMENT, UNAVAILABLE, INTERNAL = 3, 14, 13
 
 
 def _library():
@@ -121,7 +121,10 @@ class Runtime:
             raise Failure(INTERNAL, "Execute failed: nrt_execute: status=6")
         session, sources, results = program
         images = [self._input(context, index, status) for index in range(len(sources))]
-        values = session.run(results, dict(zip(sources, images)))
+        try:
+            values = session.run(results, dict(zip(sources, images)))
+        except ValueError as error:  # without dynamic batching a program takes one batch size alone
+            raise Failure(INVALID_ARGUMENT, f"incorrect shape of an input tensor: {error}") from None
         self._driver.count(core, "other_info/inference_count")
         for index, value in enumerate(self._spoiled(values, core)):
             self._output(context, index, np.ascontiguousarray(value), status)

@@ -19,17 +19,20 @@ class Crossing(NamedTuple):
     shape: tf.TensorShape
 
 
-def replace(graph_def, number: int, names: set, outputs: set, has_program: bool) -> None:
-    """Puts a NeuronOp in the place of the nodes `names`. Those that the graph gives out leave an IdentityN behind."""
+def replace(graph_def, number: int, names: set, outputs: set, batch, has_program: bool) -> None:
+    """Puts a NeuronOp in the place of the nodes `names`. Those that the graph gives out leave an IdentityN behind.
+
+    Its program takes `batch` images and no other number; any with None.
+    """
     names = _with_constants(names, graph_def)
     entering, leaving = _crossing(graph_def, names, outputs)
-    program = _program(graph_def, names, entering, leaving)
+    program = _program(graph_def, names, entering, leaving, batch)
     _remove(graph_def, names)
     operator = _name(number, names)
     for node in graph_def.node:
         node.input[:] = [_result(operator, leaving, name) for name in node.input]
     node = graph_def.node.add(op="NeuronOp", name=operator, input=[one.name for one in entering])
-    _describe(node, program, entering, leaving, has_program)
+    _describe(node, program, entering, leaving, batch, has_program)
     for position, one in enumerate(leaving):
         if one.name in outputs:
             identity = graph_def.node.add(op="IdentityN", name=one.name, input=[f"{operator}:{position}"])
@@ -86,12 +89,14 @@ def _crossing(graph_def, names, outputs) -> tuple[list[Crossing], list[Crossing]
     return [known(name) for name in dict.fromkeys(entering)], [known(name) for name in dict.fromkeys(leaving)]
 
 
-def _program(graph_def, names, entering, leaving) -> bytes:
+def _program(graph_def, names, entering, leaving, batch) -> bytes:
     """A GraphDef that reads the placeholders in_0, in_1, … and gives out_0, out_1, …"""
     inner = tf.compat.v1.GraphDef(versions=graph_def.versions)
     feeds = {one.name: f"in_{position}" for position, one in enumerate(entering)}
     for one in entering:
-        inner.node.add(op="Placeholder", name=feeds[one.name]).attr["dtype"].type = one.dtype.as_datatype_enum
+        placeholder = inner.node.add(op="Placeholder", name=feeds[one.name])
+        placeholder.attr["dtype"].type = one.dtype.as_datatype_enum
+        placeholder.attr["shape"].shape.CopyFrom(_of_batch(one.shape, batch))
     for node in graph_def.node:
         if node.name in names:
             copy = inner.node.add()
@@ -129,17 +134,17 @@ def _result(operator, leaving, name: str) -> str:
     return name if position is None else f"{operator}:{position}"
 
 
-def _describe(node, program, entering, leaving, has_program) -> None:
+def _describe(node, program, entering, leaving, batch, has_program) -> None:
     node.attr["graph_def"].s = program
     node.attr["executable"].s = program if has_program else b""
     for side, tensors in (("input", entering), ("output", leaving)):
         node.attr[f"{side}_names"].list.s.extend(one.name.encode() for one in tensors)
         node.attr[f"{side}_dtypes"].list.type.extend(one.dtype.as_datatype_enum for one in tensors)
-        node.attr[f"{side}_shapes"].list.shape.extend(_of_batch(one.shape, 1) for one in tensors)
-        node.attr[f"{side}_batch_axis"].list.i.extend([0] * len(tensors))
+        node.attr[f"{side}_shapes"].list.shape.extend(_of_batch(one.shape, batch or 1) for one in tensors)
+        node.attr[f"{side}_batch_axis"].list.i.extend([-1 if batch else 0] * len(tensors))
     # TensorFlow's C API has no shape function that reads lists of shapes. This attribute has its effect: the shapes of
-    # the outputs, of any batch.
-    node.attr["_output_shapes"].list.shape.extend(_of_batch(one.shape, None) for one in leaving)
+    # the outputs.
+    node.attr["_output_shapes"].list.shape.extend(_of_batch(one.shape, batch) for one in leaving)
     node.attr["model_config"].list.i.extend([1, 1, 64, 10])
 
 
