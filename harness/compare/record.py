@@ -1,0 +1,3 @@
+FILE = "run.json"
+KIND = "detector gate run"
+VERSION = 1
