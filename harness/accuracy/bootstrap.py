@@ -17,7 +17,7 @@ from harness.accuracy.dataset import Dataset
 from harness.accuracy.evaluation import InvalidRun, require_scorable
 from harness.stats.estimate import TOO_FEW, Estimate, narrowing
 from harness.stats.intervals import INTERVAL_CONFIDENCE
-from harness.stats.percentiles import error_rate
+from harness.stats.resamples import basic_interval
 
 # Computed as pycocotools does: the last bit decides whether a recall reaches a threshold.
 IOUS = np.linspace(0.5, 0.95, 10)
@@ -178,15 +178,8 @@ def _precisions(dataset: Dataset, detections: Mapping[int, Any], weights: np.nda
 def estimates(
     figures: np.ndarray, confidence: float = INTERVAL_CONFIDENCE, least: float = 0
 ) -> dict[str, Estimate]:
-    """AP and AP50 from figures [1 + resamples, 2], the first row being that of the images as they are.
-
-    The bounds are those of the basic interval (Davison and Hinkley 1997), of the resamples' errors about their own
-    mean: AP rises when images repeat, and the bounds are those of as many different images.
-    """
-    alpha = error_rate(confidence)
-    errors = np.quantile(figures[1:] - figures[1:].mean(0), (1 - alpha, alpha), axis=0)
-    rows = zip(("AP", "AP50"), figures[0].tolist(), *(figures[0] - errors).clip(least, 1).tolist())
-    return {name: Estimate(value, low, high) for name, value, low, high in rows}
+    """AP and AP50 from figures [1 + resamples, 2], the first row being that of the images as they are."""
+    return {name: basic_interval(column, confidence, least) for name, column in zip(("AP", "AP50"), figures.T)}
 
 
 def _match_image(truth: list[dict[str, Any]], detections: Any, index: dict[int, int]) -> ImageMatches:

@@ -4,6 +4,7 @@ One NumPy archive: image ids, how many detections each has, and the boxes, score
 """
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 FILE = "detections.npz"
-LARGEST = 2**30  # bytes in memory: 100 detections in each of a million images take 2.4 GB on disk and are refused
+LARGEST = 2**30  # bytes, unpacked: 100 detections in each of 400,000 images
 FIELDS = {"image_ids": (np.int64, 1), "counts": (np.int64, 1), "boxes": (np.float32, 2), "scores": (np.float32, 1),
           "classes": (np.int32, 1)}
 
@@ -44,10 +45,18 @@ def packed(detections: Mapping[int, Any]) -> bytes:
     return content.getvalue()
 
 
-def unpacked(path: str | Path) -> dict[int, Stored]:
-    """Image id → detections. Raises DetectionsError for a file that is missing, damaged, too large or another's."""
+def digest(content: bytes) -> str:
+    """What a run says of its file, so that another run's is not taken for it."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def unpacked(path: str | Path, expected: str) -> dict[int, Stored]:
+    """Image id → detections of the file with the digest `expected`.
+
+    Raises DetectionsError for a file that is missing, damaged, too large or another run's.
+    """
     try:
-        arrays = _arrays(Path(path))
+        arrays = _arrays(Path(path), expected)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
         raise DetectionsError(f"{path}: cannot be read ({str(error)[:200]}); run the gate again with --report") from error
     ends = np.cumsum(arrays["counts"])
@@ -55,14 +64,19 @@ def unpacked(path: str | Path) -> dict[int, Stored]:
     return {int(image): Stored(*own) for image, *own in zip(arrays["image_ids"], *parts)}
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def _arrays(path: Path, expected: str) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError("it is not a file")
-    with zipfile.ZipFile(path) as archive:
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path.stat().st_size:,} bytes, at most {LARGEST:,} are read")
+    content = path.read_bytes()
+    if digest(content) != expected:
+        raise ValueError("its digest is not the one of the run record: it is another run's")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         size = sum(one.file_size for one in archive.infolist())
     if size > LARGEST:
         raise ValueError(f"{size:,} bytes of content, at most {LARGEST:,} are read")
-    with np.load(path, allow_pickle=False) as stored:
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in FIELDS}
     _require_whole(arrays)
     return arrays

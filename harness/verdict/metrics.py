@@ -60,6 +60,11 @@ METRICS = {
     "drift": _share("drift"),
     "memory_growth_mb": Metric("memory growth", " MB"),
     "dollars_per_million": Metric("per million images", digits=3, prefix="$"),
+    "joules_per_image": Metric("energy of an image", " J", digits=2),
+    "throughput_ratio": _times("throughput by the rival's"),
+    "P90_ratio": _times("P90 by the rival's"),
+    "spread_ratio": _times("spread by the rival's"),
+    "cost_ratio": _times("cost by the rival's"),
     "valid": Metric("valid"),
     "exceptions": Metric("exceptions"),
 }

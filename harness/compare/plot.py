@@ -1,0 +1,2 @@
+SUFFIXES=(".svg",".png",".pdf")
+def write(*a): pass

@@ -1,0 +1,54 @@
+"""The ratio and the difference of two estimates, with bounds made of theirs.
+
+The bounds of both are combined by their distances from the values in quadrature (MOVER: Zou and Donner 2008,
+"Construction of confidence limits about effect measures", Statistics in Medicine 27), for a ratio on a logarithmic
+scale (Newcombe 2016). The two must be independent, as two runs are.
+
+Promise: where each bound of the two holds with a confidence c, so does each bound of their ratio and difference, within
+what a simulation can tell: in 4,000 made-up pairs of runs for each case, bounds of 95 % erred in at most 6 % and bounds
+of 99 % in at most 1.5 % (tests/harness/stats/test_comparison.py). They are the bounds of these two runs: what differs
+between one run and the next on the same machine is in neither.
+"""
+from __future__ import annotations
+
+import math
+from typing import Callable
+
+from harness.stats.estimate import Estimate
+
+
+def ratio(above: Estimate, below: Estimate) -> Estimate:
+    """`above` / `below`. A bound is None where one that it needs is missing or not above 0.
+
+    ValueError unless both values are above 0 and finite.
+    """
+    for one in (above, below):
+        if not (math.isfinite(one.value) and one.value > 0):
+            raise ValueError(f"{one.value}: must be a finite number above 0, or there is no ratio")
+    combined = difference(_changed(above, _log), _changed(below, _log))
+    return _changed(combined, lambda bound: None if bound is None else math.exp(bound))
+
+
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """`first` - `second`, in their unit. A bound is None where one that it needs is missing."""
+    value = first.value - second.value
+    down, up = _distance(first, first.low), _distance(first, first.high)
+    other_down, other_up = _distance(second, second.low), _distance(second, second.high)
+    return Estimate(
+        value,
+        low=None if down is None or other_up is None else value - math.hypot(down, other_up),
+        high=None if up is None or other_down is None else value + math.hypot(up, other_down),
+        more=first.more,
+    )
+
+
+def _distance(estimate: Estimate, bound: float | None) -> float | None:
+    return None if bound is None else abs(bound - estimate.value)
+
+
+def _log(number: float | None) -> float | None:
+    return None if number is None or number <= 0 else math.log(number)
+
+
+def _changed(estimate: Estimate, change: Callable) -> Estimate:
+    return Estimate(change(estimate.value), change(estimate.low), change(estimate.high), more=estimate.more)
