@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs = _runs(given.folders)
         prices, priced = _prices(runs, given.prices)
         rows = {other.name: compare(runs[0], other, prices) for other in runs[1:]}
-        verdicts = [verdict for pair in claims.pairs(runs) for verdict in claims.judged(*pair, prices, _command(given))]
+        verdicts = claims.judged(runs, prices, _command(given))
         _print(runs, rows, verdicts, priced)
         if given.plot:
             plot.write(given.plot, runs, rows)

@@ -21,13 +21,20 @@ ARTICLE_WINDOWS = METHODS["soak"].format(window_seconds=30)
 
 
 def pairs(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """Every (Inf1, G4) pair among the runs."""
-    subjects, rivals = ([run for run in runs if family(run.platform) == one] for one in (claims.SUBJECT, claims.RIVAL))
+    """Every (Inf1, G4) pair among the runs that were soaked, which is what the article's claims are about."""
+    soaked = [run for run in runs if ("soak", "images_per_second") in run.figures]
+    subjects, rivals = ([run for run in soaked if family(run.platform) == one] for one in (claims.SUBJECT, claims.RIVAL))
     return [(subject, rival) for subject in subjects for rival in rivals]
 
 
-def judged(subject: Run, rival: Run, prices: dict[str, Price] | None, command: str) -> list[Verdict]:
-    """The verdict of each claim on this pair."""
+def judged(runs: Sequence[Run], prices: dict[str, Price] | None, command: str) -> list[Verdict]:
+    """The verdict of each claim on each pair; where there are several pairs the variant names them."""
+    found = pairs(runs)
+    verdicts = [verdict for pair in found for verdict in _judged_pair(*pair, prices, command)]
+    return verdicts if len(found) > 1 else [replace(verdict, variant="") for verdict in verdicts]
+
+
+def _judged_pair(subject: Run, rival: Run, prices: dict[str, Price] | None, command: str) -> list[Verdict]:
     rows = {(row.spec.check, row.spec.metric): row for row in compare(rival, subject, prices)}
     return [_judged(claim, rows.get((claim.target.check, claim.metric)), subject, rival, command) for claim in CLAIMS]
 

@@ -99,15 +99,19 @@ def compare(base: Run, other: Run, prices: dict[str, Price] | None) -> list[Comp
 
 
 def known_by_one(base: Run, other: Run) -> list[str]:
-    """Facts of detector and dataset that cannot be checked because a publication lacks them, in words."""
-    return [f"{group} {name}" for group, name, left, right in _facts(base, other)
-            if (left is None or right is None) and (base.is_published or other.is_published)]
+    """What cannot be checked because a publication does not say it, in words."""
+    if not (base.is_published or other.is_published):
+        return []
+    unknown = [f"{group} {name}" for group, name, *facts in _facts(base, other) if None in facts]
+    ways = [f"{name} of {key[0]}" for key in base.figures if key in other.figures
+            for name, *texts in _ways(base.figures[key], other.figures[key]) if "" in texts and any(texts)]
+    return [*unknown, *dict.fromkeys(ways)]
 
 
 def differing(base: Run, other: Run) -> list[str]:
     """What differs between the runs as a comparison may: what explains a difference, in words."""
     words = [_differs(name, getattr(base, name), getattr(other, name))
-             for name in ("platform", "backend", "cast", "instance") if getattr(base, name) != getattr(other, name)]
+             for name in ("platform", "backend", "cast") if getattr(base, name) != getattr(other, name)]
     for group in ("build", "machine"):
         left, right = getattr(base, group), getattr(other, group)
         words += [_differs(f"{group} {name}", left[name], right[name]) for name in left
@@ -194,9 +198,13 @@ def _objection(base: Run, other: Run, before: Figure | None, after: Figure | Non
             why = f"{run.name}: {figure.reason or 'no value'}{figure.why and f', {figure.why}'}"
             return why, figure.reason or NOT_JUDGED
     words = [f"{name}: {shown(left) or 'unknown'} against {shown(right) or 'unknown'}"
-             for name, left, right in (("load", before.load, after.load), ("method", before.method, after.method))
-             if left != right]
+             for name, left, right in _ways(before, after)
+             if left != right and not any(run.is_published and not way for run, way in ((base, left), (other, right)))]
     return "; ".join(words), NOT_COMPARABLE if words else ""
+
+
+def _ways(before: Figure, after: Figure) -> tuple[tuple[str, str, str], ...]:
+    return ("load", before.load, after.load), ("method", before.method, after.method)
 
 
 def unlike(base: Run, other: Run) -> list[str]:

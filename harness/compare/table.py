@@ -12,7 +12,10 @@ from harness.verdict.metrics import label, percent
 from harness.verdict.metrics import shown as value_text
 
 RIGHT = (2, 3)  # the columns of values
-UNDER_SOAK = "jitter"  # whose latencies are those of the soak
+# Figures that other checks have too.
+OF_SOAK = {("soak", "images_per_second"), ("soak", "dollars_per_million"),
+           *(("jitter", f"{name}_seconds") for name in ("P50", "P90", "P99"))}
+LONGEST_ENGINE = 12  # characters
 PLACE = 44  # characters of a folder
 CAVEAT = ("Intervals are those of these runs. What differs between one run and the next on the same machine is not in "
           "them: repeat a run before you trust a small difference.")
@@ -32,7 +35,8 @@ def title(run: Run) -> str:
     cores = run.machine.get("cores")
     where = f", {machine}, {cores} cores" if machine else ""
     how = "published" if run.is_published else "measured"
-    backend = run.backend if run.backend.endswith(run.cast) else f"{run.backend} {run.cast}"
+    engine = str(run.build.get("engine") or "")
+    backend = f"{run.backend} {run.cast}" + (f" ({engine})" if 0 < len(engine) <= LONGEST_ENGINE else "")
     return shown(f"{run.platform}, {backend}{where}, {how} {run.date[:10]}", 200)
 
 
@@ -44,7 +48,7 @@ def place(run: Run) -> str:
 
 def table(base: Run, other: Run, rows: Sequence[Compared], width: int = 120) -> list[str]:
     """A head, a line a figure, then what explains the differences and why figures were not compared."""
-    head = ("check", "metric", base.name, other.name, f"{other.name} by {base.name}", f"{other.name} is")
+    head = ("check", "metric", base.name, other.name, f"{other.name} against {base.name}", f"{other.name} is")
     cells = [head, *(_cells(row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells)]
     lines = [as_line("  ".join(_aligned(row, widths)).rstrip()[:width]) for row in cells]
@@ -55,26 +59,25 @@ def change_text(row: Compared) -> str:
     """The change with its interval as a person writes it; '' without one."""
     if row.change is None:
         return ""
-    low, value, high = (_number(row, one) for one in (row.change.low, row.change.value, row.change.high))
-    if row.change.is_exact or None in (row.change.low, row.change.high):
-        return value if row.change.is_exact else f"{value} (no interval)"
-    return f"{value} ({low} to {high})"
+    value, low, high = row.change.value, row.change.low, row.change.high
+    text = _number(row, value) + (" ×" if row.spec.how == RATIO else "")
+    if row.change.is_exact:
+        return text
+    if low is None and high is None:
+        return f"{text} (no interval)"
+    if None in (low, high):
+        return f"{text} ({'at most' if low is None else 'at least'} {_number(row, high if low is None else low)})"
+    return f"{text} ({_number(row, low)} to {_number(row, high)})"
 
 
 def figure_name(row: Compared) -> str:
     """The figure in words."""
-    return f"{label(row.spec.metric)} in the soak" if _is_of_soak(row) else label(row.spec.metric)
+    return label(row.spec.metric) + (" in the soak" if (row.spec.check, row.spec.metric) in OF_SOAK else "")
 
 
-def _is_of_soak(row: Compared) -> bool:
-    return row.spec.check == UNDER_SOAK and row.spec.metric.endswith("_seconds")
-
-
-def _number(row: Compared, value: float | None) -> str:
-    if value is None:
-        return "–"
+def _number(row: Compared, value: float) -> str:
     if row.spec.how == RATIO:
-        return f"{value:.3g} ×" if value < 10 else f"{value:,.0f} ×"
+        return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
     if row.spec.how == SHARE or row.spec.metric == "drift":
         return percent(value)
     return f"{value:+.4f}"
@@ -97,7 +100,7 @@ def _reasons(rows: Sequence[Compared], width: int) -> list[str]:
     lines = []
     for why, group in groupby(missing, lambda row: row.why):
         own = list(group)
-        names = "all figures" if len(own) == len(rows) else ", ".join(f"{row.spec.check} {figure_name(row)}" for row in own)
+        names = "all figures" if len(own) == len(rows) else ", ".join(map(figure_name, own))
         lines += wrapped("  ", f"{names}: {why}", width)
     return ["", "INVALID:", *lines] if lines else []
 

@@ -12,6 +12,7 @@ between one run and the next on the same machine is in neither.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Callable
 
 from harness.stats.estimate import Estimate
@@ -26,7 +27,8 @@ def ratio(above: Estimate, below: Estimate) -> Estimate:
         if not (math.isfinite(one.value) and one.value > 0):
             raise ValueError(f"{one.value}: must be a finite number above 0, or there is no ratio")
     combined = difference(_changed(above, _log), _changed(below, _log))
-    return _changed(combined, lambda bound: None if bound is None else math.exp(bound))
+    bounds = _changed(combined, lambda bound: None if bound is None else math.exp(bound))
+    return replace(bounds, value=above.value / below.value)
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:

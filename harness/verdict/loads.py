@@ -48,9 +48,9 @@ class LoadRow(NamedTuple):
 # How each check measures, in words: figures of two runs are compared only where these and the load are the same.
 METHODS = {
     "accuracy": "COCO's AP over IoU .50:.95, at most 100 detections an image",
-    "throughput": "images a second under load, images from memory",
+    "throughput": "images a second under load",
     "latency": "whole requests, pre- and post-processing included",
-    "soak": "images read from disk, windows of {window_seconds:g} s",
+    "soak": "a soak in windows of {window_seconds:g} s",
 }
 KNEE = "the knee of a sweep of loads"  # each run under its own best load
 
