@@ -5,7 +5,6 @@ The gate writes it (fixtures/run_record.py), and the folders of published runs h
 from __future__ import annotations
 
 import json
-import math
 import os
 import stat
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ FILE, KIND, VERSION = "run.json", "detector gate run", 1
 MEASURED, PUBLISHED = "measured", "published"
 LARGEST = 64 * 2**20  # bytes: a run with AP of 1,000 resamples and 80 classes has 0.1 MB
 MOST_ROWS = 20_000
+MOST = 1e21  # of any figure
 ROUNDING = 1e-9  # by which a value may be beyond its own bound
 
 
@@ -116,13 +116,16 @@ def _content(folder: Path, path: Path) -> bytes:
                        "the gate with --report, to its end") from error
     except OSError as error:
         raise _unreadable(path, f"cannot be read ({error.strerror})") from error
-    with os.fdopen(handle, "rb", closefd=True) as file:
-        found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise _unreadable(path, "is not a file")
         if found.st_size > LARGEST:
             raise _unreadable(path, f"has {found.st_size:,} bytes, at most {LARGEST:,} are read")
-        return file.read(LARGEST)
+        with open(handle, "rb", closefd=False) as file:
+            return file.read(LARGEST)
+    finally:
+        os.close(handle)
 
 
 # ---- the fields of a record
@@ -183,8 +186,8 @@ def _facts(value: Any) -> dict[str, Any]:
 def _number(value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise _Fault(f" is {shown(value)}, must be a finite number or null")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -MOST <= value <= MOST:
+        raise _Fault(f" is {shown(value)}, must be null or a number from -{MOST:g} to {MOST:g}")
     return float(value)
 
 

@@ -12,8 +12,6 @@ between one run and the next on the same machine is in neither.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import Callable
 
 from harness.stats.estimate import Estimate
 
@@ -26,9 +24,10 @@ def ratio(above: Estimate, below: Estimate) -> Estimate:
     for one in (above, below):
         if not (math.isfinite(one.value) and one.value > 0):
             raise ValueError(f"{one.value}: must be a finite number above 0, or there is no ratio")
-    combined = difference(_changed(above, _log), _changed(below, _log))
-    bounds = _changed(combined, lambda bound: None if bound is None else math.exp(bound))
-    return replace(bounds, value=above.value / below.value)
+    value, logarithm = above.value / below.value, difference(_logarithm(above), _logarithm(below))
+    low, high = (None if bound is None else value * math.exp(bound - logarithm.value)
+                 for bound in (logarithm.low, logarithm.high))
+    return Estimate(value, low, high, more=above.more)
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:
@@ -48,9 +47,6 @@ def _distance(estimate: Estimate, bound: float | None) -> float | None:
     return None if bound is None else abs(bound - estimate.value)
 
 
-def _log(number: float | None) -> float | None:
-    return None if number is None or number <= 0 else math.log(number)
-
-
-def _changed(estimate: Estimate, change: Callable) -> Estimate:
-    return Estimate(change(estimate.value), change(estimate.low), change(estimate.high), more=estimate.more)
+def _logarithm(estimate: Estimate) -> Estimate:
+    return Estimate(*(None if number is None or number <= 0 else math.log(number)
+                      for number in (estimate.value, estimate.low, estimate.high)))
