@@ -37,7 +37,7 @@ def packed(detections: Mapping[int, Any]) -> bytes:
     own = list(detections.values())
     content = io.BytesIO()
     np.savez_compressed(
-        content, image_ids=np.array(list(detections), np.int64), counts=np.array([len(one.scores) for one in own]),
+        content, image_ids=np.array(list(detections), np.int64), counts=np.array([len(one.scores) for one in own], np.int64),
         boxes=np.concatenate([*(one.boxes for one in own), np.empty((0, 4), np.float32)]).astype(np.float32),
         scores=np.concatenate([*(one.scores for one in own), []]).astype(np.float32),
         classes=np.concatenate([*(one.classes for one in own), []]).astype(np.int32),
