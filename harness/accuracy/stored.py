@@ -37,7 +37,8 @@ def packed(detections: Mapping[int, Any]) -> bytes:
     own = list(detections.values())
     content = io.BytesIO()
     np.savez_compressed(
-        content, image_ids=np.array(list(detections), np.int64), counts=np.array([len(one.scores) for one in own], np.int64),
+        content, image_ids=np.array(list(detections), np.int64),
+        counts=np.array([len(one.scores) for one in own], np.int64),
         boxes=np.concatenate([*(one.boxes for one in own), np.empty((0, 4), np.float32)]).astype(np.float32),
         scores=np.concatenate([*(one.scores for one in own), []]).astype(np.float32),
         classes=np.concatenate([*(one.classes for one in own), []]).astype(np.int32),
@@ -58,7 +59,8 @@ def unpacked(path: str | Path, expected: str) -> dict[int, Stored]:
     try:
         arrays = _arrays(Path(path), expected)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise DetectionsError(f"{path}: cannot be read ({str(error)[:200]}); run the gate again with --report") from error
+        why = f"cannot be read ({str(error)[:200]}); run the gate again with --report"
+        raise DetectionsError(f"{path}: {why}") from error
     ends = np.cumsum(arrays["counts"])
     parts = (np.split(arrays[name], ends[:-1]) for name in ("boxes", "scores", "classes"))
     return {int(image): Stored(*own) for image, *own in zip(arrays["image_ids"], *parts)}

@@ -86,7 +86,8 @@ def _plot(text: str) -> Path:
 def _runs(folders: Sequence[Path]) -> list[Run]:
     """The runs of the folders, named A, B, C … in order. Raises RunError, also for a run that is given twice."""
     if not 2 <= len(folders) <= len(ascii_uppercase):
-        raise RunError(f"{len(folders)} folder{'s' if len(folders) > 1 else ''}: give 2 to {len(ascii_uppercase)} to compare")
+        given = f"{len(folders)} folder{'s' if len(folders) > 1 else ''}"
+        raise RunError(f"{given}: give 2 to {len(ascii_uppercase)} to compare")
     runs = [read(_found(folder), name) for name, folder in zip(ascii_uppercase, folders)]
     for place, run in enumerate(runs):
         for earlier in runs[:place]:

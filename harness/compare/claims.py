@@ -21,9 +21,10 @@ ARTICLE_WINDOWS = METHODS["soak"].format(window_seconds=30)
 
 
 def pairs(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """Every (Inf1, G4) pair among the runs that were soaked, which is what the article's claims are about."""
+    """Every (Inf1, G4) pair of the runs that were soaked, which is what the article's claims are about."""
     soaked = [run for run in runs if ("soak", "images_per_second") in run.figures]
-    subjects, rivals = ([run for run in soaked if family(run.platform) == one] for one in (claims.SUBJECT, claims.RIVAL))
+    subjects, rivals = ([run for run in soaked if family(run.platform) == one]
+                        for one in (claims.SUBJECT, claims.RIVAL))
     return [(subject, rival) for subject in subjects for rival in rivals]
 
 

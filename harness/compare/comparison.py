@@ -78,7 +78,7 @@ class Compared(NamedTuple):
         """Whether the other run is better or worse, by the whole interval; '' without a change."""
         if self.change is None:
             return ""
-        if self.spec.how == SHARE or self.change.is_exact and self.change.value == self.even:
+        if self.spec.how == SHARE or (self.change.is_exact and self.change.value == self.even):
             return "equal" if self.change.value == self.even else ""
         if decide(self.change, self.even, self.spec.sense) == PROVEN:
             return BETTER

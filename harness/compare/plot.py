@@ -72,7 +72,8 @@ def draw(runs: Sequence[Run], compared: Mapping[str, Sequence[Compared]]) -> Fig
     _frame(ax, lines, reach)
     _heads(ax, runs, height)
     for place, run in enumerate(runs):
-        figure.text(0.015, 1 - (0.62 + 0.24 * place) / height, f"{run.name}   {plain(table.title(run), 150)}", fontsize=10)
+        words = f"{run.name}   {plain(table.title(run), 150)}"
+        figure.text(0.015, 1 - (0.62 + 0.24 * place) / height, words, fontsize=10)
     figure.text(0.015, 1 - 0.3 / height, f"By which factor figures are better than those of {runs[0].name}",
                 fontsize=13, weight="bold")
     figure.text(0.985, 0.13 / height, LEGEND, fontsize=8.5, color=UNDECIDED, ha="right")

@@ -1,4 +1,4 @@
-"""Reads the run record of a report folder, `run.json`: whatever is in the file, a run or one sentence that says why not.
+"""Reads the run record of a report folder, `run.json`: whatever it has, a run or one sentence that says why not.
 
 The gate writes it (fixtures/run_record.py), and the folders of published runs have one each.
 """
@@ -136,8 +136,8 @@ def _run(name: str, folder: Path, record: Any, content: bytes) -> Run:
         raise _Fault("is not the record of a gate's run")
     version = record.get("version")
     if version != VERSION or isinstance(version, bool):
-        raise _Fault(f"has version {shown(version)} of the run record, and this release reads version {VERSION}: compare "
-                     "with the release that wrote it")
+        raise _Fault(f"has version {shown(version)} of the run record, and this release reads version {VERSION}: "
+                     "compare with the release that wrote it")
     origin = _field(record, "origin", _object)
     kind = _field(origin, "kind", _text)
     if kind not in (MEASURED, PUBLISHED):

@@ -120,8 +120,9 @@ def prices_of_one_date(instances: Collection[str], on: str) -> dict[str, Price]:
         found = {row.instance: row for row in rows if row.date == newest and row.instance in instances}
         if len(found) == len(set(instances)):
             return found
-    raise UnknownPrice(f"no date from {on} or before has an {ON_DEMAND} price of {' and '.join(sorted(set(instances)))} "
-                       "in PRICES of harness/verdict/cost.py; add the rows that are missing")
+    names = " and ".join(sorted(set(instances)))
+    raise UnknownPrice(f"no date from {on} or before has an {ON_DEMAND} price of {names} in PRICES of "
+                       "harness/verdict/cost.py; add the rows that are missing")
 
 
 def _known_of(instance: str) -> list[str]:

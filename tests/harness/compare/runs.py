@@ -48,7 +48,8 @@ def record(platform: str = "cpu", backend: str = "cpu", found: list[dict] | None
                      "profile": "aws"},
         "dataset": {"name": "val2017", "sha256": "d", "images": 5000},
         "build": {"engine": "native"}, "machine": {"processor": "made up", "cores": 4},
-        "resampled_AP": [0.5, 0.49, 0.51, 0.5], "detections": None, "rows": rows() if found is None else found, **fields,
+        "resampled_AP": [0.5, 0.49, 0.51, 0.5], "detections": None,
+        "rows": rows() if found is None else found, **fields,
     })
 
 

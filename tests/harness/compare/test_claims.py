@@ -60,7 +60,7 @@ def test_a_claim_that_is_missed_is_red_and_the_others_are_not(judged, case):
 def test_a_verdict_has_both_values_the_claim_and_the_command(judged):
     one = judged({"speed": 100.0})["throughput_ratio"]
     assert one.short() == "throughput, Inf1 / G4 1.67 ×, must be ≥ 1.85 ×"
-    assert one.evidence == ("B 100.0 images/s, A 60.0 images/s; claimed: up to 1.85 times the throughput of the best G4")
+    assert one.evidence == "B 100.0 images/s, A 60.0 images/s; claimed: up to 1.85 times the throughput of the best G4"
     assert one.interval[0] < one.value < one.interval[1] and one.command == "python -m harness.compare A B"
 
 

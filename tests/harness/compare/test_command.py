@@ -62,7 +62,8 @@ def test_what_one_run_lacks_is_not_a_failure_and_runs_without_a_common_figure_ar
 def test_the_claims_set_the_exit_code(compare, speed, expected, words):
     code, lines, _ = compare(
         record("g4dn.xlarge", found=rows(**G4), resampled_AP=AP),
-        record("inf1.2xlarge", found=rows(**{**INF1, "speed": speed}), resampled_AP=AP), options=["--prices", "2020-10-07"])
+        record("inf1.2xlarge", found=rows(**{**INF1, "speed": speed}), resampled_AP=AP),
+        options=["--prices", "2020-10-07"])
     assert (code, lines[-1]) == (expected, words)
 
 

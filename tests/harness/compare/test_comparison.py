@@ -58,14 +58,14 @@ def changed_row(check, metric, **fields):
 # What differs in the second run, the figures that cannot be compared for it, and how that is named.
 OTHERWISE = {
     "weights": ({"detector": {**record()["detector"], "weights": "v"}}, "all", "detector weights: w against v"),
-    "input size": ({"detector": {**record()["detector"], "width": 416}}, "all", "detector width: 608 against 416"),
+    "input size": ({"detector": {**record()["detector"], "width": 416}}, "all", "width: 608 against 416"),
     "profile": ({"detector": {**record()["detector"], "profile": "x"}}, "all", "detector profile: aws against x"),
     "data": ({"dataset": {**record()["dataset"], "sha256": "e"}}, "all", "dataset sha256: d against e"),
-    "a part of the data": ({"dataset": {**record()["dataset"], "images": 50}}, "all", "dataset images: 5000 against 50"),
+    "a part of the data": ({"dataset": {**record()["dataset"], "images": 50}}, "all", "images: 5000 against 50"),
     "no detector": ({"detector": None}, "all", "B does not say detector architecture"),
     "no data": ({"dataset": None}, "all", "B does not say dataset sha256"),
     "load": (changed_row(*SPEED, load="8 callers × batch 1"), [SPEED], "load: 2 callers × batch 1 against 8 callers"),
-    "method": (changed_row(*SPEED, method="as they please"), [SPEED], "method: images a second under load against as t"),
+    "method": (changed_row(*SPEED, method="as they please"), [SPEED], "method: images a second under load against as"),
     "no load": (changed_row(*SPEED, load=""), [SPEED], "load: 2 callers × batch 1 against unknown"),
     "windows": (changed_row("jitter", "fps_spread", method="a soak in windows of 1 s"), [("jitter", "fps_spread")],
                 "method: a soak in windows of 30 s against a soak in windows of 1 s"),
@@ -144,7 +144,8 @@ def test_detections_of_another_run_are_not_taken_for_this_one_s(run, tmp_path):
 def test_a_cost_is_that_of_the_throughput_at_prices_of_one_date(run):
     inf1 = run("A", record("inf1.2xlarge", found=rows(118.9)))
     g4 = run("B", record("g4dn.xlarge", found=rows(67.5)))
-    at = {day: by_figure(g4, inf1, prices_of_one_date({"inf1.2xlarge", "g4dn.xlarge"}, day))["soak", "dollars_per_million"]
+    both = {"inf1.2xlarge", "g4dn.xlarge"}
+    at = {day: by_figure(g4, inf1, prices_of_one_date(both, day))["soak", "dollars_per_million"]
           for day in ("2020-10-07", DAY)}
     assert at["2020-10-07"].other.value == pytest.approx(1.362, abs=5e-4)
     assert at["2020-10-07"].change.value == pytest.approx(0.629, abs=5e-4)

@@ -1,4 +1,4 @@
-"""The ratio and difference of two estimates hold as often as the estimates themselves, counted against a known truth."""
+"""The ratio and difference of two estimates err as seldom as the estimates, counted against a known truth."""
 from __future__ import annotations
 
 import math
