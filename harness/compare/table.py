@@ -22,10 +22,11 @@ CAVEAT = ("Intervals are those of these runs. What differs between one run and t
 
 
 def described(runs: Sequence[Run], width: int = 120) -> list[str]:
-    """Two lines for each run: its name, its folder, and what it is a run of."""
+    """What each run is: its name, folder, platform, detector and dataset, and of a published one the source."""
     lines = []
     for run in runs:
         lines += wrapped(f"{run.name}  ", f"{place(run)}: {title(run)}; {_subject(run)}", width)
+        lines += [f"   {shown(run.source, 300)}"] if run.is_published else []  # whole, so that it can be followed
     return lines
 
 
@@ -41,8 +42,8 @@ def title(run: Run) -> str:
 
 
 def place(run: Run) -> str:
-    """The run's folder, its end where it is long."""
-    text = shown(run.folder, 400)
+    """The run's folder, its end where it is long; of a published one the name."""
+    text = shown(run.folder.name if run.is_published else run.folder, 400)
     return text if len(text) <= PLACE else f"…{text[-PLACE:]}"
 
 

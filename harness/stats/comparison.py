@@ -5,8 +5,8 @@ The bounds of both are combined by their distances from the values in quadrature
 scale (Newcombe 2016). The two must be independent, as two runs are.
 
 Promise: where each bound of the two holds with a confidence, so does each bound of their ratio and difference. Counted
-against a known truth, bounds of 95 % of throughputs erred in at most 1.3 % of 4,000 made-up pairs of runs, and bounds of
-99 % of latencies in at most 0.4 % of 1,000, independent, like their neighbours or in bursts
+against a known truth, bounds of 95 % of throughputs erred in at most 1.3 % of 4,000 made-up pairs of runs, and those of
+99 % of latencies in at most 0.4 % of 1,000, whether independent, like their neighbours or in bursts
 (tests/harness/stats/test_comparison.py). They are the bounds of these two runs: what differs between one run and the
 next on the same machine is in neither.
 """

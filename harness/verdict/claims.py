@@ -47,7 +47,7 @@ CLAIMS = (
 
 def markdown_table() -> str:
     """The claims as a Markdown table for the docs."""
-    head = ["| check | claim | bound | in the article's words |", "|---|---|---|---|"]
+    head = ["| check | claim | bound | what the article says |", "|---|---|---|---|"]
     return "\n".join(head + [_row(claim.target, claim.how) for claim in CLAIMS])
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from harness.compare.__main__ import main
 from tests.harness.compare.runs import record, row, rows, store
 from tests.harness.compare.test_claims import AP, G4, INF1
 
+ROOT = Path(__file__).resolve().parents[3]
 HOSTILE = "\x1b[31m::error::‮ $x^2$ ##vso[task]"
 
 
@@ -154,3 +156,9 @@ def test_values_at_the_edge_of_what_a_record_may_hold_are_drawn(compare, tmp_pat
              for value, low, high in ((1e-20, None, 1e21), (1e21, -1e21, None))]
     code, lines, _ = compare(*(record(found=one) for one in found), options=["--plot", tmp_path / "plot.png"])
     assert code == 0 and all(len(line) <= 120 for line in lines)
+
+
+def test_the_published_pair_is_in_the_docs_as_it_is_printed(capsys):
+    main(["aws-g4dn-soak", "aws-inf1-soak", "--prices", "2020-10-07"])
+    printed = capsys.readouterr().out
+    assert f"```text\n{printed}```" in (ROOT / "docs" / "comparison.md").read_text("utf-8")
