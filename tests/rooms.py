@@ -72,6 +72,8 @@ ROOMS = (
          ("harness/load/", "harness/machine/", "harness/stats/")),
     Room("harness/report.py", "plots of what a run stored",
          ("harness/files.py", "harness/load/", "harness/machine/", "harness/soak/", "harness/text.py")),
+    Room("harness/compare/", "two or more runs beside each other; the published runs, as folders like any other",
+         ("harness/accuracy/", "harness/files.py", "harness/stats/", "harness/text.py", "harness/verdict/")),
     Room("benchmarks/", "rivals beside the detector and the harness, as ratios in one run",
          ("fixtures/embedded/", "harness/", "model/")),
     Room("tests/", "tests of the project itself, in folders named as the rooms that they test",
