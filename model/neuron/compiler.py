@@ -17,7 +17,11 @@ from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
 
 
 class CompileError(RuntimeError):
-    """Neuron's packages did not compile the model; the message says why."""
+    """Neuron's packages did not compile the model; the message says why, and `log` is what the compiler wrote."""
+
+    def __init__(self, message, log=""):
+        super().__init__(message)
+        self.log = log
 
 
 def compile(frozen: str, output: str, cast: str, workdir: str) -> dict:

@@ -4,14 +4,18 @@ How each failure ends a release is shown by tests/fixtures/test_neuron_gate.py; 
 """
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
+from fixtures.cache.store import Cache
 from model.backends import neuron
 from model.graph.saved_model import read_metadata
-from model.neuron.compiler import flags
+from model.neuron import compiler_log
+from model.neuron.compiler import CompileError, flags
 from model.neuron.placement import placement_of
-from model.worker.client import RemoteError, WorkerError
+from model.worker.client import WorkerError
 from model.worker.pool import RemoteDetector
 from tests.model.neuron.double.interpreter import double_python
 from tests.model.samples import sample_images
@@ -48,37 +52,80 @@ def test_a_compiled_detector_gives_the_cpus_answers(compile_, detector, route):
     assert (placed.operators, placed.empty, placed.left, placed.fault()) == (1, 0, {}, "")
 
 
-NOTHING = "nothing was compiled: the model holds no NeuronOp with a program, so all of it runs on the CPU"
+NOTHING = "nothing was compiled: the model has no NeuronOp with a program, so it runs on the CPU"
+LEFT = "operators of the network would run on the CPU, first network/"
+MEMORY = ("A process in the process pool was terminated abruptly while the future was running or pending.; the compiler "
+          "had too little memory (#287, #434); compile on a machine with 32 GiB or more")
+CRASH = "neuron-cc: Non-zero exit status (134) for command: list_sch --hhir hh.json; a fault of the compiler; try another"
+NO_COMPILER = "neuron-cc is not found"
+# How a compilation fails → (route, what is said of it).
+FAILED = {
+    "nothing": ("tf1", f"{NOTHING}; `python -m model plan` says which operators"),
+    "no compiler": ("tf1", f"{NOTHING}; neuron-cc: neuron-cc is not found.; run `python -m model doctor"),
+    "no compiler, TensorFlow 2": ("tf2", f"{NO_COMPILER} ("),
+    "compiler error": ("tf1", f"{NOTHING}; {CRASH}"),
+    "compiler error, TensorFlow 2": ("tf2", f"{NOTHING}; {CRASH}"),
+    "out of memory": ("tf1", f"{NOTHING}; neuron-cc: {MEMORY}"),
+    "out of memory, TensorFlow 2": ("tf2", f"{NOTHING}; neuron-cc: {MEMORY}"),
+    "dropped": ("tf1", LEFT),
+    "dropped, TensorFlow 2": ("tf2", LEFT),
+    "empty": ("tf1", "1 of 1 NeuronOps have no program"),
+    "uncompiled": ("tf2", "tensorflow.neuron.trace returned the network uncompiled"),
+    "must compile": ("tf1", "ValueError: The following subgraphs failed to compile"),
+    "killed": ("tf2", "was killed by signal 9 (SIGKILL), as the kernel does when memory runs out; the compiler had too"),
+    "hung": ("tf1", "gave no response within 20 s and was killed; the compiler took too long (#352, #459, #730)"),
+}
 
 
-def test_a_model_of_which_nothing_was_compiled_is_no_detector_of_the_device(compile_):
-    model, python = compile_("nothing", "tf1")
-    assert placement_of(model).fault() == NOTHING and read_metadata(model)["on_neuron_ratio"] == 0
-    with RemoteDetector(python, model) as remote:
-        assert remote.fallback(IMAGES[0]).startswith(f"{NOTHING}; the compiler warned: Converted ")
+@pytest.mark.parametrize("case", FAILED)
+def test_a_failed_compilation_is_never_a_model_and_its_reason_is_a_sentence(case, tiny_model, tmp_path, monkeypatch):
+    """The same key is compiled anew as soon as the compiler works, which no cache of a failed one would allow."""
+    route, words = FAILED[case]
+    failure = case.partition(",")[0]
+    monkeypatch.setattr(neuron, "COMPILE_SECONDS", 20 if failure == "hung" else 300)
+
+    def entry(failure):
+        python = double_python(tmp_path, failure, route)
+        return Cache(tmp_path / "cache").entry("compiled", {"engine": neuron.cast_engine("all", python)},
+                                               lambda folder: neuron.compile(tiny_model, folder, "all", python))
+
+    with pytest.raises(CompileError) as caught:
+        entry(failure)
+    sentence, *_ = str(caught.value).splitlines()
+    assert sentence.startswith("--cast all: the network was not compiled for Inferentia: ") and words in sentence
+    assert "****" not in sentence
+    assert [path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
+    assert placement_of(entry("")).fault() == ""
 
 
-def test_a_compiler_that_trace_does_not_find_is_named(compile_):
-    with pytest.raises(RemoteError, match="CompileError: neuron-cc is not found, so nothing can be compiled: `python"):
-        compile_("no compiler", "tf2")
+@pytest.mark.parametrize(("route", "name"), [("tf1", "graph_def.neuron-cc.log"), ("tf2", "neuron_cc_xla.stderr.log")])
+def test_the_compilers_log_is_kept_and_its_last_lines_are_in_the_error(compile_, route, name):
+    model, _ = compile_(route=route)
+    assert compiler_log.kept_in(model).splitlines()[0] == f"== neuron_op_0/{name}"
+    assert "Compiler status PASS" in compiler_log.kept_in(model)
+    shutil.rmtree(model)
+    with pytest.raises(CompileError) as caught:
+        compile_("compiler error", route)
+    assert "Error class:    CompilerInternalError" in caught.value.log
+    assert str(caught.value).splitlines()[-1] == "  Artifacts stored in: /tmp/work/neuron_op_0"
 
 
-def test_a_subgraph_that_was_dropped_leaves_its_convolutions_on_the_cpu(compile_, tiny):
-    model, _ = compile_("dropped", "tf2")
-    placed = placement_of(model)
+def test_what_the_partitioner_leaves_on_the_cpu_is_a_model_for_the_gate_to_fail(compile_, tiny):
+    placed = placement_of(compile_("left", "tf2")[0])
     assert placed.operators == 1 and 0 < len(placed.convolutions_left) < len(tiny.convolutions())
     assert str(placed).startswith("1 NeuronOp; on the CPU: ")
-    assert any("Failed to fuse subgraph" in warning for warning in read_metadata(model)["compiler_warnings"])
 
 
-def test_an_operator_without_a_program_is_a_fault(compile_):
-    assert placement_of(compile_("empty", "tf1")[0]).fault() == "1 of 1 NeuronOps hold no program"
-
-
-def test_what_the_compiler_raises_is_told_and_leaves_nothing(compile_, tmp_path):
-    with pytest.raises(RemoteError, match="The following subgraphs failed to compile"):
-        compile_("compiler error", "tf2")
-    assert not (tmp_path / "compiled").exists()
+@pytest.mark.parametrize("name", ["NEURON_CC_FLAGS", "XLA_FLAGS", "TF_XLA_FLAGS"])
+def test_flags_of_the_shell_are_refused_because_they_would_change_what_is_compiled(name, monkeypatch, tmp_path):
+    monkeypatch.setenv(name, "--neuroncore-pipeline-cores=4")
+    words = f"{name}=--neuroncore-pipeline-cores=4: would change what is compiled .* unset {name}"
+    with pytest.raises(ValueError, match=words):
+        neuron.cast_engine("all")
+    with pytest.raises(ValueError, match=words):
+        neuron.compile(tmp_path / "no model", tmp_path / "compiled", "all")
+    monkeypatch.setenv(name, " ")
+    assert neuron.cast_engine("all")
 
 
 def test_a_device_that_is_lost_is_an_error_of_the_request(compile_):

@@ -12,7 +12,9 @@ import argparse
 import logging
 import os
 import shlex
+import signal
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +23,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from model.neuron.partition.plan import plan
 from tests.model.neuron.double.neuron_operator import Runtime
+from tests.model.neuron.double.texts import BANNER, INTERNAL_ERROR, LOGGED, PASSED
 
 __version__ = "0.0.double"
 FAILURE = os.environ.get("NEURON_DOUBLE", "")
@@ -47,8 +50,12 @@ def _compile(
         raise NotImplementedError("StatefulPartitionedCall")
     inputs, outputs = ([info.name for _, info in sorted(t.items())] for t in (signature.inputs, signature.outputs))
     planned = plan(graph_def, inputs, outputs, "tf1", options.no_fuse_ops, options.minimum_segment_size, batch_size)
-    _require_flags(options.compiler_args)
-    ratio = planned.on_neuron_ratio if _place(graph_def, planned, outputs) else 0.0
+    _require_flags([*options.compiler_args, *shlex.split(os.environ.get("NEURON_CC_FLAGS", ""))])
+    logs = Logs(compiler_workdir, "graph_def.neuron-cc.log", "Failed to fuse subgraph {} with 'neuron-cc compile'")
+    ratio = planned.on_neuron_ratio if _place(graph_def, planned, outputs, logs) else 0.0
+    if FAILURE == "no compiler":
+        for line in BANNER:
+            logging.getLogger("tensorflow").warning(line)
     os.makedirs(new_model_dir)
     Path(new_model_dir, "saved_model.pb").write_bytes(saved.SerializeToString())
     if not ratio:
@@ -75,7 +82,8 @@ class _AwsNeuronModel:
 
 def trace(func, example_inputs, subgraph_builder_function=None):
     """tfn.trace of tensorflow-neuron 2."""
-    _require_flags(shlex.split(os.environ.get("NEURON_CC_FLAGS", "")))
+    given = shlex.split(os.environ.get("NEURON_CC_FLAGS", ""))
+    _require_flags(given)
     assert isinstance(func, tf.types.experimental.GenericFunction) and isinstance(example_inputs, tf.Tensor)
     concrete = func.get_concrete_function(tf.TensorSpec(example_inputs.shape, example_inputs.dtype))
     graph_def = concrete.graph.as_graph_def()
@@ -84,7 +92,9 @@ def trace(func, example_inputs, subgraph_builder_function=None):
     if FAILURE == "no compiler":
         subprocess.run([None, "compile", "hlo_module.pb"])
     planned = plan(graph_def, [source], outputs, "tf2")
-    ratio = planned.on_neuron_ratio if _place(graph_def, planned, outputs) else 0.0
+    workdir = next(flag.split("=", 1)[1] for flag in given if flag.startswith("--workdir="))
+    logs = Logs(workdir, "neuron_cc_xla.stderr.log", "neuron-cc failed with:\n{log}")
+    ratio = planned.on_neuron_ratio if _place(graph_def, planned, outputs, logs) else 0.0
 
     def run(image):
         return tf.import_graph_def(graph_def, {source.split(":")[0]: image}, outputs, name="")
@@ -96,7 +106,11 @@ def trace(func, example_inputs, subgraph_builder_function=None):
 
 def _require_flags(given) -> None:
     """The documented flags of the compiler and of NEURON_CC_FLAGS; argparse ends the process for any other."""
-    if FAILURE == "compiler error":
+    if FAILURE == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if FAILURE == "hung":
+        time.sleep(600)
+    if FAILURE == "must compile":
         raise ValueError("The following subgraphs failed to compile: ['neuron_op_0']")
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--fp32-cast", choices=CASTS, required=True)
@@ -106,26 +120,38 @@ def _require_flags(given) -> None:
     parser.parse_args(list(given))
 
 
-def _place(graph_def, planned, outputs) -> int:
+class Logs:
+    """The compiler's log of each subgraph in its working folder, and the warning where it failed."""
+
+    def __init__(self, workdir, name, warning):
+        self._workdir, self._name, self._warning = workdir, name, warning
+
+    def write(self, number, text, failed) -> None:
+        folder = Path(self._workdir, f"neuron_op_{number}")
+        folder.mkdir(parents=True)
+        (folder / self._name).write_text(text)
+        if failed:
+            logging.getLogger("tensorflow").warning(self._warning.format(f"neuron_op_{number}", log=text))
+
+
+def _place(graph_def, planned, outputs, logs) -> int:
     """Puts an operator in the place of each segment; → how many there are in the end.
 
     What the graph gives out stays outside under its name, as the real one leaves an IdentityN of that name.
     """
     segments = planned.segments
     if FAILURE in ("nothing", "no compiler"):
-        words = {"nothing": "", "no compiler": "neuron-cc is not found."}[FAILURE]
-        if words:
-            logging.getLogger("tensorflow").warning(words)
         return 0
-    if FAILURE in ("dropped", "several"):
+    if FAILURE in ("dropped", "left", "several"):
         segments = _halves(graph_def, segments[0])
-    if FAILURE == "dropped":
-        logging.getLogger("tensorflow").warning("Failed to fuse subgraph neuron_op_1 with 'neuron-cc compile'")
-        segments = segments[:1]
     for number, segment in enumerate(segments):
+        failed = FAILURE in LOGGED or (FAILURE == "dropped" and number == 1)
+        logs.write(number, LOGGED.get(FAILURE, INTERNAL_ERROR) if failed else PASSED, failed)
+    kept = [] if FAILURE in LOGGED else segments[:1] if FAILURE in ("dropped", "left") else segments
+    for number, segment in enumerate(kept):
         names = set(segment.nodes) - {_plain(output) for output in outputs}
         _replace(graph_def, f"neuron_op_{number}", _with_constants(names, graph_def))
-    return len(segments)
+    return len(kept)
 
 
 def _with_constants(names, graph_def) -> set:
