@@ -241,6 +241,12 @@ def test_a_ratio_of_too_few_requests_says_how_many_are_needed():
     assert (ratio.high, ratio.more(10.0, "<=")) == (None, words)
 
 
+def test_a_number_of_requests_that_is_a_guess_is_not_named():
+    estimates = latency_estimates([load([FAST] * 900 + [1.0] * 20)])
+    words = "more than 100 times the 920 requests that were sent are needed, as the slow ones came all at once"
+    assert estimates["P99_over_P50"].more(10, "<=") == words
+
+
 def test_a_ratio_near_its_bound_does_not_ask_for_requests_that_were_sent():
     words = latency_estimates([load(noisy(3000))])["P99_over_P50"].more(1.3, "<=")
     assert words == "more requests would decide, 3,000 were sent"

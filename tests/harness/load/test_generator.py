@@ -26,7 +26,7 @@ from harness.load.generator import (
     Request,
     drive,
     images_per_second,
-    latencies_in_turn,
+    parts_in_turn,
     rates,
     window_rates,
 )
@@ -440,7 +440,7 @@ def test_windows_are_those_in_which_every_caller_is_at_work():
 def test_latencies_come_by_when_they_were_sent():
     sent = [request(0.0, 9.0), request(9.0, 10.0), request(5.0, 7.0, caller=1), request(6.0, 9.9, error="x")]
     load = Load(sent, [], {})
-    assert latencies_in_turn([load, load], 2) == [[9.0], [1.0, 2.0]] * 2
+    assert [part.latencies for part in parts_in_turn([load, load], 2)] == [[9.0], [1.0, 2.0]] * 2
 
 
 def test_latency_counts_from_when_a_request_was_due():

@@ -51,6 +51,31 @@ def test_what_was_never_slow_is_bounded_as_if_independent():
     assert blocks([1.0] * 458).bound(99).high is None
 
 
+def slow_stretch(rng, slowdown=3.0) -> list:
+    """24 blocks of requests of which the machine, or the detector, slows five that follow one another."""
+    return [(0.8 + rng.gamma(2, 0.1, 100)) * (slowdown if 8 <= number < 13 else 1.0) for number in range(BLOCKS)]
+
+
+def test_requests_that_the_machine_slowed_together_count_as_on_an_undisturbed_one():
+    values = slow_stretch(np.random.default_rng(0))
+    slowdowns = [4.0 if 8 <= number < 13 else 1.2 for number in range(BLOCKS)]
+    assert Blocks(values).bound(99).high is None, "one slow stretch says nothing of how often there is one"
+    found = Blocks(values, slowdowns).bound(99)
+    assert found.value == Blocks(values).bound(99).value > 3 and found.high <= max(map(max, values))
+
+
+@pytest.mark.parametrize("slowdowns", [[1.0] * BLOCKS, [3.0] * 8 + [1.0] * 5 + [3.0] * 11, [1.3] * BLOCKS])
+def test_what_the_machine_does_not_explain_is_the_detectors(slowdowns):
+    values = slow_stretch(np.random.default_rng(0))
+    assert Blocks(values, slowdowns).bound(99).high is None
+
+
+def test_nothing_that_was_slow_is_taken_away_by_noise():
+    values = slow_stretch(np.random.default_rng(0))
+    assert Blocks(values, [100.0] * BLOCKS).bound(75).value == Blocks(values).bound(75).value
+    assert Blocks(values, [100.0] * BLOCKS).bound(50).low <= Blocks(values).bound(50).value
+
+
 def test_bounds_move_with_the_unit():
     values = np.random.default_rng(0).exponential(size=5000)
     seconds, milliseconds = blocks(values).bound(99), blocks(values * 1000).bound(99)

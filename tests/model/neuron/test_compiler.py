@@ -40,7 +40,8 @@ def test_a_compiled_detector_gives_the_cpus_answers(compile_, detector, route):
     model, python = compile_(route=route)
     facts = read_metadata(model)
     assert (facts["route"], facts["backend"], facts["cast"]) == (route, "neuron", "matmult")
-    assert "--fp32-cast=matmult" in facts["flags"] and facts["on_neuron_ratio"] > 0.5
+    assert "--fp32-cast=matmult" in facts["flags"]
+    assert facts["on_neuron_ratio"] > 0.4, "the operators that decode images and read EXIF count too"
     assert facts["network_operators"] > len(detector.layers()) and facts["compiler_warnings"] == []
     with RemoteDetector(python, model) as remote:
         assert remote.fallback(IMAGES[0]) == ""
@@ -77,25 +78,35 @@ FAILED = {
 }
 
 
-@pytest.mark.parametrize("case", FAILED)
-def test_a_failed_compilation_is_never_a_model_and_its_reason_is_a_sentence(case, tiny_model, tmp_path, monkeypatch):
-    """The same key is compiled anew as soon as the compiler works, which no cache of a failed one would allow."""
-    route, words = FAILED[case]
-    failure = case.partition(",")[0]
-    monkeypatch.setattr(neuron, "COMPILE_SECONDS", 20 if failure == "hung" else 300)
-
-    def entry(failure):
+@pytest.fixture
+def cached(tiny_model, tmp_path):
+    """A function: (failure, route) → the compiled model, made or found under the same key whatever the failure."""
+    def entry(failure, route):
         python = double_python(tmp_path, failure, route)
         return Cache(tmp_path / "cache").entry("compiled", {"engine": neuron.cast_engine("all", python)},
                                                lambda folder: neuron.compile(tiny_model, folder, "all", python))
 
+    return entry
+
+
+@pytest.mark.parametrize("case", FAILED)
+def test_a_failed_compilation_is_never_a_model_and_its_reason_is_a_sentence(case, cached, tmp_path, monkeypatch):
+    route, words = FAILED[case]
+    failure = case.partition(",")[0]
+    monkeypatch.setattr(neuron, "COMPILE_SECONDS", 20 if failure == "hung" else 300)
     with pytest.raises(CompileError) as caught:
-        entry(failure)
+        cached(failure, route)
     sentence, *_ = str(caught.value).splitlines()
     assert sentence.startswith("--cast all: the network was not compiled for Inferentia: ") and words in sentence
     assert "****" not in sentence
     assert [path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
-    assert placement_of(entry("")).fault() == ""
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_compilation_that_failed_once_is_repeated_as_soon_as_its_cause_is_gone(route, cached):
+    with pytest.raises(CompileError):
+        cached("out of memory", route)
+    assert placement_of(cached("", route)).fault() == ""
 
 
 @pytest.mark.parametrize(("route", "name"), [("tf1", "graph_def.neuron-cc.log"), ("tf2", "neuron_cc_xla.stderr.log")])
