@@ -13,6 +13,7 @@ import sys
 from contextlib import contextmanager
 
 from model.graph.saved_model import SIGNATURE, read_meta_graph
+from model.neuron.compiler_log import next_step
 from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
 
 
@@ -36,8 +37,9 @@ def compile(frozen: str, output: str, cast: str, workdir: str) -> dict:
     try:
         import tensorflow.neuron as tfn
     except ImportError as error:
-        raise CompileError(f"tensorflow-neuron cannot be imported ({error}); run `python -m model doctor "
-                           "--detector-python PATH`, which says how to install it") from error
+        step = next_step(str(error)) or ("run `python -m model doctor --detector-python PATH`, which says how to "
+                                         "install it")
+        raise CompileError(f"tensorflow-neuron cannot be imported ({error}); {step}") from error
     is_tf1 = tf.__version__.startswith("1.")
     with _warnings() as warnings:
         facts = (_tf1 if is_tf1 else _tf2)(tfn, frozen, output, cast, workdir)

@@ -22,7 +22,8 @@ PREFIX = re.compile(r"^(WARNING|ERROR|INFO):\w+:|^\d\d/\d\d/\d{4} \d\d:\d\d:\d\d
 NOISE = re.compile(r"\d{4}-\d\d-\d\d [\d:.]+: [IWE] |[IWE]\d{4} |All log messages before absl|Compiler status |== |"
                    r"Please contact |neuron-cc (error message|failed with):$|An Internal Compiler Error has occurred|"
                    r"Internal details:|File \"|Traceback |Converted .* operators? will be running")
-FAILED = re.compile(r"Failed to fuse subgraph|neuron-cc failed with|Not fusing subgraph|failed to compile|has undetermined "
+FAILED = re.compile(r"Failed to fuse subgraph|neuron-cc failed with|Not fusing subgraph|failed to compile|has "
+                    r"undetermined "
                     r"shape|Cannot infer output tensor shapes|neuron-cc is not (found|behaving correctly)")
 
 
@@ -39,7 +40,8 @@ SYMPTOMS = (
     Symptom(r"No space left on device", "the disk is full; make room under $TMPDIR and in --cache-dir"),
     Symptom(r"gave no response within|TimeoutExpired|timed out after",
             f"the compiler took too long (#352, #459, #730); {LARGER_MACHINE}"),
-    Symptom(r"WRONG PACKAGE|neuron-cc is not found|neuron-cc is not behaving|No module named '?(neuroncc|tensorflow_neuron)",
+    Symptom(r"WRONG PACKAGE|neuron-cc is not found|neuron-cc is not behaving|No module named "
+            r"'?(neuroncc|tensorflow_neuron)",
             "run `python -m model doctor --detector-python PATH`, which says how to install it"),
     Symptom(r"undefined symbol|GLIBCXX|cannot open shared object",
             "another package has replaced files of Neuron's (#73, #328); install requirements-neuron-tf115.txt or "
@@ -49,12 +51,12 @@ SYMPTOMS = (
     Symptom(r"batch_size is not sufficient|[Ii]nconsistent .*batch size|undetermined shape|Cannot infer output",
             "a tensor's shape is unknown before the model runs (#54, #60, #405); build the model by `python -m model "
             "build`, which leaves only the batch open"),
-    Symptom(r"without accelerator or cpu compute ops", "nothing in the network depends on its input (#422); look at the "
-            "model with `python -m model plan`"),
+    Symptom(r"without accelerator or cpu compute ops", "nothing in the network depends on its input (#422); look at "
+            "the model with `python -m model plan`"),
     Symptom(r"unrecognized arguments|invalid choice", "this neuron-cc does not know a flag of the project; install the "
             "version that `python -m model doctor --detector-python PATH` names"),
-    Symptom(r"StatefulPartitionedCall", "TensorFlow 1.15 cannot compile a SavedModel of TensorFlow 2 (#191); build it by "
-            "`python -m model build`"),
+    Symptom(r"StatefulPartitionedCall", "TensorFlow 1.15 cannot compile a SavedModel of TensorFlow 2 (#191); build "
+            "it by `python -m model build`"),
     Symptom(r"\b2 ?GB\b|extract-weights", "the frozen network is larger than 2 GB (#357, #424); use a smaller one"),
     Symptom(r"CompilerInternalError|Internal ?Compiler ?Error|internal tensorizer error|AssertionError",
             "a fault of the compiler; try another --cast, or report it to AWS with the log"),

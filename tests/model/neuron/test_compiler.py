@@ -55,9 +55,9 @@ def test_a_compiled_detector_gives_the_cpus_answers(compile_, detector, route):
 
 NOTHING = "nothing was compiled: the model has no NeuronOp with a program, so it runs on the CPU"
 LEFT = "operators of the network would run on the CPU, first network/"
-MEMORY = ("A process in the process pool was terminated abruptly while the future was running or pending.; the compiler "
-          "had too little memory (#287, #434); compile on a machine with 32 GiB or more")
-CRASH = "neuron-cc: Non-zero exit status (134) for command: list_sch --hhir hh.json; a fault of the compiler; try another"
+MEMORY = ("A process in the process pool was terminated abruptly while the future was running or pending.; the "
+          "compiler had too little memory (#287, #434); compile on a machine with 32 GiB or more")
+CRASH = "neuron-cc: Non-zero exit status (134) for command: list_sch --hhir hh.json; a fault of the compiler"
 NO_COMPILER = "neuron-cc is not found"
 # How a compilation fails → (route, what is said of it).
 FAILED = {
@@ -73,7 +73,8 @@ FAILED = {
     "empty": ("tf1", "1 of 1 NeuronOps have no program"),
     "uncompiled": ("tf2", "tensorflow.neuron.trace returned the network uncompiled"),
     "must compile": ("tf1", "ValueError: The following subgraphs failed to compile"),
-    "killed": ("tf2", "was killed by signal 9 (SIGKILL), as the kernel does when memory runs out; the compiler had too"),
+    "killed": ("tf2", "was killed by signal 9 (SIGKILL), as the kernel does when memory runs out; the compiler had "
+                      "too"),
     "hung": ("tf1", "gave no response within 20 s and was killed; the compiler took too long (#352, #459, #730)"),
 }
 

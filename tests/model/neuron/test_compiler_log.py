@@ -7,7 +7,8 @@ from model.neuron.compiler_log import is_failure, read, reason, summary
 from tests.model.neuron.double.texts import BANNER, crash
 
 OOM = "A process in the process pool was terminated abruptly while the future was running or pending."
-TF2 = ("neuron-cc failed with:\n2023-01-03 13:12:04.273542: I tensorflow/stream_executor/cuda/cuda_gpu_executor.cc:936] "
+TF2 = ("neuron-cc failed with:\n2023-01-03 13:12:04.273542: I "
+       "tensorflow/stream_executor/cuda/cuda_gpu_executor.cc:936] "
        "successful NUMA node read\n")
 
 # What is printed → how the sentence starts, and a part of the next step.
@@ -32,12 +33,14 @@ PRINTED = {
     "the banner": ("\n".join(BANNER), "neuron-cc is not found.", "python -m model doctor"),
     "a batch (60, 405)": ("ValueError: batch_size is not sufficient to determine the shape", "ValueError: batch_size",
                           "python -m model build"),
-    "a subgraph without shapes": ("Not fusing subgraph x: --io-config error\nsubgraph x input tensor y has undetermined "
-                                  "shape", "Not fusing", "python -m model build"),
-    "a SavedModel of TensorFlow 2 (191)": ("NotImplementedError: StatefulPartitionedCall", "NotImplementedError", "(#191)"),
+    "a subgraph without shapes": ("Not fusing subgraph x: --io-config error\nsubgraph x input tensor y has "
+                                  "undetermined shape", "Not fusing", "python -m model build"),
+    "a SavedModel of TensorFlow 2 (191)": ("NotImplementedError: StatefulPartitionedCall", "NotImplementedError",
+                                           "(#191)"),
     "an unknown flag": ("usage: neuron-cc\nneuron-cc: error: unrecognized arguments: --x", "neuron-cc: error: unrec",
                         "python -m model doctor"),
-    "a time limit (730)": ("subprocess.TimeoutExpired: timed out after 18000 seconds", "subprocess.Timeout", "took too"),
+    "a time limit (730)": ("subprocess.TimeoutExpired: timed out after 18000 seconds", "subprocess.Timeout",
+    "took too"),
 }
 
 
@@ -69,7 +72,8 @@ def test_a_compiler_that_failed_is_told_from_what_was_never_given_to_it(warning,
 
 
 def test_the_log_files_of_every_subgraph_are_read_each_under_its_name(tmp_path):
-    for name, file in (("op_1", "graph_def.neuron-cc.log"), ("op_2", "neuron-cc-stderr.txt"), ("op_3", "graph_def.neff")):
+    for name, file in (("op_1", "graph_def.neuron-cc.log"), ("op_2", "neuron-cc-stderr.txt"), ("op_3",
+                       "graph_def.neff")):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).write_bytes(b"said \xff by " + name.encode())
     log = read(tmp_path)
