@@ -50,7 +50,7 @@ ROOMS = (
     Room("model/detector.py", "a loaded SavedModel: images in, detections out",
          ("model/detections.py", "model/gpu/", "model/graph/", "model/image_headers.py", "model/neuron/")),
     Room("model/worker/", "the detector in a process of another Python: protocol, server, client, pool",
-         ("model/detections.py", "model/detector.py", "model/graph/", "model/neuron/machine/")),
+         ("model/detections.py", "model/detector.py", "model/graph/", "model/neuron/", "model/neuron/machine/")),
     Room("model/backends/", "one file a backend: CPU, XLA, the emulation of Inferentia, Inferentia",
          ("model/graph/", "model/neuron/", "model/neuron/machine/", "model/neuron/partition/", "model/worker/")),
     Room("model/gpu/", "what shows that a network ran on a GPU, and in which format; rate of its matrix products",
