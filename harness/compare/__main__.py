@@ -11,10 +11,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 from string import ascii_uppercase
 
-from harness.compare import claims, plot, table
+from harness.compare import claims, table
 from harness.compare.comparison import Compared, compare
 from harness.compare.record import FILE, Run, RunError, read
 from harness.files import Unwritable
@@ -24,6 +25,7 @@ from harness.verdict.table import outcomes
 from harness.verdict.table import table as verdict_table
 from harness.verdict.verdict import NOT_JUDGED, PASS, Verdict
 
+SUFFIXES = (".svg", ".png", ".pdf")  # of a plot
 PUBLISHED = Path(__file__).with_name("published")
 WIDTH = 120
 
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verdicts = claims.judged(runs, prices, _command(given))
         _print(runs, rows, verdicts, priced)
         if given.plot:
-            plot.write(given.plot, runs, rows)
+            import_module("harness.compare.plot").write(given.plot, runs, rows)  # matplotlib takes a second
             print(f"written: {shown(given.plot, 300)}")
     except (RunError, Unwritable) as error:
         print(f"error: {printable(error)}", file=sys.stderr)
@@ -76,8 +78,8 @@ def _date(text: str) -> str:
 
 def _plot(text: str) -> Path:
     path = Path(text)
-    if path.suffix not in plot.SUFFIXES:
-        raise argparse.ArgumentTypeError(f"{shown(text)}: must end in {', '.join(plot.SUFFIXES)}")
+    if path.suffix not in SUFFIXES:
+        raise argparse.ArgumentTypeError(f"{shown(text)}: must end in {', '.join(SUFFIXES)}")
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{shown(text)}: there is no folder {shown(path.parent)}")
     return path

@@ -19,7 +19,6 @@ from harness.compare.record import Run
 from harness.text import label as plain
 from harness.verdict.metrics import shown
 
-SUFFIXES = (".svg", ".png", ".pdf")
 WIDTH, ROW, FRAME = 14.0, 0.33, 1.75  # inches: of the plot, of a line in it, of title and axis together
 AXES_LEFT, AXES_RIGHT = 0.175, 0.6  # shares of the width: names stand to the left, values to the right
 COLUMNS = (1.03, 1.235, 1.44)  # of baseline, other run and change, in widths of the axes

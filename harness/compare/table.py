@@ -11,7 +11,7 @@ from harness.text import as_line, printable, shown
 from harness.verdict.metrics import label, percent
 from harness.verdict.metrics import shown as value_text
 
-RIGHT = (2, 3)  # the columns of values
+RIGHT = (1, 2)  # the columns of values
 # Figures that other checks have too.
 OF_SOAK = {("soak", "images_per_second"), ("soak", "dollars_per_million"),
            *(("jitter", f"{name}_seconds") for name in ("P50", "P90", "P99"))}
@@ -49,7 +49,7 @@ def place(run: Run) -> str:
 
 def table(base: Run, other: Run, rows: Sequence[Compared], width: int = 120) -> list[str]:
     """A head, a line a figure, then what explains the differences and why figures were not compared."""
-    head = ("check", "metric", base.name, other.name, f"{other.name} against {base.name}", f"{other.name} is")
+    head = ("figure", base.name, other.name, f"{other.name} against {base.name}", f"{other.name} is")
     cells = [head, *(_cells(row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells)]
     lines = [as_line("  ".join(_aligned(row, widths)).rstrip()[:width]) for row in cells]
@@ -87,7 +87,7 @@ def _number(row: Compared, value: float) -> str:
 def _cells(row: Compared) -> tuple[str, ...]:
     values = (value_text(row.spec.metric, one and one.value) for one in (row.base, row.other))
     verdict = row.outcome if row.change is not None else f"INVALID, {row.reason}"
-    return (row.spec.check, figure_name(row), *values, change_text(row), verdict)
+    return (figure_name(row), *values, change_text(row), verdict)
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:

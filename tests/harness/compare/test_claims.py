@@ -6,8 +6,10 @@ import pytest
 from harness.compare import claims
 from harness.compare.__main__ import PUBLISHED
 from harness.compare.record import read
+from harness.soak.run import WINDOW_SECONDS
 from harness.verdict.claims import CLAIMS
 from harness.verdict.cost import prices_of_one_date
+from harness.verdict.loads import METHODS, pattern_for
 from harness.verdict.targets import TARGETS
 from harness.verdict.verdict import BROKEN, FAIL, INVALID, NOT_COMPARABLE, NOT_JUDGED, PASS, TOO_FEW
 from tests.harness.compare.runs import record, rows
@@ -123,6 +125,15 @@ def test_a_published_run_has_its_source_and_no_interval(path):
     run = read(path, path.name)
     assert run.is_published and run.source.startswith("https://") and run.date
     assert all(figure.estimate.low is None and figure.estimate.high is None for figure in run.figures.values())
+
+
+@pytest.mark.parametrize(("name", "check", "metric"), [
+    ("aws-inf1-soak", "soak", "images_per_second"), ("aws-inf1-throughput", "throughput", "images_per_second"),
+])
+def test_an_inf1_run_of_this_gate_has_load_and_method_of_the_published_one(name, check, metric):
+    figure = published(name).figures[check, metric]
+    assert figure.load == str(pattern_for(check, "inf1.2xlarge"))
+    assert figure.method == METHODS[check].format(window_seconds=WINDOW_SECONDS)
 
 
 def test_the_published_figures_are_those_of_the_target_table():

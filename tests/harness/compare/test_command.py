@@ -30,9 +30,9 @@ def compare(tmp_path, capsys):
 
 def test_two_runs_are_a_table(compare):
     code, lines, _ = compare(record(), record(backend="xla", found=rows(185)))
-    row, = (line for line in lines if line.startswith("throughput  throughput "))
+    row, = (line for line in lines if line.startswith("throughput  "))
     assert code == 0 and lines[-1] == "exit code 0"
-    assert re.split(r"  +", row) == ["throughput", "throughput", "100.0 images/s", "185.0 images/s",
+    assert re.split(r"  +", row) == ["throughput", "100.0 images/s", "185.0 images/s",
                                      "1.85 × (1.80 to 1.90)", "better"]
     assert any(line == "differs: backend cpu → xla" for line in lines)
     assert any("prices: c5.xlarge $0.17/h (on-demand, us-east-1, 2026-01-19" in line for line in lines)
@@ -40,9 +40,9 @@ def test_two_runs_are_a_table(compare):
 
 def test_each_of_several_runs_is_compared_with_the_first(compare):
     _, lines, _ = compare(record(), record(found=rows(185)), record(found=rows(50)))
-    heads = [line.split() for line in lines if line.startswith("check ")]
-    assert [head[2:4] for head in heads] == [["A", "B"], ["A", "C"]]
-    assert [line.split()[-1] for line in lines if line.startswith("throughput  throughput ")] == ["better", "worse"]
+    heads = [line.split() for line in lines if line.startswith("figure ")]
+    assert [head[1:3] for head in heads] == [["A", "B"], ["A", "C"]]
+    assert [line.split()[-1] for line in lines if line.startswith("throughput  ")] == ["better", "worse"]
 
 
 def test_what_is_not_comparable_is_exit_code_1(compare):

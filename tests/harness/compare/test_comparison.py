@@ -151,6 +151,7 @@ def test_a_cost_is_that_of_the_throughput_at_prices_of_one_date(run):
     assert at["2020-10-07"].change.value == pytest.approx(0.629, abs=5e-4)
     assert at[DAY].change.value == pytest.approx(0.391, abs=5e-4)
     assert at[DAY].change.low < at[DAY].change.value < at[DAY].change.high
+    assert at[DAY].other.low < at[DAY].other.value < at[DAY].other.high
 
 
 def test_what_may_differ_is_named_beside(run):
