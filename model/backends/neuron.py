@@ -25,8 +25,8 @@ def compile(saved_model, output, cast, python=sys.executable) -> Path:
     """Writes the SavedModel folder `output`, complete or not at all.
 
     `python` is the interpreter that has tensorflow-neuron: 3.7 with TensorFlow 1.15, or 3.9 and newer with 2.x.
-    A model of which the compiler left out a part is not written. Raises CompileError, SavedModelError, StartError for
-    an interpreter that does not start, and ValueError where the shell sets flags of the compiler.
+    A model of which the compiler left out a part is not written. Raises CompileError, also where the shell sets flags of
+    the compiler, SavedModelError, and StartError for an interpreter that does not start.
     """
     _require_own_flags()
     with tempfile.TemporaryDirectory() as work, published(output) as folder:
@@ -83,9 +83,9 @@ def _failure(cast, fault, log) -> CompileError:
 
 
 def _require_own_flags() -> None:
-    """Raises ValueError where the shell sets flags that would reach the compiler beside those of --cast."""
+    """Raises CompileError where the shell sets flags that would reach the compiler beside those of --cast."""
     for name, why in environment.compiler_flags(HERE.environment):
-        raise ValueError(f"{name}={HERE.environment[name]}: {why}; unset {name}")
+        raise CompileError(f"{name}={HERE.environment[name]}: {why}; unset {name}")
 
 
 def cast_engine(cast: str, python=sys.executable) -> str:

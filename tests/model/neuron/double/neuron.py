@@ -144,7 +144,7 @@ def _place(graph_def, planned, outputs, logs) -> int:
         return 0
     if FAILURE in ("dropped", "left", "several"):
         segments = _halves(graph_def, segments[0])
-    for number, segment in enumerate(segments):
+    for number in range(len(segments)):
         failed = FAILURE in LOGGED or (FAILURE == "dropped" and number == 1)
         logs.write(number, LOGGED.get(FAILURE, INTERNAL_ERROR) if failed else PASSED, failed)
     kept = [] if FAILURE in LOGGED else segments[:1] if FAILURE in ("dropped", "left") else segments
