@@ -41,7 +41,8 @@ class CleanRoot:
 
     def __init__(self, folder: Path, manager: str):
         self.folder = folder
-        for name in ("home", "bin", "packages", {"apt-get": "etc/apt/sources.list.d", "dnf": "etc/yum.repos.d"}[manager]):
+        sources = {"apt-get": "etc/apt/sources.list.d", "dnf": "etc/yum.repos.d"}[manager]
+        for name in ("home", "bin", "packages", sources):
             (folder / name).mkdir(parents=True)
         for name in BASE:
             (folder / "bin" / name).symlink_to(_real(name))
@@ -121,7 +122,8 @@ class Act:
             line = re.fullmatch(r"deb \[signed-by=(\S+)\] (\S+) (\w+) main\n", path.read_text())
             self._require(line and line[2] == APT_URL and line[3] in RELEASES, f"{path.name}: {path.read_text()!r}")
             key = Path(f"{self.root}{line[1]}")
-            self._require(key.exists() and key.read_text() == "binary key", f"{line[2]} is not signed: no key in {line[1]}")
+            self._require(key.exists() and key.read_text() == "binary key",
+                          f"{line[2]} is not signed: no key in {line[1]}")
             (self.root / "repository").write_text("")
 
     def dnf(self, arguments):
@@ -142,8 +144,8 @@ class Act:
             self._require((self.root / "repository").exists(), f"Unable to locate package {name}")
             self._require(self.manager == "apt-get" or self.has("key"), f"{name}: its public key is not installed")
             self._require(fnmatch.filter(AWS_PACKAGES[name], version or "*"), f"{name}: there is no version {version}")
-            self._require(name != "aws-neuronx-dkms" or (version and self.has(headers)), f"{name} cannot be built: give "
-                          f"a version, and install {headers} first")
+            self._require(name != "aws-neuronx-dkms" or (version and self.has(headers)),
+                          f"{name} cannot be built: give a version, and install {headers} first")
         else:
             known = LIBRARIES[self.manager] | OTHERS[self.manager] | {headers}
             self._require(name in known, f"Unable to locate package {name}")
@@ -185,7 +187,8 @@ class Act:
     def python3(self, arguments):
         """The system's own, which reads this project without anything installed."""
         self._require(arguments[:3] == ["-m", "model", "doctor"], f"python3 {arguments}")
-        run = subprocess.run([sys.executable, "-S", *arguments, "--json"], stdout=subprocess.PIPE, text=True, check=False)
+        command = [sys.executable, "-S", *arguments, "--json"]
+        run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         rows = {row["name"]: row for row in json.loads(run.stdout)["checks"]}
         for name in ("Python", "tensorflow-neuron", "neuron-cc"):
             self._require(rows.get(name, {}).get("status") == "ok", f"the doctor says {rows.get(name)}")

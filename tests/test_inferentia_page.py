@@ -75,7 +75,8 @@ def test_a_line_that_is_left_out_is_missed(manager, part, tmp_path):
 @pytest.mark.parametrize(("old", "new", "words"), [
     ("jammy", "noble", "noble"), ("2.24.*", "2.25.*", "there is no version 2.25.*"), (" -y ", " ", "it would ask"),
     ("requirements-neuron-tf115.txt", "requirements-neuron.txt", "Could not open requirements file"),
-    ("libssl-dev ", "", "pyenv cannot build 3.7.16: no ['libssl-dev']"), ("libssl-dev", "libssl-devel", "Unable to loc"),
+    ("libssl-dev ", "", "pyenv cannot build 3.7.16: no ['libssl-dev']"),
+    ("libssl-dev", "libssl-devel", "Unable to loc"),
     ("requirements-neuron-tf115.txt", "requirements-neuron-tf210.txt", "No matching distribution found"),
 ])
 def test_a_line_that_is_wrong_is_noticed(old, new, words, tmp_path):
@@ -93,7 +94,8 @@ def test_what_the_doctor_says_repairs_a_bare_instance(name, bare, tmp_path):
         operating_system(machine, *UBUNTU)
     take_away_the_driver(machine)
     machine.python({}, python="3.11.7")
-    row, = (one for one in diagnose(machine.host, str(machine.root / "neuron/bin/python")).checks if one.name == name)
+    checks = diagnose(machine.host, str(machine.root / "neuron/bin/python")).checks
+    row, = (one for one in checks if one.name == name)
     ended = bare.type(f"{prepared(bare.manager)}\n{row.fix}")
     assert ended.returncode == 0, f"{row.fix}\n{ended.stdout}"
     home = bare.folder / "home"

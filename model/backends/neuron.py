@@ -29,8 +29,8 @@ def compile(saved_model, output, cast, edges=16, build=OWN, python=sys.executabl
     tensorflow-neuron: 3.7 with TensorFlow 1.15, or 3.9 and newer with 2.x; the build TUTORIAL needs the first.
     The network is compiled for `batch` images. With `dynamic` batching Neuron's runtime cuts a request of any size into
     such batches and runs them on all cores at once; without, the model takes exactly so many images.
-    A model of which the compiler left out a part is not written. Raises CompileError, SavedModelError, StartError for
-    an interpreter that does not start, and ValueError where the shell sets flags of the compiler.
+    A model of which the compiler left out a part is not written. Raises CompileError, also where the shell sets flags of
+    the compiler, SavedModelError, and StartError for an interpreter that does not start.
     """
     _require_own_flags()
     with tempfile.TemporaryDirectory() as work, published(output) as folder:
@@ -91,9 +91,9 @@ def _failure(cast, fault, log) -> CompileError:
 
 
 def _require_own_flags() -> None:
-    """Raises ValueError where the shell sets flags that would reach the compiler beside those of --cast."""
+    """Raises CompileError where the shell sets flags that would reach the compiler beside those of --cast."""
     for name, why in environment.compiler_flags(HERE.environment):
-        raise ValueError(f"{name}={HERE.environment[name]}: {why}; unset {name}")
+        raise CompileError(f"{name}={HERE.environment[name]}: {why}; unset {name}")
 
 
 def cast_engine(cast: str, python=sys.executable) -> str:

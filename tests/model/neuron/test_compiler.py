@@ -197,9 +197,9 @@ def test_what_the_partitioner_leaves_on_the_cpu_is_a_model_for_the_gate_to_fail(
 def test_flags_of_the_shell_are_refused_because_they_would_change_what_is_compiled(name, monkeypatch, tmp_path):
     monkeypatch.setenv(name, "--neuroncore-pipeline-cores=4")
     words = f"{name}=--neuroncore-pipeline-cores=4: would change what is compiled .* unset {name}"
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(CompileError, match=words):
         neuron.cast_engine("all")
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(CompileError, match=words):
         neuron.compile(tmp_path / "no model", tmp_path / "compiled", "all")
     monkeypatch.setenv(name, " ")
     assert neuron.cast_engine("all")
