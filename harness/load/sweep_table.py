@@ -16,7 +16,9 @@ def table(found: Sweep) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     warning = [f"sweep: {found.warning}"] if found.warning else []
-    return ["", *lines, f"best: {found.best_build}, knee at {found.knee}", *warning] if rows[1:] else ["", *warning]
+    if not rows[1:]:
+        return ["", *warning]
+    return ["", *lines, f"best: {found.best_build}, knee at {_load(found.knee)}", *warning]
 
 
 def figures(found: Sweep) -> list[dict[str, Any]]:

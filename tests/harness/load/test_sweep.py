@@ -228,7 +228,7 @@ def test_the_table_has_a_row_for_each_build_with_its_share_of_the_best(virtual):
     lines = table(found)
     assert [line.split("  ")[0] for line in lines] == [
         "", "compiled for", "compiled batch 1, static", "compiled batch 2, static", "compiled batch 4, static",
-        "best: compiled batch 4, static, knee at 1 caller × batch 1, compiled batch 4, static",
+        "best: compiled batch 4, static, knee at 1 caller × batch 1",
     ]
     assert "0.500 (0.500 to 0.500)" in lines[2] and "100 (100 to 100)" in lines[4]
 
