@@ -29,8 +29,8 @@ def compile(saved_model, output, cast, edges=16, build=OWN, python=sys.executabl
     tensorflow-neuron: 3.7 with TensorFlow 1.15, or 3.9 and newer with 2.x; the build TUTORIAL needs the first.
     The network is compiled for `batch` images. With `dynamic` batching Neuron's runtime cuts a request of any size into
     such batches and runs them on all cores at once; without, the model takes exactly so many images.
-    A model of which the compiler left out a part is not written. Raises CompileError, also where the shell sets flags of
-    the compiler, SavedModelError, and StartError for an interpreter that does not start.
+    A model of which the compiler left out a part is not written. Raises CompileError, also where the shell sets flags
+    of the compiler, SavedModelError, and StartError for an interpreter that does not start.
     """
     _require_own_flags()
     with tempfile.TemporaryDirectory() as work, published(output) as folder:

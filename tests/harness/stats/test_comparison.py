@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from harness.stats.shares import BLOCKS, Blocks
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from benchmarks.promises import autoregressive, bursts, independent
 from harness.stats.comparison import difference, ratio
 from harness.stats.estimate import Estimate
 from harness.stats.intervals import mean_interval
+from harness.stats.percentile_bounds import BLOCKS, Blocks
 
 PAIRS = 400
 TRUTH = 1.85  # of the ratio
