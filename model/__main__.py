@@ -159,7 +159,7 @@ def _detect_one(detector, path: Path, options, names) -> dict:
 
 
 def _doctor(options) -> int:
-    from model.neuron.machine.device import facts
+    from model.neuron.machine.instance import facts
     from model.neuron.machine.doctor import diagnose
 
     found = diagnose(python=options.detector_python)

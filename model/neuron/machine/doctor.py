@@ -10,7 +10,7 @@ import shlex
 import sys
 from typing import NamedTuple
 
-from model.neuron.machine import device, environment, software
+from model.neuron.machine import environment, instance, software
 from model.neuron.machine import packages as wheels
 from model.neuron.machine import system as systems
 from model.neuron.machine.host import HERE, Host
@@ -37,15 +37,15 @@ class Machine(NamedTuple):
     host: Host
     system: System
     packages: dict[str, str] | None
-    devices: device.Devices
-    kind: device.Known
+    devices: instance.Devices
+    kind: instance.Known
     family: str
     on_bus: int
 
     @property
     def expected(self) -> int:
         """The number of Inferentia chips that the machine should have."""
-        sizes = {name: chips for (chips, _), name in device.INF1.items()}
+        sizes = {name: chips for (chips, _), name in instance.INF1.items()}
         return max(self.on_bus, sizes.get(self.kind.value, 0))
 
     @property
@@ -90,10 +90,10 @@ def diagnose(host: Host = HERE, python: str = sys.executable) -> Diagnosis:
 
 
 def _machine(host: Host) -> Machine:
-    kind = device.instance_type(host)
-    family = str(kind.value).partition(".")[0] if kind.value else (device.family(host) or "").lower()
-    return Machine(host, systems.system(host), software.packages(host, *systems.PACKAGES), device.devices(host), kind,
-                   family, device.chips_on_pci(host))
+    kind = instance.instance_type(host)
+    family = str(kind.value).partition(".")[0] if kind.value else (instance.family(host) or "").lower()
+    return Machine(host, systems.system(host), software.packages(host, *systems.PACKAGES), instance.devices(host), kind,
+                   family, instance.chips_on_pci(host))
 
 
 def _instance(machine: Machine) -> Check:
@@ -220,7 +220,7 @@ def _tools(machine: Machine) -> Check:
 
 
 def _nodes(machine: Machine) -> Check:
-    nodes = device.nodes(machine.host)
+    nodes = instance.nodes(machine.host)
     absent = [f"/dev/neuron{chip.index}" for chip in machine.devices.devices if chip.index not in nodes]
     if absent:
         given = " ".join(f"--device={node}" for node in absent)
@@ -234,7 +234,7 @@ def _nodes(machine: Machine) -> Check:
     return Check("device nodes", OK, f"{len(nodes)} under /dev, open to this user")
 
 
-def _free(found: device.Devices) -> Check:
+def _free(found: instance.Devices) -> Check:
     if any(chip.processes is None for chip in found.devices):
         return Check("cores are free", UNKNOWN, "only neuron-ls shows which processes use cores")
     holders = sorted({process.pid: process.command for chip in found.devices for process in chip.processes}.items())

@@ -23,9 +23,9 @@ def gpu_detector(tiny_model, tmp_path_factory):
     return Detector(gpu.compile(tiny_model, tmp_path_factory.mktemp("gpu") / "compiled"))
 
 
-def test_the_detections_are_the_cpu_backends(gpu_detector, detector):
+def test_the_detections_are_the_cpu_backends(gpu_detector, tiny_detector):
     assert (gpu_detector.metadata["backend"], gpu_detector.metadata["cast_engine"]) == ("gpu", "gpu")
-    for ours, expected in zip(gpu_detector.detect(IMAGES), detector.detect(IMAGES)):
+    for ours, expected in zip(gpu_detector.detect(IMAGES), tiny_detector.detect(IMAGES)):
         np.testing.assert_array_equal(ours.classes, expected.classes)
         np.testing.assert_allclose(ours.scores, expected.scores, atol=1e-5)
         np.testing.assert_allclose(ours.boxes, expected.boxes, atol=1e-2)
@@ -40,10 +40,10 @@ def test_a_silent_fallback_to_the_processor_is_named(gpu_detector):
 
 @pytest.mark.skipif(not os.environ.get(TENSORFLOW_1),
                     reason=f"set {TENSORFLOW_1} to the python of an environment with TensorFlow 1.15")
-def test_a_silent_fallback_on_tensorflow_1_is_named(tiny_model, tmp_path, detector):
+def test_a_silent_fallback_on_tensorflow_1_is_named(tiny_model, tmp_path, tiny_detector):
     compiled = gpu.compile(tiny_model, tmp_path / "compiled")
     with RemoteDetector(os.environ[TENSORFLOW_1], compiled) as remote:
-        np.testing.assert_array_equal(remote.detect(IMAGES)[0].classes, detector.detect(IMAGES)[0].classes)
+        np.testing.assert_array_equal(remote.detect(IMAGES)[0].classes, tiny_detector.detect(IMAGES)[0].classes)
         assert "ran on CPU:0, not on the GPU" in remote.fallback(IMAGES[0])
         assert "TensorFlow 1.15" in remote.fallback(IMAGES[0])
 
@@ -100,9 +100,9 @@ def test_fp32_is_fp32_whichever_detector_of_the_process_ran_before(tiny_model, t
         tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
-def test_a_cpu_detector_leaves_the_setting_alone(detector):
+def test_a_cpu_detector_leaves_the_setting_alone(tiny_detector):
     before = TENSOR_CORES()
-    detector.detect(IMAGES[:1])
+    tiny_detector.detect(IMAGES[:1])
     assert TENSOR_CORES() is before
 
 

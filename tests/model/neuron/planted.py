@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from model.neuron.machine.device import SYSFS
+from model.neuron.machine.instance import SYSFS
 from model.neuron.machine.host import Host
 
 TOOLS = "opt/aws/neuron/bin"

@@ -12,7 +12,7 @@ import pytest
 
 from model.__main__ import main
 from model.neuron.machine import environment, software
-from model.neuron.machine.device import SYSFS
+from model.neuron.machine.instance import SYSFS
 from model.neuron.machine.doctor import diagnose
 from model.neuron.machine.packages import INDEX, ROUTES
 from model.neuron.machine.preflight import MISSING, OK, UNKNOWN, WRONG, Check, Diagnosis

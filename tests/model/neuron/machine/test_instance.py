@@ -11,8 +11,8 @@ from threading import Thread
 
 import pytest
 
-from model.neuron.machine import device, software
-from model.neuron.machine.device import Device, Process
+from model.neuron.machine import instance, software
+from model.neuron.machine.instance import Device, Process
 from model.neuron.machine.host import LONGEST, Host
 from tests.model.neuron.planted import TOOLS, WHEELS, Planted, ended, inf1, row
 from tests.waiting import PATIENCE
@@ -28,32 +28,32 @@ def impatient(monkeypatch):
     monkeypatch.setattr(device, "NEURON_LS_SECONDS", 0.3)
 
 
-def counts(found: device.Devices) -> tuple:
+def counts(found: instance.Devices) -> tuple:
     return len(found.devices), found.cores, found.source
 
 
 @pytest.mark.parametrize("chips", [1, 4, 16])
 def test_neuron_ls_tells_devices_and_cores(tmp_path, chips):
-    found = device.devices(inf1(tmp_path, chips).host)
+    found = instance.devices(inf1(tmp_path, chips).host)
     assert counts(found) == (chips, 4 * chips, "neuron-ls") and found.problem == ""
 
 
 def test_the_tools_need_not_be_on_path(tmp_path):
     machine = inf1(tmp_path).set(PATH="")
-    assert device.devices(machine.host).source == "neuron-ls"
+    assert instance.devices(machine.host).source == "neuron-ls"
 
 
 def test_a_tool_on_path_comes_first(tmp_path):
     machine = inf1(tmp_path).set(PATH=str(tmp_path / "mine"))
     machine.tool("neuron-ls", [row(0), row(1)], folder="mine")
-    assert counts(device.devices(machine.host)) == (2, 8, "neuron-ls")
+    assert counts(instance.devices(machine.host)) == (2, 8, "neuron-ls")
 
 
 def test_processes_that_hold_cores_are_named_and_the_tools_themselves_are_not(machine):
     holders = [{"pid": 7, "command": "python serve.py", "neuron_runtime_version": "2.0.0"},
                {"pid": 8, "command": "/opt/aws/neuron/bin/neuron-ls"}, {"pid": 9, "command": " "}, {"command": "x"}, 3]
     machine.tool("neuron-ls", [row(neuron_processes=holders)])
-    assert device.devices(machine.host).devices[0].processes == (Process(7, "python serve.py"), Process(9, "?"))
+    assert instance.devices(machine.host).devices[0].processes == (Process(7, "python serve.py"), Process(9, "?"))
 
 
 SPARSE = {
@@ -69,18 +69,18 @@ SPARSE = {
 @pytest.mark.parametrize("changes, cores", SPARSE.values(), ids=SPARSE)
 def test_keys_that_a_version_of_neuron_ls_lacks_are_made_up_for(machine, changes, cores):
     machine.chip(0, cores=3).tool("neuron-ls", [row(0, **changes)])
-    assert counts(device.devices(machine.host)) == (1, cores, "neuron-ls")
+    assert counts(instance.devices(machine.host)) == (1, cores, "neuron-ls")
 
 
 def test_processes_are_unknown_where_neuron_ls_does_not_list_them(machine):
     machine.tool("neuron-ls", [row(neuron_processes=None)])
-    assert device.devices(machine.host).devices == (Device(0, 4, None),)
+    assert instance.devices(machine.host).devices == (Device(0, 4, None),)
 
 
 def test_a_notice_before_the_list_is_passed_over(machine):
     notice = "Neuron Tools have changed with Neuron v1.16.0, see [1]\n\n"
     machine.tool("neuron-ls", notice + json.dumps([row()]))
-    assert counts(device.devices(machine.host)) == (1, 4, "neuron-ls")
+    assert counts(instance.devices(machine.host)) == (1, 4, "neuron-ls")
 
 
 BROKEN = {
@@ -101,7 +101,7 @@ BROKEN = {
 @pytest.mark.parametrize("tool, problem", BROKEN.values(), ids=BROKEN)
 def test_the_driver_is_asked_where_neuron_ls_fails_and_the_failure_is_told(machine, tool, problem):
     machine.chip(2).chip(10).tool("neuron-ls", **tool)
-    found = device.devices(machine.host)
+    found = instance.devices(machine.host)
     assert counts(found) == (2, 8, "sysfs") and found.problem.startswith(problem)
     assert [chip.index for chip in found.devices] == [2, 10]
 
@@ -109,42 +109,42 @@ def test_the_driver_is_asked_where_neuron_ls_fails_and_the_failure_is_told(machi
 def test_bytes_that_are_no_text_are_no_list(machine):
     machine.tool("neuron-ls")
     (machine.root / "shown/neuron-ls.out").write_bytes(bytes(range(256)))
-    assert "must write a JSON list" in device.devices(machine.host).problem
+    assert "must write a JSON list" in instance.devices(machine.host).problem
 
 
 def test_a_neuron_ls_that_hangs_is_ended_with_all_it_started(machine, impatient):
     started = machine.root / "started"
     machine.chip().script(f"{TOOLS}/neuron-ls", f"#!/bin/sh\n/bin/sleep 100 & echo $! > {started}\nwait\n")
     begin = time.monotonic()
-    found = device.devices(machine.host)
+    found = instance.devices(machine.host)
     assert counts(found) == (1, 4, "sysfs") and found.problem == "neuron-ls did not end within 0.3 s"
     assert time.monotonic() - begin < PATIENCE and ended(started)
 
 
 def test_a_neuron_ls_that_is_no_program_is_told(machine):
     machine.chip().script(f"{TOOLS}/neuron-ls", "no program")
-    assert device.devices(machine.host).problem == "neuron-ls cannot be run: Exec format error"
+    assert instance.devices(machine.host).problem == "neuron-ls cannot be run: Exec format error"
 
 
 def test_device_nodes_alone_tell_chips_and_not_cores(machine):
     for name in ("neuron0", "neuron1", "neuron", "neuronx", "null"):
         machine.write(f"dev/{name}")
-    assert counts(device.devices(machine.host)) == (2, None, "device nodes")
+    assert counts(instance.devices(machine.host)) == (2, None, "device nodes")
 
 
 @pytest.mark.parametrize("count", ["", "four", "-4", "4.0", "9" * 5000],
                          ids=["empty", "a word", "negative", "a fraction", "endless"])
 def test_a_core_count_that_makes_no_sense_is_unknown(machine, count):
-    machine.chip(0).chip(1).write(f"{device.SYSFS}/neuron1/core_count", count)
-    assert counts(device.devices(machine.host)) == (2, None, "sysfs")
+    machine.chip(0).chip(1).write(f"{instance.SYSFS}/neuron1/core_count", count)
+    assert counts(instance.devices(machine.host)) == (2, None, "sysfs")
 
 
 def test_a_machine_without_devices_says_so(machine):
-    assert device.devices(machine.host) == device.Devices((), "", "neuron-ls is not installed")
+    assert instance.devices(machine.host) == instance.Devices((), "", "neuron-ls is not installed")
 
 
 def test_this_machine_can_be_asked():
-    found = device.devices()
+    found = instance.devices()
     assert isinstance(found.devices, tuple) and bool(found.source) == bool(found.devices)
 
 
@@ -154,7 +154,7 @@ def test_chips_without_a_driver_are_seen_on_the_pci_bus(machine):
         machine.write(f"sys/bus/pci/devices/0000:00:{slot:02x}.0/vendor", vendor + "\n")
         machine.write(f"sys/bus/pci/devices/0000:00:{slot:02x}.0/device", product + "\n")
     machine.write("sys/bus/pci/devices/0000:00:1f.0/vendor", "0x1d0f\n")
-    assert device.chips_on_pci(machine.host) == 2
+    assert instance.chips_on_pci(machine.host) == 2
 
 
 # The instance type.
@@ -213,12 +213,12 @@ def imds(machine):
 def test_dmi_tells_the_instance_type(machine, imds):
     handler = imds()
     machine.write("sys/devices/virtual/dmi/id/product_name", "inf1.2xlarge\n")
-    assert device.instance_type(machine.host) == ("inf1.2xlarge", "DMI") and not handler.requests
+    assert instance.instance_type(machine.host) == ("inf1.2xlarge", "DMI") and not handler.requests
 
 
 def test_imds_tells_the_instance_type_to_who_has_a_token(machine, imds):
     handler = imds()
-    assert device.instance_type(machine.host) == ("inf1.6xlarge", "IMDS")
+    assert instance.instance_type(machine.host) == ("inf1.6xlarge", "IMDS")
     assert handler.requests == ["/latest/api/token", "/latest/meta-data/instance-type"]
 
 
@@ -226,7 +226,7 @@ def test_imds_is_not_asked_through_a_proxy(machine, imds, monkeypatch):
     imds()
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert device.instance_type(machine.host).source == "IMDS"
+    assert instance.instance_type(machine.host).source == "IMDS"
 
 
 def refuse(self):
@@ -252,48 +252,48 @@ NO_TYPE = {
 @pytest.mark.parametrize("changes", NO_TYPE.values(), ids=NO_TYPE)
 def test_what_answers_wrongly_at_the_address_of_imds_tells_nothing(machine, imds, changes):
     handler = imds(**changes)
-    assert device.instance_type(machine.host) == (None, None)
+    assert instance.instance_type(machine.host) == (None, None)
     assert handler.requests or "do_PUT" in changes
 
 
 def test_a_slow_imds_is_given_up_after_a_second(machine, imds):
     imds(delay=0.3)
     begin = time.monotonic()
-    assert device.instance_type(machine.host) == (None, None)
+    assert instance.instance_type(machine.host) == (None, None)
     assert time.monotonic() - begin < 2
 
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://127.0.0.1:port", "nonsense", "http://[::1"])
 def test_an_imds_that_is_not_there_tells_nothing(machine, endpoint):
     machine.set(AWS_EC2_METADATA_DISABLED="", AWS_EC2_METADATA_SERVICE_ENDPOINT=endpoint)
-    assert device.instance_type(machine.host) == (None, None)
+    assert instance.instance_type(machine.host) == (None, None)
 
 
 def test_imds_is_asked_only_on_ec2_and_where_it_is_not_forbidden(machine, imds):
     handler = imds()
     machine.write("sys/devices/virtual/dmi/id/product_name", "20XW0026GE\n")
     machine.write("sys/devices/virtual/dmi/id/sys_vendor", "LENOVO\n")
-    assert device.instance_type(machine.host) == (None, None)
+    assert instance.instance_type(machine.host) == (None, None)
     machine.write("sys/devices/virtual/dmi/id/sys_vendor", "Amazon EC2\n")
     machine.set(AWS_EC2_METADATA_DISABLED="True")
-    assert device.instance_type(machine.host) == (None, None) and not handler.requests
+    assert instance.instance_type(machine.host) == (None, None) and not handler.requests
 
 
 def test_neuron_monitor_tells_the_instance_type(machine):
     machine.chip().tool("neuron-monitor", json.dumps({"instance_info": {"instance_type": "inf1.xlarge"}}) + "\n")
-    assert device.instance_type(machine.host) == ("inf1.xlarge", "neuron-monitor")
+    assert instance.instance_type(machine.host) == ("inf1.xlarge", "neuron-monitor")
 
 
 @pytest.mark.parametrize("report", ["", "\n", "[]\n", "{}\n", '{"instance_info": null}\n',
                                     '{"instance_info": {"instance_type": ""}}\n', '{"instance_info": {}}\n'])
 def test_a_neuron_monitor_that_does_not_know_tells_nothing(machine, report):
     machine.chip().tool("neuron-monitor", report)
-    assert device.instance_type(machine.host) == (None, None)
+    assert instance.instance_type(machine.host) == (None, None)
 
 
 def test_neuron_monitor_is_not_started_without_a_device(machine):
     machine.script(f"{TOOLS}/neuron-monitor", f"#!/bin/sh\n/bin/touch {machine.root}/started\n")
-    assert device.instance_type(machine.host) == (None, None) and not (machine.root / "started").exists()
+    assert instance.instance_type(machine.host) == (None, None) and not (machine.root / "started").exists()
 
 
 @pytest.mark.parametrize("chips, processors, kind", [
@@ -303,12 +303,12 @@ def test_chips_and_processors_tell_the_size(machine, chips, processors, kind):
     for index in range(chips):
         machine.chip(index)
     machine.write("proc/cpuinfo", "".join(f"processor\t: {i}\nflags\t\t: {'x' * 900}\n\n" for i in range(processors)))
-    assert device.instance_type(machine.host) == (kind, kind and "sysfs")
+    assert instance.instance_type(machine.host) == (kind, kind and "sysfs")
 
 
 def test_another_family_of_as_many_chips_is_not_taken_for_inf1(machine):
     machine.chip(family="Trn1").write("proc/cpuinfo", "processor\t: 0\n" * 8)
-    assert device.instance_type(machine.host) == (None, None)
+    assert instance.instance_type(machine.host) == (None, None)
 
 
 # The software.
@@ -413,7 +413,7 @@ def test_what_is_no_python_is_refused_by_the_option_s_name(machine, text, why):
 def test_facts_of_an_inf1_machine(tmp_path):
     machine = inf1(tmp_path, chips=4, size="inf1.6xlarge")
     python = machine.python()
-    assert device.facts(machine.host, python) == {
+    assert instance.facts(machine.host, python) == {
         "instance_type": "inf1.6xlarge", "instance_type_source": "DMI",
         "neuron_devices": 4, "neuron_devices_source": "neuron-ls",
         "neuron_cores": 16, "neuron_cores_source": "neuron-ls",
@@ -424,10 +424,10 @@ def test_facts_of_an_inf1_machine(tmp_path):
 
 
 def test_facts_of_a_machine_without_anything(machine):
-    facts = device.facts(machine.host, machine.python(wheels={}))
+    facts = instance.facts(machine.host, machine.python(wheels={}))
     assert set(facts.values()) == {0, None} and facts["neuron_devices"] == 0
 
 
 def test_facts_of_this_machine_are_json():
-    facts = device.facts(Host(environment={**Host().environment, "AWS_EC2_METADATA_DISABLED": "true"}))
+    facts = instance.facts(Host(environment={**Host().environment, "AWS_EC2_METADATA_DISABLED": "true"}))
     assert json.loads(json.dumps(facts)) == facts
