@@ -159,8 +159,8 @@ def _detect_one(detector, path: Path, options, names) -> dict:
 
 
 def _doctor(options) -> int:
-    from model.neuron.machine.instance import facts
     from model.neuron.machine.doctor import diagnose
+    from model.neuron.machine.instance import facts
 
     found = diagnose(python=options.detector_python)
     report = {"ready": found.ready, "summary": found.summary(), "checks": [check._asdict() for check in found.checks]}

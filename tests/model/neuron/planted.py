@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from model.neuron.machine.instance import SYSFS
 from model.neuron.machine.host import Host
+from model.neuron.machine.instance import SYSFS
 
 TOOLS = "opt/aws/neuron/bin"
 STATUS = ("success", "failure", "timeout", "hw_error", "execute_completed_with_num_error")

@@ -12,8 +12,8 @@ import pytest
 
 from model.__main__ import main
 from model.neuron.machine import environment, software
-from model.neuron.machine.instance import SYSFS
 from model.neuron.machine.doctor import diagnose
+from model.neuron.machine.instance import SYSFS
 from model.neuron.machine.packages import INDEX, ROUTES
 from model.neuron.machine.preflight import MISSING, OK, UNKNOWN, WRONG, Check, Diagnosis
 from tests.model.interpreters import pythons

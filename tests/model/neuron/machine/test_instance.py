@@ -12,8 +12,8 @@ from threading import Thread
 import pytest
 
 from model.neuron.machine import instance, software
-from model.neuron.machine.instance import Device, Process
 from model.neuron.machine.host import LONGEST, Host
+from model.neuron.machine.instance import Device, Process
 from tests.model.neuron.planted import TOOLS, WHEELS, Planted, ended, inf1, row
 from tests.waiting import PATIENCE
 
@@ -25,7 +25,7 @@ def machine(tmp_path) -> Planted:
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(device, "NEURON_LS_SECONDS", 0.3)
+    monkeypatch.setattr(instance, "NEURON_LS_SECONDS", 0.3)
 
 
 def counts(found: instance.Devices) -> tuple:
