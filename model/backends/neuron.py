@@ -4,6 +4,7 @@ Written from AWS's documentation; not yet run on a device.
 """
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -25,8 +26,8 @@ def compile(saved_model, output, cast, python=sys.executable) -> Path:
     """Writes the SavedModel folder `output`, complete or not at all.
 
     `python` is the interpreter that has tensorflow-neuron: 3.7 with TensorFlow 1.15, or 3.9 and newer with 2.x.
-    A model of which the compiler left out a part is not written. Raises CompileError, also where the shell sets flags of
-    the compiler, SavedModelError, and StartError for an interpreter that does not start.
+    A model of which the compiler left out a part is not written. Raises CompileError, also where the shell sets flags
+    of the compiler, SavedModelError, and StartError for an interpreter that does not start.
     """
     _require_own_flags()
     with tempfile.TemporaryDirectory() as work, published(output) as folder:
@@ -55,7 +56,8 @@ def _compiled(python, workdir, cast, **arguments) -> tuple:
             fault = error.message if error.type == CompileError.__name__ else f"{error.type}: {error.message}"
             raise _failure(cast, fault, _log(workdir, worker)) from error
         except WorkerError as error:
-            fault = "; ".join(filter(None, [str(error).splitlines()[0], compiler_log.next_step(str(error))]))
+            fault = re.split("; its last output:|; it printed nothing", str(error))[0]
+            fault = "; ".join(filter(None, [fault, compiler_log.next_step(str(error))]))
             raise _failure(cast, fault, _log(workdir, worker)) from error
 
 
