@@ -4,6 +4,7 @@ Written from AWS's documentation; not yet run on a device.
 """
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -63,7 +64,8 @@ def _compiled(python, workdir, cast, **arguments) -> tuple:
             fault = error.message if error.type == CompileError.__name__ else f"{error.type}: {error.message}"
             raise _failure(cast, fault, _log(workdir, worker)) from error
         except WorkerError as error:
-            fault = "; ".join(filter(None, [str(error).splitlines()[0], compiler_log.next_step(str(error))]))
+            fault = re.split("; its last output:|; it printed nothing", str(error))[0]
+            fault = "; ".join(filter(None, [fault, compiler_log.next_step(str(error))]))
             raise _failure(cast, fault, _log(workdir, worker)) from error
 
 

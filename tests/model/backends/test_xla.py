@@ -33,8 +33,8 @@ def test_xla_runs_the_whole_network(xla_detector):
 def test_a_network_that_tensorflow_runs_by_itself_is_seen(tiny_model, tmp_path, monkeypatch):
     whole = xla._call_compiled
 
-    def planted(graph_def):
-        whole(graph_def)
+    def planted(graph_def, batch):
+        whole(graph_def, batch)
         next(node for node in graph_def.node if node.name == NETWORK).attr["_XlaMustCompile"].b = False
         for function in graph_def.library.function:
             function.attr["_XlaMustCompile"].b = False

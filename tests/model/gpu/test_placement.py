@@ -76,7 +76,7 @@ def two_devices(monkeypatch, tiny_model, tmp_path):
             return graph_def, *others
 
         whole = gpu.frozen_graph
-        monkeypatch.setattr(gpu, "frozen_graph", lambda path: pinned(*whole(path)))
+        monkeypatch.setattr(gpu, "frozen_graph", lambda *given: pinned(*whole(*given)))
         config = tf.compat.v1.ConfigProto(device_count={"CPU": 2})
         monkeypatch.setattr(detector_module, "_session_config", lambda metadata: config)
         return Detector(gpu.compile(tiny_model, tmp_path / "compiled"))

@@ -66,7 +66,7 @@ def test_metadata_identifies_the_detector(tiny_model, tiny, tiny_weights):
 
 
 def test_compiling_adds_backend_and_cast_to_the_metadata(tiny_model, compiled):
-    added = {"backend": "cpu", "cast": "fp32", "cast_engine": "native"}
+    added = {"backend": "cpu", "cast": "fp32", "cast_engine": "native", "edges": 32, "compiled_batch": None}
     assert read_metadata(compiled) == {**read_metadata(tiny_model), **added}
 
 
