@@ -2,7 +2,7 @@
 PYTHON ?= python3
 TOX = .venv/bin/tox
 
-.PHONY: gate test slow accuracy performance lint neuron newest lowest tf210 tf115 clean coco weights
+.PHONY: gate test slow accuracy performance lint neuron gpu newest lowest tf210 tf115 clean coco weights
 
 gate: $(TOX)
 	$(TOX) run -q -e gate -- $(ARGS)
@@ -11,7 +11,7 @@ test: $(TOX)
 	$(TOX) run -q -e tests $(if $(ARGS),-- $(ARGS))
 	$(if $(ARGS),,$(TOX) run -q -e gate -- --soak 10s)
 
-slow accuracy performance lint neuron newest lowest tf210: $(TOX)
+slow accuracy performance lint neuron gpu newest lowest tf210: $(TOX)
 	$(TOX) run -q -e $@ -- $(ARGS)
 
 # The detector's own process on TensorFlow 1.15, which AWS documents for Inf1; needs Python 3.7.

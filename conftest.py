@@ -1,6 +1,7 @@
 """Loads the plugins of fixtures/ and nothing else."""
 pytest_plugins = [
     "fixtures.options",
+    "fixtures.paid",
     "fixtures.session",
     "fixtures.placement",
     "fixtures.verdicts",
@@ -10,7 +11,6 @@ pytest_plugins = [
     "fixtures.parity",
     "fixtures.integrity",
     "fixtures.throughput",
-    "fixtures.cost",
     "fixtures.latency",
     "fixtures.sweep",
     "fixtures.soak",

@@ -57,7 +57,6 @@ class EngineProcess:
         return seconds
 
     def close(self) -> None:
-        """Ends the process."""
         self._process.kill()
         self._process.join(SECONDS_TO_END)
         self._connection.close()

@@ -15,6 +15,7 @@ from typing import Callable, NamedTuple
 import numpy as np
 
 from benchmarks.case import EngineError
+from model.backends import has_bf16
 
 # Rows and columns of the matrices of the BF16 yardstick, and the operations of their product.
 SIDE = 4096
@@ -44,7 +45,7 @@ def boundary(graph):
     images, maps = _crossing(graph, "preprocess", "network"), _crossing(graph, "network", "postprocess")
     if len(images) != 1 or not maps:
         raise EngineError(f"the graph has {len(images)} network inputs and {len(maps)} head maps, must have 1 and some")
-    return images[0], sorted(maps, key=lambda tensor: _numbers(tensor.name))
+    return images[0], sorted(maps, key=lambda tensor: [int(digits) for digits in re.findall(r"\d+", tensor.name)])
 
 
 def _crossing(graph, source, target) -> list:
@@ -56,10 +57,6 @@ def _crossing(graph, source, target) -> list:
 def _scope(node) -> str:
     found = re.search(r"(?:^|/)(preprocess|network|postprocess)(?:_\d+)?/", node.name)
     return found[1] if found else ""
-
-
-def _numbers(name) -> list[int]:
-    return [int(digits) for digits in re.findall(r"\d+", name)]
 
 
 def our_detector(cast, case):
@@ -130,15 +127,9 @@ def pytorch(cast, compiled, case):
 
 def with_bf16(prepare, case):
     """A rival in BF16, only if the processor has BF16 instructions; else it takes minutes per image."""
-    if not native_bf16():
+    if not has_bf16():
         raise EngineError("this processor has no BF16 instructions")
     return prepare(case)
-
-
-def native_bf16() -> bool:
-    from model.backends import cpu
-
-    return cpu.cast_engine("bf16") != "emulated"
 
 
 ENGINES = (

@@ -17,8 +17,8 @@ import numpy as np
 from harness.machine.facts import facts
 from harness.stats.estimate import PROVEN, REFUTED, UNDECIDED, decide
 from harness.stats.intervals import INTERVAL_CONFIDENCE, mean_interval
+from harness.stats.percentile_bounds import BLOCKS, Blocks
 from harness.stats.percentiles import CONFIDENCE, error_rate
-from harness.stats.shares import BLOCKS, Blocks
 from harness.verdict.loads import Pace
 
 PACE = Pace(5, 40)
@@ -106,7 +106,7 @@ THROUGHPUT = {
 }
 
 
-def latency_verdicts(series: Series, p, limit, per_round, runs, pace=PACE, seed=0) -> Errors:
+def latency_verdicts(series: Series, p, limit, per_round, runs, pace=PACE) -> Errors:
     """Errors of "percentile `p` <= limit", judged as in the gate."""
     confidence = 1 - error_rate(CONFIDENCE) / len(pace.looks)
 
@@ -116,28 +116,25 @@ def latency_verdicts(series: Series, p, limit, per_round, runs, pace=PACE, seed=
             blocks = Blocks(np.array_split(latencies[:rounds * per_round], BLOCKS))
             yield decide(blocks.bound(p, confidence), limit, "<=")
 
-    return _errors(run, runs, seed)
+    return _errors(run, runs)
 
 
-def throughput_verdicts(series, bound, runs, pace=PACE, seed=0) -> Errors:
+def throughput_verdicts(series, bound, runs) -> Errors:
     """Errors of "mean rate >= bound", judged as in the gate."""
-    confidence = 1 - error_rate(INTERVAL_CONFIDENCE) / len(pace.looks)
+    confidence = 1 - error_rate(INTERVAL_CONFIDENCE) / len(PACE.looks)
 
     def run(rng):
-        rounds = series(rng, pace.looks[-1])
-        for look in pace.looks:
+        rounds = series(rng, PACE.looks[-1])
+        for look in PACE.looks:
             parts = min(WINDOWS, -(-BLOCKS // look))
-            yield decide(mean_interval(_windows(rounds[:look], parts), confidence), bound, ">=")
+            windows = rounds[:look].reshape(look, parts, -1).mean(2).ravel()
+            yield decide(mean_interval(windows, confidence), bound, ">=")
 
-    return _errors(run, runs, seed)
-
-
-def _windows(rounds: np.ndarray, parts: int) -> np.ndarray:
-    return rounds.reshape(len(rounds), parts, -1).mean(2).ravel()
+    return _errors(run, runs)
 
 
-def _errors(run: Callable[[np.random.Generator], Iterator[str]], runs: int, seed: int) -> Errors:
-    rng = np.random.default_rng(seed)
+def _errors(run: Callable[[np.random.Generator], Iterator[str]], runs: int) -> Errors:
+    rng = np.random.default_rng(0)
     found = Counter(next((one for one in run(rng) if one != UNDECIDED), UNDECIDED) for _ in range(runs))
     return Errors(*(found[outcome] / runs for outcome in (PROVEN, REFUTED, UNDECIDED)))
 

@@ -1,4 +1,4 @@
-"""CPU time of judging: COCO evaluation, bootstrap and percentile bounds: `python -m benchmarks.statistics`.
+"""CPU time of judging: COCO evaluation and bootstrap: `python -m benchmarks.statistics`.
 
 The detections are simulated and of COCO's size: 5,000 images, about 7 objects and 100 detections each, 80 classes.
 """
@@ -10,7 +10,6 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,20 +17,11 @@ from harness.accuracy.bootstrap import ap_drop, ap_interval, match
 from harness.accuracy.dataset import Dataset
 from harness.accuracy.evaluation import evaluate
 from harness.machine.facts import facts
-from harness.stats.percentiles import percentile_bound
+from model.detections import Detections
 
 CLASSES, WIDTH, HEIGHT = 80, 640, 480
 OBJECTS, DETECTIONS = 7, 100  # an image; COCO val2017 has 36,781 objects in 5,000
-RESAMPLES, REQUESTS = 1000, 10**6
-
-
-class Found(NamedTuple):
-    """The detections of one image, as a detector returns them."""
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    classes: np.ndarray
-    error: str = ""
+RESAMPLES = 1000
 
 
 def boxes(rng, count) -> np.ndarray:
@@ -41,7 +31,7 @@ def boxes(rng, count) -> np.ndarray:
     return np.hstack([corner, corner + size])
 
 
-def found_objects(rng, truth, labels, noise) -> Found:
+def found_objects(rng, truth, labels, noise) -> Detections:
     """Several boxes per object, roughly in place and mostly of the right class, among boxes without an object."""
     seen = rng.integers(0, max(len(truth), 1), min(3 * len(truth), DETECTIONS))
     spread = (truth[seen, 2:] - truth[seen, :2]).repeat(2, 1).reshape(-1, 2, 2).swapaxes(1, 2).reshape(-1, 4)
@@ -51,7 +41,8 @@ def found_objects(rng, truth, labels, noise) -> Found:
     classes = np.concatenate([right, rng.integers(0, CLASSES, DETECTIONS - len(seen))])
     scores = np.concatenate([rng.beta(2, 2, len(seen)), rng.beta(1, 20, DETECTIONS - len(seen))])
     order = np.argsort(-scores)
-    return Found(found[order].astype(np.float32), scores[order].astype(np.float32), classes[order].astype(np.int32))
+    found, scores = found[order].astype(np.float32), scores[order].astype(np.float32)
+    return Detections(found, scores, classes[order].astype(np.int32))
 
 
 def simulated(folder, images) -> tuple[Dataset, dict, dict]:
@@ -102,9 +93,8 @@ def report(dataset, detections, worse) -> None:
     machine = facts()
     print(f"{machine['processor']}, one core, NumPy {np.__version__}, load average {machine['load_average'][0]:.2f}, "
           f"{time.strftime('%Y-%m-%d')}\n\n| step | CPU-s | result |\n|---|---|---|", flush=True)
-    images, latencies = f"{len(dataset):,} images", np.random.default_rng(0).exponential(size=REQUESTS)
+    images = f"{len(dataset):,} images"
     calls = {
-        f"percentile bound, n = {REQUESTS:,}": lambda: percentile_bound(latencies, 99),
         f"matching, {images}": lambda: f"{len(match(dataset, detections))} classes",
         f"AP interval, {images}, {RESAMPLES:,} resamples": lambda: ap_interval(dataset, detections, RESAMPLES)["AP"],
         f"paired AP drop, {images}, {RESAMPLES:,} resamples":

@@ -1,7 +1,8 @@
 """Plots of a run from its report folder alone: `python -m harness.report DIR` draws them anew.
 
 Each plot needs one file of the folder and is left out, with a line that says so, where that is missing or damaged:
-soak.journal (throughput.svg, latency.svg), sweep.json (sweep.svg), precision_recall.json (precision_recall.svg).
+soak.journal (throughput.svg, latency.svg, and gpu.svg where GPUs were sampled), sweep.json (sweep.svg),
+precision_recall.json (precision_recall.svg).
 """
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from harness.files import write
 from harness.load.knee import highest, of_build, valid
 from harness.load.points import Point
 from harness.load.sweep import Sweep
+from harness.machine.gpu import THERMAL, gauge
 from harness.soak.reader import summarise
 from harness.soak.result import SoakResult
 from harness.text import label, printable, shown
@@ -33,6 +35,7 @@ GREY, RED, GREEN = "#9a9a9a", "#b5332e", "#3a7d44"
 PERCENTILES = {"P50": "#1f5fa8", "P90": "#c77f1a", "P99": "#b5332e"}
 NAMED_CLASSES = 10  # more curves than that cannot be told apart
 UNNAMED = {"linewidth": 0.5, "color": "#d5d5d5"}
+GPU_CURVES = {"celsius": "temperature, °C", "mhz": "clock at work, MHz", "watts": "power, W"}
 RECALL_POINTS = [i / 100 for i in range(101)]
 
 
@@ -54,15 +57,20 @@ def _lines(folder: Path, names: Collection[str]) -> Iterator[str]:
         except Exception as error:  # whatever is in the file, it must not end a measurement
             yield f"{path}: cannot be drawn ({error})"
         else:
-            yield from (_drawn(stored, paint, path, folder / plot) for plot, paint in plots.items())
+            yield from filter(None, (_drawn(stored, paint, path, folder / plot) for plot, paint in plots.items()))
 
 
-def _drawn(stored: Any, paint: Callable[[Any], Figure], source: Path, path: Path) -> str:
-    """Draw one plot; the outcome in words."""
+def _drawn(stored: Any, paint: Callable[[Any], Figure | None], source: Path, path: Path) -> str:
+    """Draw one plot; the outcome in words, '' where there is nothing to draw."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as of letters that matplotlib's font lacks
-            _save(paint(stored), path)
+            figure = paint(stored)
+            if figure is None:
+                return ""
+            content = io.BytesIO()
+            figure.savefig(content, format=path.suffix[1:], metadata={"Date": None})
+            write(path, content.getvalue())
     except Exception as error:
         return f"{source}: cannot be drawn ({error})"
     return f"written: {path}"
@@ -73,12 +81,6 @@ def _read(path: Path) -> Any:
         return summarise(path)
     content = json.loads(path.read_text())
     return Sweep.from_record(content) if path.name == SWEEP else content
-
-
-def _save(figure: Figure, path: Path) -> None:
-    content = io.BytesIO()
-    figure.savefig(content, format=path.suffix[1:], metadata={"Date": None})
-    write(path, content.getvalue())
 
 
 def _figure(rows: int = 1, height: float = 3.4, **settings):
@@ -132,6 +134,41 @@ def latency(soak: SoakResult) -> Figure:
     windows.legend(frameon=False, ncols=3)
     _mark_interruptions(soak, edges, (windows,))
     return figure
+
+
+def gpu(soak: SoakResult) -> Figure | None:
+    """A plot of temperature, clock and power of each GPU over the windows; None where no GPU was sampled.
+
+    Windows with thermal throttling are shaded. Errors as `throughput`.
+    """
+    _require_windows(soak)
+    numbers = sorted({found.gpu for window in soak.windows for found in map(gauge, window.gauges) if found})
+    if not numbers:
+        return None
+    figure, axes = _figure(len(GPU_CURVES), 2.2, sharex=True)
+    edges = _minutes(soak)
+    for ax, (name, unit) in zip(axes, GPU_CURVES.items()):
+        for number in numbers:
+            values = [window.gauges.get(f"gpu{number}/{name}", math.nan) for window in soak.windows]
+            ax.stairs(values, edges, baseline=None, linewidth=1.4, label=f"GPU {number}")
+        ax.set(ylabel=unit)
+    axes[0].legend(frameon=False, ncols=4)
+    shaded = _shade_throttled(soak, edges, axes)
+    axes[0].set_title(f"shaded: thermal throttling in {shaded} of {len(soak.windows)} windows")
+    _mark_interruptions(soak, edges, axes)
+    return figure
+
+
+def _shade_throttled(soak: SoakResult, edges: list[float], axes) -> int:
+    """Shade the windows in which a GPU was throttled by its temperature; how many they are."""
+    def is_throttled(window) -> bool:
+        return any(value for name, value in window.gauges.items() if gauge(name).figure == THERMAL)
+
+    throttled = [place for place, window in enumerate(soak.windows) if is_throttled(window)]
+    for place in throttled:
+        for ax in axes:
+            ax.axvspan(edges[place], edges[place + 1], color=RED, alpha=0.12, linewidth=0)
+    return len(throttled)
 
 
 def sweep(measured: Sweep) -> Figure:
@@ -225,7 +262,7 @@ def _title(soak: SoakResult) -> str:
 
 
 READERS = {
-    JOURNAL: {"throughput.svg": throughput, "latency.svg": latency},
+    JOURNAL: {"throughput.svg": throughput, "latency.svg": latency, "gpu.svg": gpu},
     SWEEP: {"sweep.svg": sweep},
     CURVES: {"precision_recall.svg": precision_recall},
 }

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from model import readers
-from model.backends import CASTS
+from model.backends import CASTS, EDGES
 from model.decoding import profile_for
 from model.logs import without_log_lines
 from model.options import DetectorOptions, Option, OptionError, add_option, chosen, rows, values, with_flag
@@ -80,6 +80,8 @@ def _add_plan(parser) -> None:
     parser.add_argument("path", metavar="PATH", help="SavedModel folder, or file with a frozen GraphDef (.pb)")
     parser.add_argument("--route", choices=("tf1", "tf2"), default="tf1",
                         help="tensorflow-neuron 1.15 or 2.x (default: %(default)s)")
+    parser.add_argument("--as-compiled", action="store_true",
+                        help="plan a model of `build` as the gate has it compiled for Inferentia")
     parser.add_argument("--no-fuse", action="extend", nargs="+", default=[], metavar="NAME",
                         help="nodes to leave on the CPU, by name or by a prefix that ends in *")
     add_option(parser.add_argument, "minimum_segment_size", Option(
@@ -183,10 +185,24 @@ def _plan(options) -> int:
     from model.neuron.partition.report import as_dict, expanded, text
 
     graph_def, inputs, outputs = read_graph(options.path)
-    planned = plan(graph_def, options.input or inputs, options.output or outputs, options.route,
-                   expanded(graph_def, options.no_fuse), options.minimum_segment_size, options.batch_size)
+    if options.as_compiled:
+        planned = _plan_as_compiled(graph_def, inputs, outputs, options)
+    else:
+        planned = plan(graph_def, options.input or inputs, options.output or outputs, options.route,
+                       expanded(graph_def, options.no_fuse), options.minimum_segment_size, options.batch_size)
     print(json.dumps(as_dict(planned), indent=1) if options.json else text(planned))
     return 0
+
+
+def _plan_as_compiled(graph_def, inputs, outputs, options):
+    from model.graph.precision import set_edges
+    from model.neuron.partition.detector import plan_of_detector
+
+    if options.no_fuse or options.minimum_segment_size or options.input or options.output or options.batch_size != 1:
+        raise ValueError("--as-compiled: inputs, outputs, nodes, segments and batch size are the gate's own; leave out "
+                         "their options")
+    set_edges(graph_def, EDGES["neuron"][0])
+    return plan_of_detector(graph_def, inputs, outputs, options.route)
 
 
 # Name → what it does, its options, and how it runs.

@@ -41,15 +41,20 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Shortcut:
-    """The previous layer plus an earlier one (absolute index).
+class _Joined:
+    """The previous layer combined with an earlier one (absolute index)."""
+
+    source: int
+    activation: str = "linear"
+
+
+@dataclass(frozen=True)
+class Shortcut(_Joined):
+    """Their sum.
 
     The output has as many channels as the previous layer: missing channels of the earlier layer count as 0, further
     ones are ignored.
     """
-
-    source: int
-    activation: str = "linear"
 
 
 @dataclass(frozen=True)
@@ -61,19 +66,13 @@ class MultiShortcut:
 
 
 @dataclass(frozen=True)
-class ScaleChannels:
-    """An earlier layer (absolute index), each channel multiplied by its one value in the previous layer."""
-
-    source: int
-    activation: str = "linear"
+class ScaleChannels(_Joined):
+    """The earlier layer, each channel multiplied by its one value in the previous layer."""
 
 
 @dataclass(frozen=True)
-class Sam:
-    """Spatial attention: the element-wise product of the previous layer and an earlier one (absolute index)."""
-
-    source: int
-    activation: str = "linear"
+class Sam(_Joined):
+    """Spatial attention: their element-wise product."""
 
 
 @dataclass(frozen=True)
@@ -302,7 +301,7 @@ def _sources(layer) -> tuple:
         return layer.layers or (-1,)
     if isinstance(layer, MultiShortcut):
         return layer.sources or (-1,)
-    return (layer.source,) if isinstance(layer, (Shortcut, ScaleChannels, Sam)) else ()
+    return (layer.source,) if isinstance(layer, _Joined) else ()
 
 
 def kernel_count(conv: Convolutional, channels: int) -> int:

@@ -65,19 +65,11 @@ PROFILES = {
 DEFAULT = "darknet"
 
 
-def checked(name: str, **changes) -> dict:
-    """The changes that are not None. Raises ProfileError for values that are wrong with any architecture."""
-    if name not in PROFILES:
-        raise ProfileError(f"profile {name}: must be one of: {', '.join(PROFILES)}")
-    given = {key: value for key, value in changes.items() if value is not None}
-    Profile(**given)
-    return given
-
-
 def profile_for(architecture: Architecture, name: str = DEFAULT, **changes) -> Profile:
     """The named profile for an architecture, with the changes that are not None. Raises ProfileError."""
-    given = checked(name, **changes)
+    if name not in PROFILES:
+        raise ProfileError(f"profile {name}: must be one of: {', '.join(PROFILES)}")
     if name == "aws" and architecture.heads[0].new_coords:
         raise ProfileError("profile aws: is for YOLOv4's own heads, this cfg's have new_coords; use another profile")
     _, profile = PROFILES[name]
-    return replace(profile(architecture), **given)
+    return replace(profile(architecture), **{key: value for key, value in changes.items() if value is not None})

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from model.detections import Detections
+from model.gpu import placement as gpu
 from model.graph.saved_model import NETWORK, SavedModelError, read_metadata
 from model.image_headers import MAX_PIXELS, fault
 from model.neuron.placement import placement, with_warning
@@ -17,7 +18,7 @@ from model.neuron.runtime import DeviceError, explained
 
 # The index of a layer in the names of its operators, and the types of operators that compute nothing.
 LAYER = re.compile(NETWORK + r"/.*?[a-z]+_(\d{3})\D")
-NOT_LAYERS = ("Const", "Identity", "Cast")
+NOT_LAYERS = ("Const", "Identity", "Cast", "NeuronOp")
 
 OUTPUTS = ("boxes", "scores", "classes", "count")
 
@@ -43,6 +44,13 @@ class Detector:
         # A model that this project did not build may decode other formats and sizes.
         profile = self.metadata.get("profile")
         self._max_pixels = profile.get("max_pixels", MAX_PIXELS) if profile else None
+        self._is_on_gpu = _is_on_gpu(self.metadata)
+        self._set_format()
+
+    def _set_format(self) -> None:
+        """TF32 or not, before each run: detectors of several casts may share this process and its setting."""
+        if self._is_on_gpu:
+            gpu.use_tf32(self.metadata.get("cast") == "tf32")
 
     def detect(self, images: Sequence[bytes]) -> list[Detections]:
         """One `Detections` per encoded image, in order.
@@ -72,6 +80,7 @@ class Detector:
         return [self._detect_decodable([image])[0] for image in images]
 
     def _run(self, images) -> list[Detections]:
+        self._set_format()
         size = self._batch or len(images)
         return [one for start in range(0, len(images), size) for one in self._run_batch(images[start:start + size])]
 
@@ -97,8 +106,8 @@ class Detector:
             if not fault:
                 self.detect([image])  # the first call fails if there is no device
             return with_warning(fault, self.metadata)
-        if self.metadata.get("backend") == "xla":
-            return self._xla_fallback(image)
+        if self.metadata.get("backend") in ("xla", "gpu"):
+            return self._gpu_fallback(image)
         if self.metadata.get("cast", "fp32") != "fp32":
             return self._cast_fallback(image)
         return ""
@@ -117,6 +126,7 @@ class Detector:
 
     def outputs(self, image: bytes, layers: list) -> list:
         """The outputs of these operators (`layers()`) for one encoded image."""
+        self._set_format()
         found = self._session.run([name + ":0" for name in layers], {self._image: self._padded([image])})
         return [values[:1] for values in found]
 
@@ -127,17 +137,30 @@ class Detector:
         found = sum(map(_is_narrow_convolution, nodes))
         return "" if found >= expected else f"only {found} of {expected} convolutions compute in {cast.upper()}"
 
-    def _xla_fallback(self, image) -> str:
-        full = tf.compat.v1.RunOptions.FULL_TRACE
-        devices = self._traced(image, trace_level=full).step_stats.dev_stats
+    def _gpu_fallback(self, image) -> str:
+        is_compiled = self.metadata["backend"] == "xla"
+        fault = self._xla_fault(image) if is_compiled else self._placement_fault(image)
+        fault = gpu.explained(fault, self._session) if self._is_on_gpu else fault
+        return fault or (gpu.tf32_fault() if self.metadata["cast"] == "tf32" else "")
+
+    def _placement_fault(self, image) -> str:
+        return gpu.placement_fault(self._traced(image, output_partition_graphs=True).partition_graphs)
+
+    def _xla_fault(self, image) -> str:
+        # Operators alone: a trace of the hardware would list the kernels inside a compiled network too.
+        operators = tf.compat.v1.RunOptions.SOFTWARE_TRACE
+        devices = [one for one in self._traced(image, trace_level=operators).step_stats.dev_stats
+                   if gpu.device_of(one.device)]
         on = [device.device for device in devices for step in device.node_stats if step.node_name == NETWORK]
         inside = {step.node_name for device in devices for step in device.node_stats if "conv" in step.node_name}
         if inside or not on:
             return f"XLA did not compile the network: TensorFlow ran {len(inside)} steps of its convolutions"
         wanted = self.metadata["cast_engine"].upper()
-        return "" if wanted in on[0] else f"the network ran on {on[0]}, not on the {wanted}"
+        is_there = gpu.device_of(on[0]).startswith(f"{wanted}:")
+        return "" if is_there else f"the network ran on {gpu.device_of(on[0])}, not on the {wanted}"
 
     def _traced(self, image, **options):
+        self._set_format()
         run = tf.compat.v1.RunMetadata()
         images = {self._image: self._padded([image])}
         self._session.run(self._outputs, images, tf.compat.v1.RunOptions(**options), run)
@@ -145,9 +168,9 @@ class Detector:
 
 
 def _session_config(metadata: dict):
-    """The ConfigProto for a compiled model."""
-    # Only XLA may use a GPU, because the CPU backend is the reference of the others.
-    config = tf.compat.v1.ConfigProto(device_count={} if metadata.get("backend") == "xla" else {"GPU": 0})
+    # Only what is compiled for the GPU may use it, because the CPU backend is the reference of the others.
+    config = tf.compat.v1.ConfigProto(device_count={} if _is_on_gpu(metadata) else {"GPU": 0})
+    config.gpu_options.allow_growth = True  # else the first process takes all of its memory
     if metadata.get("cast_engine") == "onednn":
         rewrite = config.graph_options.rewrite_options
         if not hasattr(rewrite, "auto_mixed_precision_onednn_bfloat16"):
@@ -155,6 +178,10 @@ def _session_config(metadata: dict):
                                   "needs; compile it in FP32 or run it on TensorFlow 2.10 or newer")
         rewrite.auto_mixed_precision_onednn_bfloat16 = rewrite.ON
     return config
+
+
+def _is_on_gpu(metadata: dict) -> bool:
+    return metadata.get("cast_engine") == "gpu"
 
 
 def _is_narrow_convolution(node) -> bool:

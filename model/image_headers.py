@@ -43,12 +43,12 @@ def fault(encoded: bytes, max_pixels: int = MAX_PIXELS) -> str:
 
 def read_header(encoded: bytes) -> Header:
     """The header of an image; `kind` is '' if it is not known."""
-    for start, read in READERS:
+    for start, kind, read in READERS:
         if encoded.startswith(start):
             try:
                 return read(encoded)
             except (struct.error, IndexError):
-                return Header(_kind(encoded), fault=f" and is cut short within its header; {RESTORE}")
+                return Header(kind, fault=f" and is cut short within its header; {RESTORE}")
     return _other(encoded)
 
 
@@ -62,18 +62,12 @@ RESTORE = "restore the file"
 CONVERT = "; convert it to JPEG or PNG"
 
 
-def _kind(encoded: bytes) -> str:
-    return next(kind for start, kind in KINDS.items() if encoded.startswith(start))
-
-
 def _described(header: Header) -> str:
     if not header.kind:
         return f"not an image in a supported format ({READ})"
-    return f"{header.kind} and declares {_size(header)}" if header.width or header.height else header.kind
-
-
-def _size(header: Header) -> str:
-    return f"{header.width:,} x {header.height:,} pixels"
+    if not (header.width or header.height):
+        return header.kind
+    return f"{header.kind} and declares {header.width:,} x {header.height:,} pixels"
 
 
 def _too_large(header: Header, max_pixels: int) -> str:
@@ -308,8 +302,11 @@ def _tags(tiff: bytes) -> dict:
     return found
 
 
-KINDS = {b"\xff\xd8\xff": "a JPEG", b"\x89PNG\r\n\x1a\n": "a PNG", b"GIF8": "a GIF", b"BM": "a BMP"}
-READERS = tuple(zip(KINDS, (_jpeg, _png, _gif, _bmp)))
+# How it starts, what it is, and what reads its header.
+READERS = (
+    (b"\xff\xd8\xff", "a JPEG", _jpeg), (b"\x89PNG\r\n\x1a\n", "a PNG", _png), (b"GIF8", "a GIF", _gif),
+    (b"BM", "a BMP", _bmp),
+)
 # How it starts, in lower case and without leading space; what it is; what to do.
 NOT_IMAGES = (
     (b"\0\0\0\x0cjp  ", "JPEG 2000", CONVERT),

@@ -27,6 +27,7 @@ PROGRAM = re.compile(r"(sudo )?([\w~./-]*/bin/)?(make|tox|pytest|pytest-benchmar
 # What cannot be tried without the device, an account or the network, and why.
 NOT_HERE = {
     r"sudo (apt-get|add-apt-repository) ": "needs root, and for AWS's driver an Inferentia instance",
+    r"sudo (ubuntu-drivers|reboot)|nvidia-smi": "needs root, and an NVIDIA GPU",
     r"curl .*\.repos\.neuron\.amazonaws\.com/": "AWS's own repository",
     r"echo .*\.repos\.neuron\.amazonaws\.com .* \| sudo tee /etc/apt/": "needs root",
     r"python3\.(7|10) -m venv ~/neuron": "the environment of the next one",

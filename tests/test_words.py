@@ -19,20 +19,6 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("model", "harness", "fixtures", "tests", "benchmarks")
 # These name the words that they look for.
 ABOUT_WORDS = ("tests/words.py", "tests/test_words.py")
-# What still uses them. A file that no longer does must be taken out of this list.
-EXCEPTED: tuple[str, ...] = (
-    "tests/fixtures/test_completeness.py",
-    "tests/fixtures/test_neuron_gate.py",
-    "tests/model/formats/test_cfg.py",
-    "tests/model/jobs.py",
-    "tests/model/neuron/machine/test_counters.py",
-    "tests/model/neuron/machine/test_device.py",
-    "tests/model/neuron/machine/test_doctor.py",
-    "tests/model/neuron/partition/test_plan.py",
-    "tests/model/neuron/partition/test_segments.py",
-    "tests/model/test_detector.py",
-    "tests/model/worker/test_protocol.py",
-)
 
 
 class Text(NamedTuple):
@@ -88,14 +74,9 @@ def files() -> list[str]:
 
 
 def test_no_file_uses_a_word_that_is_out():
-    wrong = [f"{name}:{place}" for name in files() if name not in (*ABOUT_WORDS, *EXCEPTED)
+    wrong = [f"{name}:{place}" for name in files() if name not in ABOUT_WORDS
              for place in places(prose(ROOT / name))]
     assert not wrong, "\n".join(wrong)
-
-
-def test_what_is_excepted_still_uses_one():
-    done = [name for name in EXCEPTED if not (ROOT / name).exists() or not places(prose(ROOT / name))]
-    assert not done, f"take out of EXCEPTED: {', '.join(done)}"
 
 
 @pytest.mark.parametrize(("source", "line"), [

@@ -95,14 +95,11 @@ def drop_estimate(dataset: Dataset, reference: Mapping[int, Any], candidate: Map
     images alone may be in none of those that were drawn. Errors as `ap_drop`.
     """
     if len(dataset) < LEAST_IMAGES:
-        before, after = (_precisions(dataset, each, _whole(dataset))[0, 0] for each in (reference, candidate))
+        whole = np.ones((1, len(dataset)), np.int32)
+        before, after = (_precisions(dataset, each, whole)[0, 0] for each in (reference, candidate))
         few = f"at least {LEAST_IMAGES} images are needed, there are {len(dataset)}"
         return Estimate(float(before - after), more=lambda limit, sense: few)
     return narrowing(ap_drop(dataset, reference, candidate)["AP"], len(dataset), "such images")
-
-
-def _whole(dataset: Dataset) -> np.ndarray:
-    return np.ones((1, len(dataset)), np.int32)
 
 
 def average_precision(classes: list[ClassMatches], weights: np.ndarray) -> np.ndarray:

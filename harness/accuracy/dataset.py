@@ -295,15 +295,12 @@ def _refuse(path: Path, must: str, what: str, offenders: Iterable[Any]) -> None:
 def _restrict(content: dict[str, Any], limit: int | None) -> dict[str, list[dict[str, Any]]]:
     # Only the fields that scoring reads, in one order, so that formatting and segmentations do not change the digest.
     content = {**content, "annotations": _numbered(content["annotations"])}
-    rows = {section: _trimmed(content[section], fields) for section, fields in FIELDS.items()}
+    rows = {section: sorted(({field: row[field] for field in fields} for row in content[section]), key=itemgetter("id"))
+            for section, fields in FIELDS.items()}
     rows["images"] = rows["images"][:limit]
     kept = set(_ids(rows["images"]))
     rows["annotations"] = [row for row in rows["annotations"] if row["image_id"] in kept]
     return rows
-
-
-def _trimmed(rows: list[dict[str, Any]], fields: tuple[str, ...]) -> list[dict[str, Any]]:
-    return sorted(({field: row[field] for field in fields} for row in rows), key=itemgetter("id"))
 
 
 def _numbered(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:

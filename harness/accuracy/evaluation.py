@@ -142,8 +142,7 @@ def require_complete(expected: Iterable[int], detections: Mapping[int, Any]) -> 
     unknown = sorted(set(detections) - set(expected))
     if unknown:
         raise InvalidRun(f"{len(unknown)} unknown images have detections; first {_first(unknown)}")
-    missing = {i: _why_missing(detections.get(i)) for i in expected}
-    missing = {i: why for i, why in missing.items() if why}
+    missing = {i: why for i in expected if (why := _why_missing(detections.get(i)))}
     if missing:
         which = _first(f"{i} ({why})" for i, why in missing.items())
         raise InvalidRun(f"{len(missing)} of {len(expected)} images have no detections; first {which}")

@@ -2,16 +2,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from harness.load.generator import Load, images_per_second, latencies_in_turn, window_rates
+from harness.load.generator import Load, images_per_second, parts_in_turn, window_rates
 from harness.stats.estimate import NOISY, Estimate, narrowing
 from harness.stats.intervals import INTERVAL_CONFIDENCE, mean_interval
+from harness.stats.percentile_bounds import BLOCKS, Blocks
 from harness.stats.percentiles import CONFIDENCE, QUOTED, error_rate
-from harness.stats.shares import BLOCKS, Blocks
 
+MOST_MORE = 100  # times the requests that were sent: more is a guess
 P50_SHARE = 0.1  # of the error of a ratio: its P99 is by far the harder to bound
 
 
@@ -26,7 +27,7 @@ def throughput_estimate(loads: Sequence[Load], looks: int = 1) -> Estimate:
     except ValueError as error:
         return _unbounded(value, str(error))
     off = value - mean.value
-    return _by_seconds(Estimate(value, mean.low + off, mean.high + off), loads)
+    return _by_seconds(Estimate(value, max(mean.low + off, 0.0), mean.high + off), loads)
 
 
 def efficiency_estimate(
@@ -54,12 +55,17 @@ def efficiency_estimate(
     return replace(estimate, more=lambda limit, sense: varied, reason=NOISY)
 
 
-def latency_estimates(loads: Sequence[Load], looks: int = 1) -> dict[str, Estimate]:
-    """P50, P90 and P99 of whole requests in seconds and P99 / P50, by metric, bounded as in `harness.stats.shares`.
+def latency_estimates(
+    loads: Sequence[Load], looks: int = 1, slowdown: Callable[[float, float], float] | None = None
+) -> dict[str, Estimate]:
+    """P50, P90 and P99 of whole requests in seconds and P99 / P50, by metric, bounded by blocks of time.
 
-    `looks` as in `throughput_estimate`. ValueError where no request succeeded.
+    `looks` as in `throughput_estimate`. `slowdown` gives the most by which the machine can have slowed requests between
+    two times of time.perf_counter. ValueError where no request succeeded.
     """
-    blocks = Blocks(latencies_in_turn(loads, _parts(loads)))
+    parts = parts_in_turn(loads, _parts(loads))
+    slowdowns = [slowdown(part.start, part.end) for part in parts] if slowdown else None
+    blocks = Blocks([part.latencies for part in parts], slowdowns)
     confidence = _confidence(CONFIDENCE, looks)
     estimates = {f"P{p}_seconds": _percentile(blocks, p, confidence) for p in QUOTED}
     error = error_rate(confidence)
@@ -93,9 +99,16 @@ def _percentile(blocks: Blocks, p: float, confidence: float) -> Estimate:
 
     def more(limit: float, sense: str) -> str:
         wanted = blocks.more(p, limit, confidence)
+        if wanted and wanted > MOST_MORE * len(blocks):
+            return _too_few(len(blocks))
         return f"about {wanted:,} more requests would decide" if wanted else "no number of requests would decide"
 
     return replace(blocks.bound(p, confidence), more=more)
+
+
+def _too_few(sent: int) -> str:
+    return (f"more than {MOST_MORE} times the {sent:,} requests that were sent are needed, as the slow ones came all "
+            "at once")
 
 
 def _ratio(above: Estimate, below: Estimate) -> Estimate:
@@ -105,6 +118,8 @@ def _ratio(above: Estimate, below: Estimate) -> Estimate:
     def more(limit: float, sense: str) -> str:
         if above.count >= needed:
             return f"more requests would decide, {above.count:,} were sent"
+        if needed > MOST_MORE * above.count:
+            return _too_few(above.count)
         return f"about {needed:,} requests that resemble each other as these do are needed, {above.count:,} were sent"
 
     return Estimate(

@@ -22,6 +22,7 @@ DEADLINE = 60.0  # seconds
 WATCH_SECONDS = 0.05  # between two looks for requests past their deadline
 ARRIVALS = 4096  # drawn at once
 SHORTEST = 1e-9  # seconds
+SHORTEST_RUN = 1e-3  # seconds, as parts of none have no machine's conditions
 
 Detect = Callable[[Sequence[bytes]], list]
 
@@ -179,17 +180,26 @@ def window_rates(loads: Sequence[Load], windows: int) -> list[float]:
     return [rate for load in loads for rate in rates(load.requests, np.linspace(*load.loaded, windows + 1))]
 
 
-def latencies_in_turn(loads: Sequence[Load], parts: int) -> list[list[float]]:
-    """Latencies in seconds of the requests that did not fail, in `parts` equal times of each run by their start."""
-    found: list[list[float]] = []
+class Part(NamedTuple):
+    """A part of a run between two times of time.perf_counter: seconds of its requests that did not fail."""
+
+    start: float
+    end: float
+    latencies: list[float]
+
+
+def parts_in_turn(loads: Sequence[Load], parts: int) -> list[Part]:
+    """The requests by their start, in `parts` equal times of each run."""
+    found = []
     for load in loads:
         starts = [request.start for request in load.requests]
-        first, length = min(starts), max(max(starts) - min(starts), SHORTEST)
-        found += ([] for _ in range(parts))
-        for request in load.requests:
-            if not request.error:
-                place = int((request.start - first) / length * parts)
-                found[len(found) - parts + min(place, parts - 1)].append(request.latency)
+        edges = np.linspace(min(starts), max(max(starts), min(starts) + SHORTEST_RUN), parts + 1)
+        places = np.searchsorted(edges[1:-1], starts, "right")
+        found += (
+            Part(start, end, [request.latency for request, place in zip(load.requests, places)
+                              if place == part and not request.error])
+            for part, (start, end) in enumerate(zip(edges, edges[1:]))
+        )
     return found
 
 

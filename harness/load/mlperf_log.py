@@ -35,7 +35,6 @@ class Log(NamedTuple):
 
     @property
     def version(self) -> str:
-        """LoadGen's version."""
         return str(self.values.get("loadgen_version")).split()[0]
 
     def figures(self, keys: dict[str, str]) -> dict[str, float]:

@@ -20,15 +20,11 @@ FEW_WAITING = 10  # images, however low the rate
 
 
 class Scenario(NamedTuple):
-    """A scenario by LoadGen's name, the percentile of latency that it judges, and the user that it stands for.
-
-    `figures` maps our names to the keys in LoadGen's detail log.
-    """
+    """A scenario by name, the percentile of latency that it judges, and the keys of our figures in LoadGen's log."""
 
     name: str
     percentile: int | None
     figures: dict[str, str]
-    stands_for: str
 
 
 def _latencies(key: str) -> dict[str, str]:
@@ -36,24 +32,19 @@ def _latencies(key: str) -> dict[str, str]:
 
 
 SCENARIOS = {scenario.name: scenario for scenario in (
-    Scenario(
-        "SingleStream", 90,
-        {**_latencies("result_{}_percentile_latency_ns"), "early_stopping_P90_seconds": "early_stopping_latency_ss",
-         "images_per_second": "result_qps_with_loadgen_overhead"},
-        "an image when the response to the last one came: one user who waits",
-    ),
-    Scenario(
-        "MultiStream", 99,
-        {**_latencies("result_{}_percentile_per_query_latency_ns"),
-         "early_stopping_P99_seconds": "early_stopping_latency_ms"},
-        "eight images when the responses to the last eight came: a set of cameras",
-    ),
-    Scenario(
-        "Server", 99,
-        {**_latencies("result_{}_percentile_latency_ns"), "images_per_second": "result_completed_samples_per_sec"},
-        "images at random times, each with a latency bound: a service on the network",
-    ),
-    Scenario("Offline", None, {"images_per_second": "result_samples_per_second"}, "all images at once: a batch job"),
+    # An image when the response to the last one came: one user who waits.
+    Scenario("SingleStream", 90, {
+        **_latencies("result_{}_percentile_latency_ns"), "early_stopping_P90_seconds": "early_stopping_latency_ss",
+        "images_per_second": "result_qps_with_loadgen_overhead"}),
+    # Eight images when the responses to the last eight came: a set of cameras.
+    Scenario("MultiStream", 99, {
+        **_latencies("result_{}_percentile_per_query_latency_ns"),
+        "early_stopping_P99_seconds": "early_stopping_latency_ms"}),
+    # Images at random times, each with a latency bound: a service on the network.
+    Scenario("Server", 99, {
+        **_latencies("result_{}_percentile_latency_ns"), "images_per_second": "result_completed_samples_per_sec"}),
+    # All images at once: a batch job.
+    Scenario("Offline", None, {"images_per_second": "result_samples_per_second"}),
 )}
 
 

@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Callable, NamedTuple
 
 from harness.machine.explanation import MAD_TO_SIGMA
+from harness.machine.gpu import GONE, HARDWARE, POWER, THERMAL, gauge
 
 LEAST_WINDOWS = 5  # fewer have no "usual"
 SIGMAS = 3.0
@@ -34,7 +35,10 @@ class _Measure:
 
 @dataclass(frozen=True)
 class _Condition:
-    """A figure of the machine, and the least change that explains anything, absolute or as a share of its median."""
+    """A figure of the machine, and the least change that explains anything, absolute or as a share of its median.
+
+    The name is that of a field of the window, or of one of its `gauges`.
+    """
 
     name: str
     label: str
@@ -60,6 +64,17 @@ CONDITIONS = (
     _Condition("celsius", "temperature", 1, 5, 0, "{:.0f} °C".format),
     _Condition("available", "free memory", -1, 0, 0.5, lambda value: f"{value / 1e6:.0f} MB"),
 )
+SHARE = "{:.0%} of the time".format
+# Figure → condition of each GPU. Power and use are left out: they fall because a detector is slow.
+GPU_CONDITIONS = {one.name: one for one in (
+    _Condition(GONE, "the share of time for which GPU {} was lost", 1, 0.01, 0, "{:.0%}".format),
+    _Condition(THERMAL, "thermal throttling of GPU {}", 1, 0.1, 0, SHARE),
+    _Condition(POWER, "throttling of GPU {} at its power limit", 1, 0.1, 0, SHARE),
+    _Condition(HARDWARE, "hardware slowdown of GPU {}", 1, 0.1, 0, SHARE),
+    _Condition("mhz", "the clock of GPU {}", -1, 0, 0.03, "{:.0f} MHz".format),
+    _Condition("memory_mhz", "the memory clock of GPU {}", -1, 0, 0.03, "{:.0f} MHz".format),
+    _Condition("celsius", "the temperature of GPU {}", 1, 5, 0, "{:.0f} °C".format),
+)}
 
 
 def deviations(windows: Sequence[Any]) -> list[Deviation]:
@@ -70,24 +85,37 @@ def deviations(windows: Sequence[Any]) -> list[Deviation]:
     """
     if len(windows) < LEAST_WINDOWS:
         return []
-    usual = {name: _median(windows, name) for name in (one.name for one in (*MEASURES, *CONDITIONS))}
+    conditions = _conditions(windows)
+    usual = {one.name: _median(windows, one.name) for one in (*MEASURES, *conditions)}
     reach = {one.name: _reach(windows, one, usual[one.name]) for one in MEASURES}
-    found = (_deviation(window, windows, usual, reach) for window in windows)
+    found = (_deviation(window, windows, conditions, usual, reach) for window in windows)
     return [one for one in found if one]
 
 
-def _deviation(window: Any, windows: Sequence[Any], usual: dict, reach: dict) -> Deviation | None:
+def _conditions(windows: Sequence[Any]) -> list[_Condition]:
+    """Those of the machine's GPUs, as far as they were sampled, and those that every machine has."""
+    sampled = {name: gauge(name) for window in windows for name in window.gauges}
+    by_figure = ((name, GPU_CONDITIONS[figure], found.gpu) for figure in GPU_CONDITIONS
+                 for name, found in sorted(sampled.items()) if found.figure == figure)
+    return [*(replace(one, name=name, label=one.label.format(gpu)) for name, one, gpu in by_figure), *CONDITIONS]
+
+
+def _figure(window: Any, name: str) -> float | None:
+    """A field of the window, or one of its gauges; None where it was not reported."""
+    return window.gauges.get(name) if gauge(name) else getattr(window, name)
+
+
+def _deviation(
+    window: Any, windows: Sequence[Any], conditions: Sequence[_Condition], usual: dict, reach: dict
+) -> Deviation | None:
     off = [one for one in MEASURES if _is_off(window, one, usual[one.name], reach[one.name])]
     if not off:
         return None
     difference = ", ".join(one.words(getattr(window, one.name), usual[one.name]) for one in off)
     worse = any(one.harm * (getattr(window, one.name) - usual[one.name]) > 0 for one in off)
-    causes = "; ".join(_causes(window, windows, usual, 1 if worse else -1))
-    return Deviation(window.number, difference, causes or (NOTHING if _was_seen(window) else UNSEEN))
-
-
-def _was_seen(window: Any) -> bool:
-    return any(getattr(window, one.name) is not None for one in CONDITIONS)
+    causes = "; ".join(_causes(window, windows, conditions, usual, 1 if worse else -1))
+    was_seen = any(_figure(window, one.name) is not None for one in conditions)
+    return Deviation(window.number, difference, causes or (NOTHING if was_seen else UNSEEN))
 
 
 def _is_off(window: Any, measure: _Measure, usual: float | None, reach: float) -> bool:
@@ -97,11 +125,13 @@ def _is_off(window: Any, measure: _Measure, usual: float | None, reach: float) -
     return abs(value - usual) > reach and (value > usual or measure.harm < 0)
 
 
-def _causes(window: Any, windows: Sequence[Any], usual: dict, direction: int) -> list[str]:
+def _causes(
+    window: Any, windows: Sequence[Any], conditions: Sequence[_Condition], usual: dict, direction: int
+) -> list[str]:
     """The changes of the machine in the direction that makes a detector worse (1) or better (-1)."""
     found = []
-    for one in CONDITIONS:
-        value, middle = getattr(window, one.name), usual[one.name]
+    for one in conditions:
+        value, middle = _figure(window, one.name), usual[one.name]
         if value is None or middle is None:
             continue
         change = value - middle
@@ -119,5 +149,5 @@ def _reach(windows: Sequence[Any], measure: _Measure, usual: float | None) -> fl
 
 
 def _median(windows: Sequence[Any], name: str) -> float | None:
-    known = [value for value in (getattr(window, name) for window in windows) if value is not None]
+    known = [value for value in (_figure(window, name) for window in windows) if value is not None]
     return median(known) if known else None

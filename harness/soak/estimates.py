@@ -113,9 +113,7 @@ def _without_noise(soak: SoakResult, statistic: Statistic) -> Estimate | None:
     return _blamed(soak, estimate, explained / max(abs(raw.value), 1e-9))
 
 
-def _with_exponents(
-    soak: SoakResult, statistic: Statistic, exponents: Iterable[Exponents]
-) -> list[Estimate | None]:
+def _with_exponents(soak: SoakResult, statistic: Statistic, exponents: Iterable[Exponents]) -> list[Estimate | None]:
     return [statistic(soak.explanation.without_noise(soak.rates, one)) for one in exponents]
 
 

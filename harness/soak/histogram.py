@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from harness.stats.estimate import Estimate
-from harness.stats.percentiles import CONFIDENCE, QUOTED, error_rate, most_by_chance, rank, requests_needed, share_above
+from harness.stats.percentiles import QUOTED, percentile_ranks, rank
 
 GROWTH = 1.001
 BINS_PER_E = 1 / math.log(GROWTH)
@@ -20,11 +20,9 @@ class Histogram:
         self._counts: Counter = Counter()
 
     def add(self, seconds: float) -> None:
-        """Count one latency."""
         self._counts[math.floor(math.log(max(seconds, SHORTEST)) * BINS_PER_E)] += 1
 
     def merge(self, other: Histogram) -> None:
-        """Add the counts of another histogram."""
         self._counts.update(other._counts)
 
     def __len__(self) -> int:
@@ -35,20 +33,15 @@ class Histogram:
         return self._at(rank(p, len(self)), 0.5) if self._counts else None
 
     def bound(self, p: float) -> Estimate | None:
-        """As `harness.stats.percentiles.percentile_bound`, with bounds widened to the edges of their bins.
-
-        None without latencies.
-        """
-        n, above, alpha = len(self), share_above(p), error_rate(CONFIDENCE)
-        if not n:
+        """The percentile with its exact bounds, widened to the edges of their bins; None without latencies."""
+        if not self._counts:
             return None
-        over, under = most_by_chance(n, above, alpha), most_by_chance(n, 1 - above, alpha)
+        ranks = percentile_ranks(len(self), p)
         return Estimate(
-            self.percentile(p),
-            low=None if under is None else self._at(under + 1, 0),
-            high=None if over is None else self._at(n - over, 1),
-            count=n,
-            needed=max(requests_needed(p), requests_needed(100 - p)),
+            self._at(ranks.own, 0.5),
+            low=None if ranks.low is None else self._at(ranks.low, 0),
+            high=None if ranks.high is None else self._at(ranks.high, 1),
+            count=len(self), needed=ranks.needed,
         )
 
     def percentiles(self) -> dict[str, Estimate]:

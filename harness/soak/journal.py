@@ -24,7 +24,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from pathlib import Path
 from threading import Event, Thread
@@ -73,7 +73,6 @@ class _Chain:
         self.crc = crc
 
     def line(self, body: str) -> str:
-        """The next line."""
         self.crc = crc32(body.encode(), self.crc)
         return f"{self.crc:08x} {body}\n"
 
@@ -92,7 +91,7 @@ def _body(record: dict | Entry) -> str:
     return body
 
 
-class Journal:
+class Journal(AbstractContextManager):
     """A journal that this process owns until it is closed; any thread may add to it, at little cost.
 
     A thread of its own writes records within 0.1 s and makes them safe from a loss of power within about 1 s. A new
@@ -129,7 +128,6 @@ class Journal:
         self._put(_body(record))
 
     def add_request(self, request: Request) -> None:
-        """Add a request."""
         self._put(request)
 
     def _put(self, record: str | Request) -> None:
@@ -177,7 +175,7 @@ class Journal:
                 is_last = self._closing.wait(WRITE_SECONDS)
                 self._write_waiting()
                 if is_last or monotonic() - synced >= SYNC_SECONDS:
-                    self._sync()
+                    os.fsync(self._file.fileno())
                     synced = monotonic()
         except Exception as error:
             self._failure = self._unwritable(error)
@@ -203,9 +201,6 @@ class Journal:
         images = len(record.image_ids)
         return f"[{record.caller},{start:.6f},{end:.6f},{images},{record.answered},{error},{late}]"
 
-    def _sync(self) -> None:
-        os.fsync(self._file.fileno())
-
     def _unwritable(self, why) -> str:
         return (f"{self._path}: cannot be written ({why}); what it has is sound: make room or repair the disk, then "
                 "resume")
@@ -221,9 +216,6 @@ class Journal:
         self._lock.release()
         if failure:
             raise JournalError(failure)
-
-    def __enter__(self) -> Journal:
-        return self
 
     def __exit__(self, *exception) -> None:
         self.close()

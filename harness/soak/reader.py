@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.load.generator import SHORTEST
+from harness.machine.gpu import gauge
 from harness.machine.noise import Conditions
 from harness.soak.histogram import Histogram
 from harness.soak.journal import read
@@ -27,17 +28,7 @@ class JournalReader:
     """Takes the records of a journal one by one; `result` is what they show so far."""
 
     def __init__(self):
-        self._identity: dict[str, Any] = {}
-        self._plan: dict[str, Any] = {}
-        self._reference = 0
-        self._sessions: list[Session] = []
-        self._windows: list[Window] = []
-        self._histogram = Histogram()
-        self._failed_requests = 0
-        self._first_error = ""
-        self._discarded_requests = 0
-        self._lost_images = 0
-        self._finished = ""
+        self._soak = SoakResult()
         self._counters: dict[str, float] = {}
         self._open: _OpenWindow | None = None  # the window that requests belong to
         self._last: _OpenWindow | None = None  # the one before, to which later samples may still belong
@@ -53,36 +44,34 @@ class JournalReader:
             return
         at = record.get("end", record.get("at"))
         if at is not None:
-            self._sessions[-1] = self._sessions[-1]._replace(seconds=at)
+            self._change_session(seconds=at)
         self._handlers[record["kind"]](record)
 
     def result(self) -> SoakResult:
         """The result of all records that were added; none may be added afterwards."""
         self._settle()
-        return SoakResult(
-            identity=self._identity, plan=self._plan, sessions=self._sessions, windows=self._windows,
-            histogram=self._histogram, reference=self._reference, failed_requests=self._failed_requests,
-            first_error=self._first_error, discarded_requests=self._discarded_requests,
-            lost_images=self._lost_images, finished=self._finished,
-        )
+        return self._soak
+
+    def _change_session(self, **fields) -> None:
+        self._soak.sessions[-1] = self._soak.sessions[-1]._replace(**fields)
 
     def _session(self, record: dict) -> None:
         self._settle()
-        if not self._sessions:
-            self._identity = record["identity"]
-            self._plan = record["plan"]
-            self._reference = record["reference"]
-        self._sessions.append(Session(record["number"], record["utc"], seconds=0.0, windows=0))
+        if not self._soak.sessions:
+            self._soak.identity = record["identity"]
+            self._soak.plan = record["plan"]
+            self._soak.reference = record["reference"]
+        self._soak.sessions.append(Session(record["number"], record["utc"], seconds=0.0, windows=0))
         self._counters = {}
 
     def _opening(self, record: dict) -> None:
         self._discard()
-        self._open = _OpenWindow(record["at"], record["at"] + self._plan["window_seconds"], self._counters)
+        self._open = _OpenWindow(record["at"], record["at"] + self._soak.plan["window_seconds"], self._counters)
 
     def _request(self, entry: Entry) -> None:
         if entry.error:
-            self._failed_requests += 1
-            self._first_error = self._first_error or entry.error
+            self._soak.failed_requests += 1
+            self._soak.first_error = self._soak.first_error or entry.error
         elif self._open:
             self._open.add(entry)
 
@@ -96,16 +85,13 @@ class JournalReader:
     def _window(self, record: dict) -> None:
         self._settle_last()
         self._last, self._open = self._open, None
-        self._last.number = record["number"]
-        self._last.start = record["start"]
-        self._last.conditions = Conditions(**record["conditions"])
-        self._histogram.merge(self._last.histogram)
-        session = self._sessions[-1]
-        self._sessions[-1] = session._replace(windows=session.windows + 1)
+        self._last.record = record
+        self._soak.histogram.merge(self._last.histogram)
+        self._change_session(windows=self._soak.sessions[-1].windows + 1)
 
     def _finish(self, record: dict) -> None:
-        self._finished = record["outcome"]
-        self._first_error = self._first_error or record["why"]
+        self._soak.finished = record["outcome"]
+        self._soak.first_error = self._soak.first_error or record["why"]
 
     def _settle(self) -> None:
         """Ends a session: a window that is not complete by now never will be."""
@@ -114,13 +100,13 @@ class JournalReader:
 
     def _settle_last(self) -> None:
         if self._last:
-            self._windows.append(self._last.row(self._sessions[-1].number))
-            self._lost_images += self._last.lost_images
+            self._soak.windows.append(self._last.row(self._soak.sessions[-1].number))
+            self._soak.lost_images += self._last.lost_images
         self._last = None
 
     def _discard(self) -> None:
         if self._open:
-            self._discarded_requests += self._open.requests
+            self._soak.discarded_requests += self._open.requests
         self._open = None
 
 
@@ -130,9 +116,7 @@ class _OpenWindow:
     def __init__(self, opened: float, end: float, counters: dict[str, float]):
         self.opened = opened
         self.end = end
-        self.start = opened
-        self.number = 0
-        self.conditions = Conditions()
+        self.record: dict[str, Any] = {}  # of the window, once it is complete
         self.histogram = Histogram()
         self.samples: list[dict] = []
         self.requests = 0
@@ -163,26 +147,33 @@ class _OpenWindow:
     def row(self, session: int) -> Window:
         """The complete window."""
         self._response_at(self.end)
-        seconds = self.end - self.start
+        seconds = self.end - self.record["start"]
         return Window(
-            number=self.number, session=session, start=self.start, seconds=seconds,
+            number=self.record["number"], session=session, start=self.record["start"], seconds=seconds,
             requests=self.requests, images=self._images, images_per_second=self._images_within / seconds,
             P50=self.histogram.percentile(50), P90=self.histogram.percentile(90), P99=self.histogram.percentile(99),
-            longest_latency=self._longest_latency, longest_gap=self._longest_gap, conditions=self.conditions,
-            **{name: _mean(self.samples, name) for name in SAMPLED}, rose=self._rose(),
+            longest_latency=self._longest_latency, longest_gap=self._longest_gap,
+            conditions=Conditions(**self.record["conditions"]),
+            **{name: _mean(self.samples, name) for name in SAMPLED}, rose=self._rose(), gauges=self._gauges(),
         )
+
+    def _gauges(self) -> dict[str, float]:
+        """The mean of each figure of a GPU over the samples that have it."""
+        found = [{**sample["extra"], "seconds": sample["seconds"]} for sample in self.samples]
+        means = {name: _mean(found, name) for sample in found for name in sample if gauge(name)}
+        return {name: mean for name, mean in means.items() if mean is not None}
 
     def _rose(self) -> dict[str, float]:
         """By how much each counter changed since the sample before the window."""
         if not self.samples:
             return {}
         before, after = self._counters or self.samples[0]["extra"], self.samples[-1]["extra"]
-        changes = {name: value - before[name] for name, value in after.items() if name in before}
+        changes = {name: value - before[name] for name, value in after.items() if name in before and not gauge(name)}
         return {name: change for name, change in changes.items() if change}
 
 
 def _mean(samples: Sequence[dict], name: str) -> float | None:
     """The mean over time of the samples that have the figure."""
-    known = [sample for sample in samples if sample[name] is not None]
+    known = [sample for sample in samples if sample.get(name) is not None]
     total = sum(sample["seconds"] for sample in known)
     return sum(sample["seconds"] * sample[name] for sample in known) / total if total else None

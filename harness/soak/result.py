@@ -28,7 +28,7 @@ class Window:
     `start` counts from the start of the session. `images` got a response; requests still under way at the window's end
     count in `images_per_second` by their share. `longest_gap` is the longest time between two responses, or one and the
     window's start or end; `conditions` are those of the machine. The fields from `steal` to `rss` are means of the
-    samples; `rose` says by how much further counters rose.
+    samples; `rose` says by how much further counters rose, and `gauges` has the means of what GPUs reported.
     """
 
     number: int
@@ -53,6 +53,7 @@ class Window:
     available: float | None = None
     rss: float | None = None
     rose: dict[str, float] = field(default_factory=dict)
+    gauges: dict[str, float] = field(default_factory=dict)
 
     @property
     def reference(self) -> float | None:
@@ -77,7 +78,7 @@ class Session(NamedTuple):
     windows: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class SoakResult:
     """A soak as far as it got: `planned` windows, of which `windows` are complete.
 
@@ -87,21 +88,20 @@ class SoakResult:
     that did not fail. Figures are None where there is too little for them.
     """
 
-    identity: dict[str, Any]
-    plan: dict[str, Any]
-    sessions: list[Session]
-    windows: list[Window]
-    histogram: Histogram
-    reference: int
-    failed_requests: int
-    first_error: str
-    discarded_requests: int
-    lost_images: int
-    finished: str
+    identity: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+    sessions: list[Session] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    histogram: Histogram = field(default_factory=Histogram)
+    reference: int = 0
+    failed_requests: int = 0
+    first_error: str = ""
+    discarded_requests: int = 0
+    lost_images: int = 0
+    finished: str = ""
 
     @property
     def planned(self) -> int:
-        """The number of windows in the plan."""
         return self.plan["windows"]
 
     @property
@@ -244,25 +244,18 @@ class SoakResult:
         """A dictionary for strict JSON."""
         estimates = ("images_per_second", "fps_spread", "drift", "memory_growth", "memory_growth_per_hour")
         figures = (
-            "planned", "incomplete_windows", "interruptions", "requests", "images", "P99_over_P50",
+            "identity", "plan", "finished", "reference", "failed_requests", "first_error", "discarded_requests",
+            "lost_images", "planned", "incomplete_windows", "interruptions", "requests", "images", "P99_over_P50",
             "worst_P99_over_P50", "longest_gap", "others",
         )
         return {
-            "identity": self.identity, "plan": self.plan, "finished": self.finished,
-            "sessions": [one._asdict() for one in self.sessions], "windows": [one.as_record() for one in self.windows],
-            "latencies": self.histogram.as_record(), "reference": self.reference,
-            "explanation": self.explanation.as_record(),
-            "failed_requests": self.failed_requests, "first_error": self.first_error,
-            "discarded_requests": self.discarded_requests, "lost_images": self.lost_images,
             **{name: getattr(self, name) for name in figures},
-            **{name: _record(getattr(self, name)) for name in estimates},
+            **{name: one and one.as_record() for name, one in ((name, getattr(self, name)) for name in estimates)},
+            "sessions": [one._asdict() for one in self.sessions], "windows": [one.as_record() for one in self.windows],
+            "latencies": self.histogram.as_record(), "explanation": self.explanation.as_record(),
             "percentiles": {name: one.as_record() for name, one in self.percentiles.items()},
             "deviations": [one._asdict() for one in self.deviations],
         }
-
-
-def _record(estimate: Estimate | None) -> dict[str, Any] | None:
-    return estimate and estimate.as_record()
 
 
 def _growth(values: list[float]) -> float:

@@ -20,7 +20,7 @@ from harness.machine.sampler import Sampler
 from harness.soak.journal import Journal, JournalError
 from harness.soak.reader import JournalReader, summarise
 from harness.soak.result import SoakResult
-from harness.soak.schema import COMPLETE, FAILED, LONGEST_ERROR, VERSION
+from harness.soak.schema import COMPLETE, FAILED, LONGEST_ERROR, UTC, VERSION
 
 PUBLISHED_SECONDS, WINDOW_SECONDS = 7200.0, 30.0  # of the published run
 LEAST_WINDOWS, LEAST_WINDOW_SECONDS = 30, 0.5
@@ -83,8 +83,9 @@ def run_soak(
             progress or (lambda windows: None), noise, windows=len(past.windows), requests=past.requests,
         )
         journal.add({
-            "kind": "session", "number": len(past.sessions) + 1, "version": VERSION, "utc": _utc(),
-            "identity": identity, "plan": plan.as_record(), "reference": noise.iterations,
+            "kind": "session", "number": len(past.sessions) + 1, "version": VERSION,
+            "utc": datetime.now(timezone.utc).strftime(UTC), "identity": identity, "plan": plan.as_record(),
+            "reference": noise.iterations,
         })
         with noise, Sampler(journal.add, journal.seconds, extra):
             is_complete = session.run()
@@ -136,10 +137,6 @@ def _require_same(past: SoakResult, path: Path, wanted: dict) -> None:
                                f"and is {wanted.get(name)!r} now; restore it, or start a new soak without resuming")
 
 
-def _utc() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 class _RequestFailed(Exception):
     """Ends a window at once."""
 
@@ -163,16 +160,13 @@ class _Session:
     def run(self) -> bool:
         """Whether every window is complete; if not, a request failed or `why` says how the detections are wrong."""
         self.progress(self.windows)
-        if not self._warm_up():
+        if self._journal_failures(self._drive(seconds=SHORTEST, warm_up=1)):  # no time to send more
             return False
         for number in range(self.windows + 1, self.plan.windows + 1):
             if not self._window(number):
                 return False
             self.progress(1)
         return True
-
-    def _warm_up(self) -> bool:
-        return not self._journal_failures(self._drive(seconds=SHORTEST, warm_up=1))  # no time to send more
 
     def _window(self, number: int) -> bool:
         opened = perf_counter()

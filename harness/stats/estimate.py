@@ -35,7 +35,6 @@ class Estimate:
 
     @property
     def is_exact(self) -> bool:
-        """Whether both bounds are the value itself."""
         return len({self.value, self.low, self.high}) == 1
 
     def times(self, factor: float) -> Estimate:

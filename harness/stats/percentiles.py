@@ -1,7 +1,7 @@
 """Percentiles of independent requests with exact bounds, and how many requests they need.
 
 Every bound holds on its own with the stated confidence; a low and a high one together err up to twice as often. LoadGen
-supposes independent requests too; for requests that resemble their neighbours see `harness.stats.shares`.
+supposes independent requests too; for requests that resemble their neighbours see `harness.stats.percentile_bounds`.
 `python -m benchmarks.promises` shows how often each bound errs on made-up data.
 """
 from __future__ import annotations
@@ -10,9 +10,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import Callable
-
-from harness.stats.estimate import Estimate
+from typing import Callable, NamedTuple
 
 QUOTED = (50, 90, 99)
 CONFIDENCE = 0.99  # of each bound of a percentile, as in MLPerf's early stopping
@@ -36,22 +34,32 @@ def percentiles(values: Sequence[float], ps: Sequence[float] = QUOTED) -> dict[s
     return {f"P{p}": ranked[rank(p, len(ranked)) - 1] for p in ps}
 
 
-def percentile_bound(values: Sequence[float], p: float, confidence: float = CONFIDENCE) -> Estimate:
-    """The percentile with the closest measured values that bound the true one, 0.001 <= p <= 99.999.
+class Ranks(NamedTuple):
+    """Ranks from 1 among sorted values: a percentile's own and those of the closest values that bound the true one.
+
+    A bound is None where there are too few values for it; both exist from `needed` values on.
+    """
+
+    low: int | None
+    own: int
+    high: int | None
+    needed: int
+
+
+def percentile_ranks(n: int, p: float, confidence: float = CONFIDENCE) -> Ranks:
+    """The ranks of percentile `p` of `n` values and of its bounds, 0.001 <= p <= 99.999.
 
     Exact and free of any assumption but that requests are independent: how many of n values lie above the true
     percentile is binomial. `high` is the value that at most t exceed, t the most that chance does not explain (MLPerf
     inference rules, "Early Stopping"; LoadGen quotes the next larger value, so it asks for 64 and 662 requests where
-    P90 and P99 are bounded from 44 and 459 on). ValueError as `percentile`, and for a confidence out of range.
+    P90 and P99 are bounded from 44 and 459 on). ValueError for a percentile or a confidence out of range.
     """
-    ranked, above, alpha = _ranked(values), share_above(p), error_rate(confidence)
-    n = len(ranked)
+    above, alpha = share_above(p), error_rate(confidence)
     over, under = most_by_chance(n, above, alpha), most_by_chance(n, 1 - above, alpha)
-    return Estimate(
-        float(ranked[rank(p, n) - 1]),
-        low=None if under is None else float(ranked[under]),
-        high=None if over is None else float(ranked[n - over - 1]),
-        count=n,
+    return Ranks(
+        low=None if under is None else under + 1,
+        own=rank(p, n),
+        high=None if over is None else n - over,
         needed=max(requests_needed(p, 0, confidence), requests_needed(100 - Fraction(str(p)), 0, confidence)),
     )
 
@@ -87,7 +95,7 @@ def _ranked(values: Sequence[float]) -> Sequence[float]:
 
 
 def rank(p: float, n: int) -> int:
-    """The place of the percentile among `n` ranked values, from 1; ValueError for a percentile out of range."""
+    """The place of the percentile among `n` sorted values, from 1; ValueError for a percentile out of range."""
     if not 0 < p <= 100:
         raise ValueError(f"percentile {p}: must be above 0 and at most 100")
     return math.ceil(Fraction(str(p)) * n / 100)  # exact: in floats 7 / 100 * 100 is above 7

@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, replace
 from datetime import date
 
+from harness.stats.estimate import Estimate
 from harness.verdict.targets import Target
 
 PURCHASES = ON_DEMAND, RESERVED = "on-demand", "reserved"
@@ -26,16 +27,6 @@ class Price:
     dollars_per_hour: float
     date: str
     source: str
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Dollars per million images, their price, and the evidence in words; `stale` when the price is too old."""
-
-    dollars_per_million: float
-    price: Price
-    stale: bool
-    evidence: str
 
 
 # AWS printed $2.163 for the GPU. Its 486,000 images in two hours, 67.5 a second, at $0.526 an hour are $2.165: $2.163
@@ -61,14 +52,34 @@ PRICES = (
 )
 
 
-def cost_at(images_per_second: float, price: Price, on: str) -> Cost:
-    """The cost of a million images at this price, on the ISO date `on` of the measurement.
+def cost_estimate(speed: Estimate, price: Price) -> Estimate:
+    """Dollars per million images at a throughput (images a second); the fastest is the cheapest: bounds change places.
 
-    A price that is more than a year older is stale, and the evidence says so. Raises ValueError for a
-    throughput that is not above 0 or an `on` that is not a date.
+    Without a value above 0 a throughput has no cost.
+    """
+
+    def dollars(images_per_second: float | None) -> float | None:
+        return dollars_per_million(images_per_second, price.dollars_per_hour) if (images_per_second or 0) > 0 else None
+
+    value = dollars(speed.value)
+    return Estimate(
+        value, low=dollars(speed.high), high=dollars(speed.low), reason=speed.reason,
+        more=lambda bound, sense: speed.more(speed.value * value / bound, ">="),
+    )
+
+
+def cost_evidence(images_per_second: float, price: Price, on: str) -> str:
+    """The cost of a million images and its price in words, on the ISO date `on` of the measurement.
+
+    They say so where the price is more than a year older. Raises ValueError for a throughput that is not above 0 or an
+    `on` that is not a date.
     """
     dollars = dollars_per_million(images_per_second, price.dollars_per_hour)
-    return Cost(dollars, price, is_stale(price, on), _evidence(images_per_second, dollars, price, _age(price, on)))
+    text = (f"${dollars:.3f} per million images: {images_per_second:.1f} images/s on {price.instance} at "
+            f"${price.dollars_per_hour:g}/h ({price.purchase}, {price.region}, {price.date}, {price.source})")
+    if not is_stale(price, on):
+        return text
+    return f"{text}; stale: the price is {_age(price, on)} days old, more than {FRESH_DAYS}, look up today's"
 
 
 def dollars_per_million(images_per_second: float, dollars_per_hour: float) -> float:
@@ -94,15 +105,15 @@ def is_stale(price: Price, on: str) -> bool:
     return _age(price, on) > FRESH_DAYS
 
 
-def find_price(instance: str, on: str, purchase: str = ON_DEMAND, region: str = REGION) -> Price:
+def find_price(instance: str, on: str, purchase: str = ON_DEMAND) -> Price:
     """The newest row of PRICES not dated after `on` (ISO); UnknownPrice names the prices that the table has."""
     day = _date(on)
-    rows = [row for row in PRICES if (row.instance, row.purchase, row.region) == (instance, purchase, region)]
+    rows = [row for row in PRICES if (row.instance, row.purchase) == (instance, purchase)]
     known = [row for row in rows if _date(row.date) <= day]
     if not known:
         dated = f" from {on} or before" if rows else ""
         raise UnknownPrice(
-            f"no {purchase} price of {instance} in {region}{dated} in PRICES of harness/verdict/cost.py, which has "
+            f"no {purchase} price of {instance} in {REGION}{dated} in PRICES of harness/verdict/cost.py, which has "
             f"{'; '.join(_known_of(instance))}; add a row with its date and source"
         )
     return max(known, key=lambda row: row.date)
@@ -111,14 +122,6 @@ def find_price(instance: str, on: str, purchase: str = ON_DEMAND, region: str = 
 def _known_of(instance: str) -> list[str]:
     rows = [f"{row.purchase} in {row.region} of {row.date}" for row in PRICES if row.instance == instance]
     return rows or sorted({row.instance for row in PRICES})
-
-
-def _evidence(images_per_second: float, dollars: float, price: Price, age: int) -> str:
-    text = (f"${dollars:.3f} per million images: {images_per_second:.1f} images/s on {price.instance} at "
-            f"${price.dollars_per_hour:g}/h ({price.purchase}, {price.region}, {price.date}, {price.source})")
-    if age <= FRESH_DAYS:
-        return text
-    return f"{text}; stale: the price is {age} days old, more than {FRESH_DAYS}, look up today's"
 
 
 def _age(price: Price, on: str) -> int:

@@ -8,7 +8,7 @@ import math
 from typing import NamedTuple
 
 from harness.load.generator import LoadPattern
-from harness.verdict.targets import ANY, family
+from harness.verdict.targets import ANY, GPU, scopes
 
 
 class Pace(NamedTuple):
@@ -36,7 +36,7 @@ class Pace(NamedTuple):
 
 
 class LoadRow(NamedTuple):
-    """The load of a check on a platform (an instance family, or any), its source, and how long speed is measured."""
+    """The load of a check on a platform (a family, gpu or any), its source, and how long speed is measured."""
 
     check: str
     platform: str
@@ -47,12 +47,17 @@ class LoadRow(NamedTuple):
 
 LEAST_ROUNDS = 3
 MLPERF = 600  # seconds: the least duration of MLPerf's scenarios
+AS_ON_INF1 = "as on Inf1, with which it is compared"
 LOADS = (
     LoadRow("throughput", "inf1", LoadPattern(4, 8), "AWS Neuron YOLOv4 tutorial", Pace(MLPERF / 8, MLPERF)),
     LoadRow("latency", "inf1", LoadPattern(8, 1), "AWS Neuron Inf1 performance table, YOLOv4 in PyTorch",
              Pace(MLPERF / 2, MLPERF)),
     LoadRow("soak", "inf1", LoadPattern(8, 4), "AWS's published two-hour run"),
     LoadRow("accuracy", "inf1", LoadPattern(4, 8), "AWS Neuron YOLOv4 tutorial"),
+    LoadRow("throughput", GPU, LoadPattern(4, 8), AS_ON_INF1, Pace(MLPERF / 8, MLPERF)),
+    LoadRow("latency", GPU, LoadPattern(8, 1), AS_ON_INF1, Pace(MLPERF / 2, MLPERF)),
+    LoadRow("soak", GPU, LoadPattern(8, 4), "AWS's published two-hour run on g4dn.xlarge"),
+    LoadRow("accuracy", GPU, LoadPattern(4, 8), AS_ON_INF1),
     LoadRow(ANY, ANY, LoadPattern(2, 1), "own, for laptops: two callers, so that host and network work overlap",
              Pace(5, 40)),
 )
@@ -72,14 +77,11 @@ def pace_for(check: str, platform: str) -> Pace:
 
 
 def _row_for(check: str, platform: str) -> LoadRow:
-    return next(row for row in LOADS if row.check in (check, ANY) and row.platform in (family(platform), ANY))
+    return next(row for row in LOADS if row.check in (check, ANY) and row.platform in scopes(platform))
 
 
 def markdown_table() -> str:
     """The rows as a Markdown table for the docs."""
     head = ["| check | platform | load | measured for | source |", "|---|---|---|---|---|"]
-    return "\n".join(head + [_markdown(row) for row in LOADS])
-
-
-def _markdown(row: LoadRow) -> str:
-    return f"| {row.check} | {row.platform} | {row.pattern} | {row.pace or '–'} | {row.source} |"
+    return "\n".join(head + [f"| {row.check} | {row.platform} | {row.pattern} | {row.pace or '–'} | {row.source} |"
+                             for row in LOADS])

@@ -67,9 +67,7 @@ class Verdict:
         return {**asdict(self), "evidence": self.statement()}
 
 
-def judge(
-    target: Target, value: float | Estimate | None, count: int, *, evidence: str, **details
-) -> Verdict:
+def judge(target: Target, value: float | Estimate | None, count: int, *, evidence: str, **details) -> Verdict:
     """PASS or FAIL by the target's bound; INVALID without samples or without a finite value.
 
     An `Estimate` passes when its bounds prove the target, fails when they refute it, and else is INVALID for its

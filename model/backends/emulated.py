@@ -10,38 +10,42 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from model.backends import CASTS
+from model.backends import CASTS, FP16, OWN
 from model.graph.freeze import frozen_graph, write_compiled
 from model.graph.operators import CONVOLUTIONS, as_input
+from model.graph.precision import edge_bytes, set_edges
 from model.graph.rounding import round_inputs, round_tensors
-from model.neuron.partition.plan import plan
-from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
+from model.neuron.partition.detector import plan_of_detector
 
 PRODUCTS = (*CONVOLUTIONS, "MatMul", "BatchMatMul", "BatchMatMulV2")
 
-# --fp32-cast → the format of the operands of matrix products and of transposes; None leaves FP32. Inferentia cannot
-# multiply in FP32, so `none` is matmult-bf16, as for --fast-math none.
+# --fp32-cast → the format of the operands of matrix products and of transposes, which fast relayout makes of matrix
+# products; None leaves FP32. Inferentia cannot multiply in FP32, so `none` is --fast-math none: BF16, no fast relayout.
 OPERANDS = {
     "matmult": (tf.bfloat16, tf.float16),
-    "matmult-bf16": (tf.bfloat16, None),
-    "matmult-fp16": (tf.float16, None),
+    "matmult-bf16": (tf.bfloat16, tf.bfloat16),
+    "matmult-fp16": (tf.float16, tf.float16),
     "none": (tf.bfloat16, None),
 }
+# Casts of every operator → their format.
+WHOLE = {"all": tf.bfloat16, FP16: tf.float16}
 
 
-def compile(saved_model, output, cast, batch=None) -> Path:
+def compile(saved_model, output, cast, edges=16, build=OWN, batch=None) -> Path:
     """Writes the SavedModel folder `output`, complete or not at all. Raises SavedModelError, PlanError."""
     graph_def, inputs, outputs = frozen_graph(saved_model, batch)
-    planned = plan(graph_def, inputs.values(), outputs.values(), "tf1", excluded(graph_def), MINIMUM_SEGMENT_SIZE)
+    set_edges(graph_def, edges)
+    planned = plan_of_detector(graph_def, inputs.values(), outputs.values(), "tf1")
     on_device = {name for segment in planned.segments for name in segment.nodes}
-    if cast == "all":
-        round_inputs(graph_def, dict.fromkeys(on_device, tf.bfloat16))
-        round_tensors(graph_def, _leaving(planned), tf.bfloat16)
+    if cast in WHOLE:
+        round_inputs(graph_def, dict.fromkeys(on_device, WHOLE[cast]))
+        round_tensors(graph_def, _leaving(planned), WHOLE[cast])
     else:
         round_inputs(graph_def, _formats(graph_def, on_device, *OPERANDS[cast]))
     return write_compiled(
         saved_model, output, graph_def, inputs, outputs, backend="emulated", cast=cast, cast_engine=cast_engine(cast),
-        predicted_on_neuron_ratio=planned.on_neuron_ratio, compiled_batch=batch,
+        edges=edges, build=build, edge_bytes=edge_bytes(graph_def), predicted_on_neuron_ratio=planned.on_neuron_ratio,
+        compiled_batch=batch,
     )
 
 
@@ -59,4 +63,5 @@ def _formats(graph_def, on_device, products, transposes) -> dict:
 
 
 def _leaving(planned) -> list:
-    return [as_input(tensor.name) for segment in planned.segments for tensor in segment.outputs]
+    tensors = (tensor for segment in planned.segments for tensor in segment.outputs)
+    return [as_input(tensor.name) for tensor in tensors if tensor.dtype == "float32"]

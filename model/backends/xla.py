@@ -1,4 +1,4 @@
-"""The XLA backend: compiles the network with XLA, for the GPU if TensorFlow sees one, else for the processor.
+"""The XLA backend: compiles the network with XLA, for the GPU if the machine has one, else for the processor.
 
 AWS's published comparison runs its GPU instances this way. TensorFlow runs pre- and post-processing.
 """
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from model.backends import CASTS, has_gpu
 from model.graph.freeze import call_instead_of_network, frozen_graph, network_part, write_compiled
 
 
@@ -22,8 +23,10 @@ def compile(saved_model, output, cast="fp32", batch=None) -> Path:
 
 
 def cast_engine(cast: str) -> str:
-    """The device that the network runs on: `gpu` or `cpu`."""
-    return "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
+    """The device that the network must run on, seen by TensorFlow or not: `gpu` or `cpu`."""
+    if cast not in CASTS["xla"]:
+        raise ValueError(f"cast {cast}: must be one of: {', '.join(CASTS['xla'])}")
+    return "gpu" if has_gpu() else "cpu"
 
 
 def _call_compiled(graph_def, batch) -> None:

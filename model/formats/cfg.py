@@ -9,27 +9,8 @@ import math
 import re
 from pathlib import Path
 
-from model.architecture import (
-    LARGEST_SIDE,
-    Activation,
-    Architecture,
-    ArchitectureError,
-    AvgPool,
-    Convolutional,
-    DilatedConvolutional,
-    Dropout,
-    LocalAvgPool,
-    Loss,
-    MaxPool,
-    MultiShortcut,
-    Reorg,
-    Route,
-    Sam,
-    ScaleChannels,
-    Shortcut,
-    Upsample,
-    Yolo,
-)
+from model import architecture as records
+from model.architecture import LARGEST_SIDE, Architecture, ArchitectureError
 from model.formats.files import naming, read_whole
 from model.quoting import shown
 
@@ -310,12 +291,12 @@ def _references(section: _Section, key: str, index: int) -> tuple[int, ...]:
     return tuple(_absolute(section, reference, index) for reference in section.numbers(key, _integer))
 
 
-def _source(section: _Section, index: int) -> int:
-    """The only layer of `from=`."""
+def _product(kind, section: _Section, index: int):
+    """The record of a product of two layers."""
     sources = _references(section, "from", index)
     if len(sources) != 1:
         raise section.key_error("from", "must name one layer")
-    return sources[0]
+    return kind(sources[0], _activation(section, "linear"))
 
 
 def _activation(section: _Section, default: str) -> str:
@@ -330,11 +311,11 @@ def _stride(section: _Section) -> int:
     return across
 
 
-def _convolutional(section: _Section, index: int) -> Convolutional:
+def _convolutional(section: _Section, index: int) -> records.Convolutional:
     size = section.integer("size", 1, least=1, most=LARGEST_WINDOW)
     padding = section.integer("padding", 0, most=LARGEST_WINDOW)
     dilation = section.integer("dilation", 1, least=1, most=LARGEST_WINDOW)
-    layer = Convolutional(
+    layer = records.Convolutional(
         filters=section.integer("filters", 1, least=1),
         size=size,
         stride=_stride(section),
@@ -346,32 +327,32 @@ def _convolutional(section: _Section, index: int) -> Convolutional:
     return layer if dilation == 1 or size == 1 else _dilated(section, layer, dilation)
 
 
-def _dilated(section: _Section, layer: Convolutional, dilation: int) -> DilatedConvolutional:
+def _dilated(section: _Section, layer: records.Convolutional, dilation: int) -> records.DilatedConvolutional:
     if layer.stride > 1 or layer.size % 2 == 0 or layer.padding != layer.size // 2:
         raise section.key_error("dilation", "is supported only with an odd size, pad=1 and stride=1")
     fields = {**vars(layer), "padding": layer.padding * dilation}
-    return DilatedConvolutional(**fields, dilation=dilation)
+    return records.DilatedConvolutional(**fields, dilation=dilation)
 
 
-def _route(section: _Section, index: int) -> Route:
+def _route(section: _Section, index: int) -> records.Route:
     layers = _references(section, "layers", index)
-    return Route(layers, section.integer("groups", 1, least=1), section.integer("group_id", 0))
+    return records.Route(layers, section.integer("groups", 1, least=1), section.integer("group_id", 0))
 
 
-def _shortcut(section: _Section, index: int) -> Shortcut | MultiShortcut:
+def _shortcut(section: _Section, index: int) -> records.Shortcut | records.MultiShortcut:
     section.word("weights_type", "none", ("none",))
     section.text("weights_normalization", "none")
     sources, activation = _references(section, "from", index), _activation(section, "linear")
-    return Shortcut(*sources, activation) if len(sources) == 1 else MultiShortcut(sources, activation)
+    return records.Shortcut(*sources, activation) if len(sources) == 1 else records.MultiShortcut(sources, activation)
 
 
-def _maxpool(section: _Section, index: int, kind=MaxPool) -> MaxPool:
+def _maxpool(section: _Section, index: int, kind=records.MaxPool) -> records.MaxPool:
     stride = section.integer("stride", 1, least=1)
     size = section.integer("size", stride, least=1, most=LARGEST_WINDOW)
     return kind(size, _stride(section), section.integer("padding", size - 1, most=2 * LARGEST_WINDOW))
 
 
-def _yolo(section: _Section, index: int) -> Yolo:
+def _yolo(section: _Section, index: int) -> records.Yolo:
     numbers = section.numbers("anchors", _real)
     pairs = list(zip(numbers[::2], numbers[1::2]))
     num = section.integer("num", len(pairs), least=1)
@@ -382,7 +363,7 @@ def _yolo(section: _Section, index: int) -> Yolo:
     mask = section.numbers("mask", _integer) if section.has("mask") else range(num)
     if any(not 0 <= i < num for i in mask):
         raise section.key_error("mask", f"must have indexes between 0 and {num - 1}")
-    return Yolo(
+    return records.Yolo(
         anchors=tuple(pairs[i] for i in mask),
         classes=section.integer("classes", 20, least=1),
         scale_x_y=section.real("scale_x_y", 1.0),
@@ -394,17 +375,17 @@ _READERS = {
     "convolutional": _convolutional,
     "route": _route,
     "shortcut": _shortcut,
-    "scale_channels": lambda section, index: ScaleChannels(_source(section, index), _activation(section, "linear")),
-    "sam": lambda section, index: Sam(_source(section, index), _activation(section, "linear")),
-    "activation": lambda section, index: Activation(_activation(section, "linear")),
+    "scale_channels": lambda section, index: _product(records.ScaleChannels, section, index),
+    "sam": lambda section, index: _product(records.Sam, section, index),
+    "activation": lambda section, index: records.Activation(_activation(section, "linear")),
     "maxpool": _maxpool,
-    "local_avgpool": lambda section, index: _maxpool(section, index, LocalAvgPool),
-    "avgpool": lambda section, index: AvgPool(),
-    "reorg3d": lambda section, index: Reorg(section.integer("stride", 1, least=1)),
-    "upsample": lambda section, index: Upsample(section.integer("stride", 2, least=1)),
-    "dropout": lambda section, index: Dropout(),
-    "empty": lambda section, index: Dropout(),
-    "contrastive": lambda section, index: Loss(),
-    "cost": lambda section, index: Loss(),
+    "local_avgpool": lambda section, index: _maxpool(section, index, records.LocalAvgPool),
+    "avgpool": lambda section, index: records.AvgPool(),
+    "reorg3d": lambda section, index: records.Reorg(section.integer("stride", 1, least=1)),
+    "upsample": lambda section, index: records.Upsample(section.integer("stride", 2, least=1)),
+    "dropout": lambda section, index: records.Dropout(),
+    "empty": lambda section, index: records.Dropout(),
+    "contrastive": lambda section, index: records.Loss(),
+    "cost": lambda section, index: records.Loss(),
     "yolo": _yolo,
 }

@@ -13,7 +13,7 @@ from model.formats.weights import ConvolutionWeights, digest
 from model.graph.network import assign, network
 from model.graph.postprocess import detections
 from model.graph.preprocess import preprocess
-from model.graph.saved_model import NETWORK, published, write_metadata
+from model.graph.saved_model import NETWORK, POSTPROCESS, PREPROCESS, published, write_metadata
 
 
 class BuildError(ValueError):
@@ -57,13 +57,13 @@ class _Serving(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image")], autograph=False)
     def serve(self, image):
         architecture, profile = self._architecture, self._profile
-        with tf.name_scope("preprocess"):
+        with tf.name_scope(PREPROCESS):
             images, frames = preprocess(image, architecture.height, architecture.width, profile.resize)
             # Compilers that fix the batch of the encoded images must infer that of the decoded ones.
             images = tf.reshape(images, [tf.shape(image)[0], architecture.height, architecture.width, 3])
         with tf.name_scope(NETWORK):
             maps = tf.nest.flatten(self._network(images))  # Keras returns a single map without a list
-        with tf.name_scope("postprocess"):
+        with tf.name_scope(POSTPROCESS):
             boxes, scores, classes, count = detections(maps, frames, architecture, profile)
         return {"boxes": boxes, "scores": scores, "classes": classes, "count": count}
 

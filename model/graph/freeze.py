@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
@@ -20,11 +21,12 @@ BY_CHANCE = "_has_manual_control_dependencies"
 WRAPPING = re.compile(r"^(ConstantFolding/)?(Func/)?(StatefulPartitionedCall/|PartitionedCall/)+")
 
 
-def frozen_graph(saved_model, batch=None):
+def frozen_graph(saved_model, batch=None, is_tidy=True):
     """(GraphDef, {input key: tensor name}, {output key: tensor name}) of signature `serving_default`, frozen.
 
     The nodes of this project's models are in the scopes `preprocess`, `network` and `postprocess`. With `batch` the
-    graph takes exactly so many images, and every shape that follows from that is fixed. Raises SavedModelError.
+    graph takes exactly so many images, and every shape that follows from that is fixed. Without `is_tidy` nothing is
+    simplified. Raises SavedModelError.
     """
     loaded, function = _load(saved_model)  # the function's variables live only as long as `loaded`
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=True, aggressive_inlining=True)
@@ -34,7 +36,7 @@ def frozen_graph(saved_model, batch=None):
     graph_def = frozen.graph.as_graph_def()
     if batch:
         _fix_batch(graph_def, inputs, batch)
-    return _tidied(graph_def, inputs, outputs), inputs, outputs
+    return _tidied(graph_def, inputs, outputs) if is_tidy else graph_def, inputs, outputs
 
 
 def _fix_batch(graph_def, inputs, batch) -> None:
@@ -133,13 +135,38 @@ def network_part(graph_def):
     return part, sources[0], heads
 
 
-def call_instead_of_network(graph_def, source: str, heads: list, function, shape):
+class Network(NamedTuple):
+    """The network of a frozen graph as a `tf.function` of its images, whose `tf.TensorSpec` is that of a batch of one;
+    the tensor that it reads in the graph, and the head maps that it gives."""
+
+    function: Any
+    image: tf.TensorSpec
+    source: str
+    heads: list
+
+
+def network_function(graph_def, batch=1) -> Network:
+    """The network of a frozen graph for `batch` images, to be compiled or planned alone. Raises SavedModelError."""
+    part, source, heads = network_part(graph_def)
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+    tensor = graph.get_tensor_by_name(source + ":0")
+    image = tf.TensorSpec([batch, *tensor.shape.as_list()[1:]], tensor.dtype)
+
+    @tf.function(input_signature=[image], autograph=False)
+    def network(images):
+        return tf.import_graph_def(part, {source: images}, [head + ":0" for head in heads], name="")
+
+    return Network(network, image, source, heads)
+
+
+def call_instead_of_network(graph_def, source: str, heads: list, function, shape, dtype=tf.float32):
     """Replaces, in place, the network's nodes by one call of a `tf.function` that returns the head maps.
 
-    `shape` is that of the images for which the function is traced. Returns the NodeDef of the call.
+    `shape` and `dtype` are those of the images for which the function is traced. Returns the NodeDef of the call.
     """
     with tf.Graph().as_default() as graph:
-        results = tf.nest.flatten(function(tf.compat.v1.placeholder(tf.float32, shape)))
+        results = tf.nest.flatten(function(tf.compat.v1.placeholder(dtype, shape)))
     for node in [node for node in graph_def.node if node.name.startswith(f"{NETWORK}/")]:
         graph_def.node.remove(node)
     renamed = {head: f"{NETWORK}:{result.value_index}" for head, result in zip(heads, results)}

@@ -4,23 +4,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from model.architecture import (
-    Activation,
-    Architecture,
-    AvgPool,
-    Convolutional,
-    Dropout,
-    LocalAvgPool,
-    MaxPool,
-    MultiShortcut,
-    Reorg,
-    Route,
-    Sam,
-    ScaleChannels,
-    Shortcut,
-    Upsample,
-    Yolo,
-)
+from model import architecture as records
+from model.architecture import Architecture
 from model.formats.weights import BATCH_NORM_EPSILON, ConvolutionWeights
 
 # darknet's activations with its names and constants (src/activations.h); `silu` is OpenCV's name of swish.
@@ -60,7 +45,7 @@ def network(architecture: Architecture, folded=True, activations=ACTIVATIONS):
             continue
         inputs = [outputs[source] for source in architecture.inputs(index)]
         outputs[index] = _layer(index, layer, inputs, folded, activations)
-        if isinstance(layer, Yolo):
+        if isinstance(layer, records.Yolo):
             heads.append(outputs[index])
     return tf.keras.Model(image, heads, name="network")
 
@@ -69,11 +54,11 @@ def _layer(index, layer, inputs, folded, activations):
     """The output of one layer; `inputs` are in the order of `Architecture.inputs`."""
     *_, x = inputs
     name = f"{type(layer).__name__.lower()}_{index:03d}"
-    if isinstance(layer, Convolutional):
+    if isinstance(layer, records.Convolutional):
         return _convolutional(x, layer, f"conv_{index:03d}", folded, activations)
-    if isinstance(layer, (Dropout, Yolo)):
+    if isinstance(layer, (records.Dropout, records.Yolo)):
         return x
-    if isinstance(layer, Activation):
+    if isinstance(layer, records.Activation):
         return _activation(x, layer.activation, name, activations)
     if type(layer) in SUMS_AND_PRODUCTS:
         combined = SUMS_AND_PRODUCTS[type(layer)](inputs, name)
@@ -141,7 +126,8 @@ def _product(inputs, name):
     return tf.keras.layers.Multiply(name=name)(inputs)
 
 
-SUMS_AND_PRODUCTS = {Shortcut: _sum, MultiShortcut: _sum, ScaleChannels: _product, Sam: _product}
+SUMS_AND_PRODUCTS = {records.Shortcut: _sum, records.MultiShortcut: _sum, records.ScaleChannels: _product,
+                     records.Sam: _product}
 
 
 def _route(sources, layer, name):
@@ -218,8 +204,8 @@ def _upsample(inputs, layer, name):
     return tf.keras.layers.Lambda(repeat, name=name)(x)
 
 
-MAPS = {MaxPool: _max_pool, LocalAvgPool: _local_average, AvgPool: _average, Reorg: _reorg, Route: _route,
-        Upsample: _upsample}
+MAPS = {records.MaxPool: _max_pool, records.LocalAvgPool: _local_average, records.AvgPool: _average,
+        records.Reorg: _reorg, records.Route: _route, records.Upsample: _upsample}
 
 
 def assign(keras_network, architecture: Architecture, weights: list[ConvolutionWeights]) -> None:

@@ -40,11 +40,12 @@ def _float_tensors(graph_def) -> set:
 
 def _round(graph_def, tensor, dtype) -> str:
     name = f"{tensor.replace(':', '_')}/rounded_{dtype.name}"
-    low = _cast(graph_def, name, tensor, tf.float32, dtype)
-    return _cast(graph_def, f"{name}/back", low, dtype, tf.float32)
+    low = add_cast(graph_def, name, tensor, tf.float32, dtype)
+    return add_cast(graph_def, f"{name}/back", low, dtype, tf.float32)
 
 
-def _cast(graph_def, name, source, source_type, target_type) -> str:
+def add_cast(graph_def, name, source, source_type, target_type) -> str:
+    """Adds an operator of this name that casts the tensor `source`; returns the name of its result."""
     node = graph_def.node.add(op="Cast", name=name, input=[source])
     node.attr["SrcT"].type = source_type.as_datatype_enum
     node.attr["DstT"].type = target_type.as_datatype_enum

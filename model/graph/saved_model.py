@@ -12,9 +12,9 @@ from pathlib import Path
 
 # TensorFlow Serving ignores this folder of a SavedModel.
 METADATA = Path("assets.extra", "detector.json")
-# The scope of the nodes between resized images and raw head maps, which other compilers than TensorFlow may compile,
-# and the name of the call that then replaces them.
-NETWORK = "network"
+# The scopes of the nodes before the network, after it, and between resized images and raw head maps. Other compilers
+# than TensorFlow may compile the network, and a call of this name then replaces its nodes.
+PREPROCESS, NETWORK, POSTPROCESS = "preprocess", "network", "postprocess"
 SIGNATURE, TAG = "serving_default", "serve"
 
 

@@ -20,10 +20,13 @@ class CompileError(RuntimeError):
     """Neuron's packages did not compile the model; the message says why."""
 
 
-def compile(frozen: str, output: str, cast: str, workdir: str, batch: int = 1, dynamic: bool = True) -> dict:
+def compile(
+    frozen: str, output: str, cast: str, build: str, workdir: str, batch: int = 1, dynamic: bool = True
+) -> dict:
     """Compiles the network of the frozen SavedModel `frozen` into the SavedModel folder `output`.
 
-    The installed TensorFlow decides the route: `tfn.saved_model.compile` on 1.15, `tfn.trace` on 2.
+    The installed TensorFlow decides the route: `tfn.saved_model.compile` on 1.15, `tfn.trace` on 2. The build
+    `tutorial`, which is to be as AWS's, has only the first.
     The network is compiled for `batch` images; with `dynamic` batching the runtime cuts larger requests into so many.
     Returns metadata: route, flags, on_neuron_ratio as the route counts it, versions, and the warnings of the packages.
     Raises CompileError and the exceptions of the packages.
@@ -36,6 +39,9 @@ def compile(frozen: str, output: str, cast: str, workdir: str, batch: int = 1, d
         raise CompileError(f"tensorflow-neuron cannot be imported ({error}); run `python -m model doctor "
                            "--detector-python PATH`, which says how to install it") from error
     is_tf1 = tf.__version__.startswith("1.")
+    if build == "tutorial" and not is_tf1:
+        raise CompileError(f"--build tutorial: must be compiled by tensorflow-neuron 1.15, {sys.executable} has "
+                           f"TensorFlow {tf.__version__}; name a Python 3.7 that has it by --detector-python")
     with _warnings() as warnings:
         facts = (_tf1 if is_tf1 else _tf2)(tfn, frozen, output, cast, workdir, batch, dynamic)
     return {
@@ -47,9 +53,14 @@ def compile(frozen: str, output: str, cast: str, workdir: str, batch: int = 1, d
 def flags(cast: str) -> list:
     """The compiler's flags for a cast. They are always passed, because the defaults of the two routes differ.
 
-    `none` is matmult-bf16, as for --fast-math none, because Inferentia cannot multiply in FP32.
+    Fast relayout is on, as in the compiler's default, but for `none`. That one is matmult-bf16, as for --fast-math
+    none, because Inferentia cannot multiply in FP32. A network in FP16 has no cast and, as in AWS's tutorial, no flag.
     """
-    return ["--fast-math=none", "--fp32-cast=" + ("matmult-bf16" if cast == "none" else cast)]
+    if cast == "fp16":
+        return []
+    if cast == "none":
+        return ["--fast-math=none", "--fp32-cast=matmult-bf16"]
+    return ["--fast-math=all", f"--fp32-cast={cast}"]
 
 
 def _tf1(tfn, frozen, output, cast, workdir, batch, dynamic) -> dict:
@@ -67,25 +78,21 @@ def _tf2(tfn, frozen, output, cast, workdir, batch, dynamic) -> dict:
     """Traces only the network, and replaces its nodes by one call of the result."""
     import tensorflow as tf
 
-    from model.graph.freeze import call_instead_of_network, network_part, write_saved_model
+    from model.graph.freeze import call_instead_of_network, network_function, write_saved_model
 
     meta_graph = read_meta_graph(frozen)
     graph_def, signature = meta_graph.graph_def, meta_graph.signature_def[SIGNATURE]
-    part, source, heads = network_part(graph_def)
-    image = tf.zeros([batch, *_shape_of_image(graph_def, source)])
-
-    @tf.function(input_signature=[tf.TensorSpec(image.shape, tf.float32)], autograph=False)
-    def network(images):
-        return tf.import_graph_def(part, {source: images}, [head + ":0" for head in heads], name="")
-
-    # --fast-math=none is this route's own.
-    given = [*flags(cast)[1:], *["--dynamic-batch-size"] * dynamic, "--workdir=" + workdir]
+    network = network_function(graph_def, batch)
+    # --fast-math=none is this route's own, as is a flag that costs latency wherever the number of cores is not given.
+    given = [*flags(cast)[1:], "--neuroncore-pipeline-cores=1", *["--dynamic-batch-size"] * dynamic,
+             "--workdir=" + workdir]
     with _environment("NEURON_CC_FLAGS", " ".join(given)):
-        traced = _traced(tfn, network, image)
+        traced = _traced(tfn, network.function, tf.zeros(network.image.shape, network.image.dtype))
     compiled = getattr(traced, "aws_neuron_function", None)
     if compiled is None:
         raise CompileError("tensorflow.neuron.trace returned the network uncompiled; its warnings may explain why")
-    call_instead_of_network(graph_def, source, heads, compiled, image.shape)
+    image = network.image
+    call_instead_of_network(graph_def, network.source, network.heads, compiled, image.shape, image.dtype)
     inputs = {key: info.name for key, info in signature.inputs.items()}
     outputs = {key: info.name for key, info in signature.outputs.items()}
     write_saved_model(graph_def, inputs, outputs, output)
@@ -102,15 +109,6 @@ def _traced(tfn, network, image):
             raise
         raise CompileError(f"neuron-cc is not found ({error}); run `python -m model doctor --detector-python PATH`, "
                            "which says how to install it") from error
-
-
-def _shape_of_image(graph_def, source):
-    """[height, width, 3] of the tensor that the network reads."""
-    import tensorflow as tf
-
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(graph_def, name="")
-    return graph.get_tensor_by_name(source + ":0").shape.as_list()[1:]
 
 
 @contextmanager
@@ -132,8 +130,9 @@ class _Kept(logging.Handler):
         self._messages = messages
 
     def emit(self, record):
-        message = record.getMessage()
-        if message not in self._messages:
+        message = " ".join(record.getMessage().split())
+        # A banner comes line by line, with lines that frame it.
+        if message.strip("*") and message not in self._messages:
             self._messages.append(message)
 
 

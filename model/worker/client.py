@@ -10,7 +10,7 @@ import re
 import signal
 import socket
 import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from queue import LifoQueue
@@ -60,7 +60,7 @@ class RemoteError(WorkerError):
         self.type, self.message, self.traceback = type, message, traceback
 
 
-class Worker:
+class Worker(AbstractContextManager):
     """A process of the interpreter `python` that serves requests from any number of threads at once.
 
     Each of `callers` sockets carries one detection at a time; further callers wait for a free one. The process gets
@@ -142,7 +142,6 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The process id."""
         return self._process.pid
 
     def output(self) -> list[str]:
@@ -173,15 +172,11 @@ class Worker:
         for lines, number in ((self._control, 1), (self._lines, len(self._connections) - 1)):
             _close_unused(lines, number)
 
-    def __enter__(self):
-        return self
-
     def __exit__(self, *error):
         self.close()
 
 
 def _start(who, python, environment, far):
-    """Starts the process with the far ends of the sockets."""
     numbers = [connection.fileno() for connection in far]
     code = BOOTSTRAP.format(OLDEST)
     try:

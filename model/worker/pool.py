@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import Lock
 
 import numpy as np
@@ -69,7 +69,7 @@ class RemoteDetector(Worker):
             raise self.invalid(error) from None
 
 
-class WorkerPool:
+class WorkerPool(AbstractContextManager):
     """Processes of the same detector, each with one NeuronCore, or a single process with all cores.
 
     A request goes to the process with the fewest open requests, in turn if several have as few. If a process is dead,
@@ -142,9 +142,6 @@ class WorkerPool:
         """Ends the processes. May be called again."""
         with ThreadPoolExecutor(len(self.detectors) or 1) as pool:
             list(pool.map(lambda one: one.close(), self.detectors))
-
-    def __enter__(self):
-        return self
 
     def __exit__(self, *error):
         self.close()

@@ -15,13 +15,13 @@ def coco() -> dict:
 
 
 @pytest.fixture
-def dataset(tmp_path, coco) -> Dataset:
+def made_up_dataset(tmp_path, coco) -> Dataset:
     return Dataset.load(*synthetic.write(tmp_path, coco))
 
 
 @pytest.fixture
-def detections(dataset) -> dict:
-    return synthetic.perfect(dataset)
+def right_detections(made_up_dataset) -> dict:
+    return synthetic.perfect(made_up_dataset)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ from harness import report
 from harness.load.generator import LoadPattern
 from harness.load.points import Point
 from harness.load.sweep import Sweep
-from harness.soak.run import Plan, run_soak
+from harness.soak.run import Plan, run_soak, summarise
+from tests.harness.soaks import soak_of
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ("throughput.svg", "latency.svg", "sweep.svg", "precision_recall.svg")
@@ -94,6 +96,37 @@ def test_what_is_damaged_is_named_and_leaves_the_image_of_before(folder, name, d
     lines = [line for line in report.draw(folder) if "cannot be drawn" in line]
     assert len(lines) == 1 and lines[0].startswith(f"{folder / name}: cannot be drawn")
     assert image.read_bytes() == before
+
+
+GPU = {"gpu0/celsius": 60.0, "gpu0/mhz": 1500.0, "gpu0/watts": 65.0, "gpu0/thermal_throttling": 0.0, "gpu0/lost": 0.0}
+
+
+@pytest.fixture
+def gpu_soak(tmp_path):
+    """A soak with two GPUs: the first is throttled from window 21 to 25 and lost from window 36 on."""
+    def differing(number):
+        if number > 35:
+            return {"extra": {"gpu0/lost": 1.0, "gpu1/celsius": 50.0}}
+        hot = {"gpu0/celsius": 88.0, "gpu0/mhz": 900.0, "gpu0/thermal_throttling": 1.0} if 20 < number < 26 else {}
+        return {"extra": {**GPU, **hot, "gpu1/celsius": 50.0}}
+
+    soak_of(tmp_path / report.JOURNAL, differing)
+    return tmp_path
+
+
+def test_what_gpus_reported_is_a_curve_with_the_throttled_windows_shaded(gpu_soak):
+    lines = list(report.draw(gpu_soak, {report.JOURNAL}))
+    assert lines[-1] == f"written: {gpu_soak / 'gpu.svg'}" and len(lines) == 3
+    figure = report.gpu(summarise(gpu_soak / report.JOURNAL))
+    assert [ax.get_ylabel() for ax in figure.axes] == list(report.GPU_CURVES.values())
+    assert figure.axes[0].get_title() == "shaded: thermal throttling in 5 of 40 windows"
+    temperature = figure.axes[0].patches[0].get_data().values
+    assert list(temperature[19:27]) == [60.0, *[88.0] * 5, 60.0, 60.0] and all(map(math.isnan, temperature[35:]))
+
+
+def test_without_gpus_there_is_no_such_curve(folder):
+    list(report.draw(folder))
+    assert not (folder / "gpu.svg").exists()
 
 
 def test_only_what_was_asked_for_is_drawn(folder):

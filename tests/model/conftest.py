@@ -40,7 +40,7 @@ def compiled(tiny_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def detector(compiled):
+def tiny_detector(compiled):
     from model.detector import Detector
 
     return Detector(compiled)

@@ -105,7 +105,7 @@ def background_and_death():
 
 
 def write_on_sockets(text):
-    """Writes where only answers should go."""
+    """Writes where only responses should go."""
     for number in map(int, os.listdir("/proc/self/fd")):
         try:
             if stat.S_ISSOCK(os.fstat(number).st_mode):

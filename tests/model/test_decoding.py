@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from model.decoding import DEFAULT, PROFILES, Profile, ProfileError, checked, profile_for
+from model.decoding import DEFAULT, PROFILES, Profile, ProfileError, profile_for
 from model.formats.cfg import CfgError, read_cfg
 from model.yolov4 import yolov4
 from tests.model.samples import cfg_text
@@ -69,7 +69,7 @@ def test_what_is_given_replaces_the_profiles_values():
 ], ids=str)
 def test_what_makes_no_sense_is_refused_by_option(wrong, message):
     with pytest.raises(ProfileError, match=message):
-        checked(**wrong)
+        profile_for(yolov4(), **wrong)
 
 
 def test_the_aws_profile_is_refused_for_heads_that_encode_otherwise(cfg):

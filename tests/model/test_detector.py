@@ -42,7 +42,7 @@ def same(one, two) -> bool:
 
 
 def assert_close(results, expected):
-    """Answers of other batch sizes: the same objects, boxes to 1e-3 pixels."""
+    """Detections of other batch sizes: the same objects, boxes to 1e-3 pixels."""
     for one, two in zip(results, expected):
         np.testing.assert_array_equal(one.classes, two.classes)
         np.testing.assert_allclose(one.scores, two.scores, atol=1e-5)
@@ -50,9 +50,9 @@ def assert_close(results, expected):
 
 
 @pytest.fixture(scope="module")
-def alone(detector):
+def alone(tiny_detector):
     """The detections of each good image sent by itself."""
-    return [detector.detect([image])[0] for image in GOOD]
+    return [tiny_detector.detect([image])[0] for image in GOOD]
 
 
 def test_answers_have_the_promised_types_and_shapes(alone):
@@ -75,46 +75,46 @@ def test_different_pictures_get_different_answers(alone):
     assert not same(alone[0], alone[1])
 
 
-def test_the_same_picture_gets_the_same_answer_again(detector, alone):
-    assert same(detector.detect(GOOD[:1])[0], alone[0])
+def test_the_same_picture_gets_the_same_answer_again(tiny_detector, alone):
+    assert same(tiny_detector.detect(GOOD[:1])[0], alone[0])
 
 
-def test_no_image_has_no_answer(detector):
-    assert detector.detect([]) == []
+def test_no_image_has_no_answer(tiny_detector):
+    assert tiny_detector.detect([]) == []
 
 
 @settings(max_examples=25)
 @given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5), min_size=1, max_size=6), st.integers(1, 4))
-def test_an_answer_depends_on_its_picture_alone(detector, alone, batches, threads):
+def test_an_answer_depends_on_its_picture_alone(tiny_detector, alone, batches, threads):
     """Not on the batch's size, the order in it, its batch-mates, or on what other threads send meanwhile."""
     with ThreadPoolExecutor(threads) as pool:
-        results = pool.map(lambda batch: detector.detect([GOOD[i] for i in batch]), batches)
+        results = pool.map(lambda batch: tiny_detector.detect([GOOD[i] for i in batch]), batches)
         for batch, found in zip(batches, results):
             assert_close(found, [alone[i] for i in batch])
 
 
 @pytest.mark.parametrize("container", [tuple, lambda images: np.array(images, object)], ids=["tuple", "array"])
-def test_any_sequence_of_images_is_taken(detector, alone, container):
-    assert_close(detector.detect(container(GOOD)), alone)
+def test_any_sequence_of_images_is_taken(tiny_detector, alone, container):
+    assert_close(tiny_detector.detect(container(GOOD)), alone)
 
 
 @pytest.mark.parametrize("content, message", BAD.values(), ids=BAD)
-def test_what_is_no_picture_gets_its_own_error(detector, content, message):
-    result, = detector.detect([content])
+def test_what_is_no_picture_gets_its_own_error(tiny_detector, content, message):
+    result, = tiny_detector.detect([content])
     assert message in result.error and len(result.scores) == 0
     assert (result.boxes.shape, result.boxes.dtype, result.classes.dtype) == ((0, 4), np.float32, np.int32)
 
 
 @pytest.mark.parametrize("content, message", BAD.values(), ids=BAD)
-def test_batch_mates_of_what_is_no_picture_are_answered_as_if_it_were_not_there(detector, alone, content, message):
-    first, broken, second = detector.detect([GOOD[1], content, GOOD[2]])
+def test_batch_mates_of_what_is_no_picture_are_answered_as_if_it_were_not_there(tiny_detector, alone, content, message):
+    first, broken, second = tiny_detector.detect([GOOD[1], content, GOOD[2]])
     assert message in broken.error
     assert_close([first, second], [alone[1], alone[2]])
 
 
-def test_a_bad_header_changes_no_bit_of_its_batch_mates(detector):
-    first, _, second = detector.detect([GOOD[1], b"bad", GOOD[2]])
-    expected = detector.detect([GOOD[1], GOOD[2]])
+def test_a_bad_header_changes_no_bit_of_its_batch_mates(tiny_detector):
+    first, _, second = tiny_detector.detect([GOOD[1], b"bad", GOOD[2]])
+    expected = tiny_detector.detect([GOOD[1], GOOD[2]])
     assert same(first, expected[0]) and same(second, expected[1])
 
 
@@ -125,30 +125,30 @@ def test_the_limit_of_pixels_is_the_profiles(tiny, tiny_weights, tmp_path):
     assert errors[0] == "" and "declares 81 x 60 pixels, more than the limit of 4,800 (max_pixels)" in errors[1]
 
 
-def test_boxes_are_those_of_the_image_upright(detector):
+def test_boxes_are_those_of_the_image_upright(tiny_detector):
     exif = Image.Exif()
     exif[0x0112] = 6
     array = pixels(90, 60)
-    turned = detector.detect([encode(array, exif=exif)])
-    assert_close(turned, detector.detect([encode(np.rot90(array, -1))]))
+    turned = tiny_detector.detect([encode(array, exif=exif)])
+    assert_close(turned, tiny_detector.detect([encode(np.rot90(array, -1))]))
 
 
-def test_a_batch_of_nothing_but_bad_images_names_each(detector):
-    results = detector.detect([content for content, _ in BAD.values()])
+def test_a_batch_of_nothing_but_bad_images_names_each(tiny_detector):
+    results = tiny_detector.detect([content for content, _ in BAD.values()])
     assert [message in result.error for result, (_, message) in zip(results, BAD.values())] == [True] * len(BAD)
 
 
-def test_eight_threads_get_the_answers_of_one(detector, alone):
+def test_eight_threads_get_the_answers_of_one(tiny_detector, alone):
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda i: detector.detect([GOOD[i % 4]])[0], range(48)))
+        results = list(pool.map(lambda i: tiny_detector.detect([GOOD[i % 4]])[0], range(48)))
     wrong = [i for i, result in enumerate(results) if not same(result, alone[i % 4])]
     assert not wrong, f"results {wrong} of 48 differ"
 
 
-def test_eight_threads_with_bad_images_get_each_its_own_answer(detector, alone):
+def test_eight_threads_with_bad_images_get_each_its_own_answer(tiny_detector, alone):
     batches = [[GOOD[i % 4], b"bad"] if i % 2 else [GOOD[i % 4]] for i in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(detector.detect, batches))
+        results = list(pool.map(tiny_detector.detect, batches))
     assert all(same(found[0], alone[i % 4]) for i, found in enumerate(results))
     assert [len(found) for found in results] == [len(batch) for batch in batches]
 
@@ -163,8 +163,8 @@ def test_a_network_that_gives_nan_is_not_taken_for_one_that_sees_nothing(tiny_mo
     assert np.isinf(broken.detect(GOOD[:1])[0].scores).sum() > 0
 
 
-def test_metadata_say_what_runs(detector):
-    assert [detector.metadata[key] for key in ("names", "cast", "width")] == [["cup", "can", "bottle"], "fp32", 64]
+def test_metadata_say_what_runs(tiny_detector):
+    assert [tiny_detector.metadata[key] for key in ("names", "cast", "width")] == [["cup", "can", "bottle"], "fp32", 64]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff" * 99], ids=["empty folder", "empty model", "garbage"])
@@ -202,7 +202,7 @@ def test_a_saved_model_with_other_outputs_is_refused_with_their_names(tmp_path):
 
 def test_a_saved_model_with_another_input_is_refused(tmp_path):
     with pytest.raises(SavedModelError, match="its signature serving_default has no image"):
-        Detector(foreign(tmp_path / "foreign", input_name="picture"))
+        Detector(foreign(tmp_path / "foreign", input_name="photograph"))
 
 
 def test_metadata_that_cannot_be_read_are_an_error_with_their_file(tmp_path):

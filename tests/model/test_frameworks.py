@@ -37,14 +37,14 @@ def seen(one) -> dict:
 
 
 @pytest.fixture(scope="module")
-def detector(tmp_path_factory) -> Detector:
+def stored_detector(tmp_path_factory) -> Detector:
     return embedded_detector(tmp_path_factory.mktemp("embedded"))
 
 
 @pytest.mark.parametrize("number", range(SCENES))
-def test_detections_are_the_stored_ones(detector, number):
+def test_detections_are_the_stored_ones(stored_detector, number):
     expected = json.loads((STORED / "detections.json").read_text())[number]
-    found = seen(detector.detect([(STORED / f"{number}.jpg").read_bytes()])[0])
+    found = seen(stored_detector.detect([(STORED / f"{number}.jpg").read_bytes()])[0])
     assert found["classes"] == expected["classes"] and len(expected["classes"])
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-3)
     np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=0.05, err_msg="pixels")
@@ -52,10 +52,10 @@ def test_detections_are_the_stored_ones(detector, number):
 
 @settings(max_examples=15)
 @given(st.lists(st.integers(0, SCENES - 1), min_size=1, max_size=6))
-def test_a_trained_detectors_answer_does_not_depend_on_batch_mates_or_order(detector, order):
+def test_a_trained_detectors_answer_does_not_depend_on_batch_mates_or_order(stored_detector, order):
     images = [(STORED / f"{number}.jpg").read_bytes() for number in range(SCENES)]
-    alone = [seen(detector.detect([image])[0]) for image in images]
-    for number, one in zip(order, detector.detect([images[number] for number in order])):
+    alone = [seen(stored_detector.detect([image])[0]) for image in images]
+    for number, one in zip(order, stored_detector.detect([images[number] for number in order])):
         found = seen(one)
         assert found["classes"] == alone[number]["classes"]
         np.testing.assert_allclose(found["scores"], alone[number]["scores"], atol=1e-4)

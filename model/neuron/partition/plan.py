@@ -75,6 +75,12 @@ class Plan:
         return self._on_device(_is_operator) / max(total, 1)
 
     @property
+    def ratio_without_identities(self) -> float:
+        """The share of all nodes but Identity, which AWS's YOLOv4 tutorial reports of its graph as about 0.79."""
+        total = sum(kind != "Identity" for kind in self.types.values())
+        return self._on_device(lambda kind: kind != "Identity") / max(total, 1)
+
+    @property
     def convolutions(self) -> tuple[int, int]:
         """(number of convolutions on the device, number of convolutions)."""
         return self._on_device(CONVOLUTIONS.__contains__), sum(kind in CONVOLUTIONS for kind in self.types.values())

@@ -5,7 +5,7 @@ mark_shape_context.cc in grappler/convert, for tf2.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from tensorflow.core.framework import types_pb2
@@ -67,6 +67,7 @@ class Rules:
 def tf1(graph: Graph, no_fuse, minimum_segment_size) -> Rules:
     """The rules of tfn.saved_model.compile in tensorflow-neuron 1.15; shapes matter only at the end."""
     kinds = _normalized(graph)
+    graph = _with_outputs_of(kinds, graph)
     causes = _first_cause({
         Reason.EXCLUDED: _named(graph, no_fuse),
         Reason.UNSUPPORTED: {i for i, kind in enumerate(kinds) if kind not in SUPPORTED["tf1"]},
@@ -130,6 +131,14 @@ def _normalized_type(graph, index, node: Node) -> str:
         is_plain = None not in (one, two) and len(one) == len(two) and one[:-2] == two[:-2] and None not in one[:-2]
         return "BatchMatMul" if is_plain else node.type
     return plain.get(node.type, node.type)
+
+
+def _with_outputs_of(kinds: list[str], graph: Graph) -> Graph:
+    """The graph without the sixth output of a FusedBatchNormV3, of unknown shape, where tf1 makes it a FusedBatchNorm,
+    which has five."""
+    return replace(graph, nodes=tuple(
+        node._replace(outputs=node.outputs[:5]) if kind != node.type and kind == "FusedBatchNorm" else node
+        for kind, node in zip(kinds, graph.nodes)))
 
 
 def _beside_strings(graph: Graph) -> set:

@@ -123,10 +123,10 @@ def test_what_is_larger_than_cocos_areas_is_ignored(tmp_path, coco):
     assert ours == pytest.approx(pycocotools_figures(dataset, detections), abs=1e-9)
 
 
-def test_equals_the_evaluation_on_real_detections_of_real_size(dataset, detections):
-    worse = changed(detections, lambda a: {"boxes": a.boxes + np.float32([9, 0, 9, 0])}, every=3)
-    figures = evaluate(dataset, worse).figures
-    interval = ap_interval(dataset, worse, resamples=50)
+def test_equals_the_evaluation_on_real_detections_of_real_size(made_up_dataset, right_detections):
+    worse = changed(right_detections, lambda a: {"boxes": a.boxes + np.float32([9, 0, 9, 0])}, every=3)
+    figures = evaluate(made_up_dataset, worse).figures
+    interval = ap_interval(made_up_dataset, worse, resamples=50)
     assert (interval["AP"].value, interval["AP50"].value) == pytest.approx((figures["AP"], figures["AP50"]))
 
 
@@ -148,13 +148,13 @@ def test_chunks_change_nothing(tmp_path, monkeypatch):
     assert ap_interval(dataset, detections, resamples=40) == whole
 
 
-def test_perfect_detections_are_perfect_in_every_resample(dataset, detections):
-    assert low_value_high(ap_interval(dataset, detections, resamples=30)["AP"]) == (1.0, 1.0, 1.0)
+def test_perfect_detections_are_perfect_in_every_resample(made_up_dataset, right_detections):
+    assert low_value_high(ap_interval(made_up_dataset, right_detections, resamples=30)["AP"]) == (1.0, 1.0, 1.0)
 
 
-def test_no_detections_at_all_score_zero(dataset):
-    nothing = {i: NOTHING for i in dataset.image_ids}
-    assert low_value_high(ap_interval(dataset, nothing, resamples=30)["AP"]) == (0.0, 0.0, 0.0)
+def test_no_detections_at_all_score_zero(made_up_dataset):
+    nothing = {i: NOTHING for i in made_up_dataset.image_ids}
+    assert low_value_high(ap_interval(made_up_dataset, nothing, resamples=30)["AP"]) == (0.0, 0.0, 0.0)
 
 
 def test_the_interval_covers_the_ap_of_all_images(tmp_path):
@@ -231,13 +231,13 @@ def test_the_same_seed_gives_the_same_interval(tmp_path):
     assert same == again != other
 
 
-def test_unsound_detections_are_refused(dataset, detections):
-    nan = changed(detections, lambda a: {"boxes": a.boxes * np.float32("nan")})
-    for bad in (nan, {**detections, 99: NOTHING}, dict(list(detections.items())[:4])):
+def test_unsound_detections_are_refused(made_up_dataset, right_detections):
+    nan = changed(right_detections, lambda a: {"boxes": a.boxes * np.float32("nan")})
+    for bad in (nan, {**right_detections, 99: NOTHING}, dict(list(right_detections.items())[:4])):
         with pytest.raises(InvalidRun):
-            ap_interval(dataset, bad, 10)
+            ap_interval(made_up_dataset, bad, 10)
         with pytest.raises(InvalidRun):
-            ap_drop(dataset, detections, bad, 10)
+            ap_drop(made_up_dataset, right_detections, bad, 10)
 
 
 def test_a_resample_without_objects_is_invalid(tmp_path, coco):
@@ -250,6 +250,6 @@ def test_a_resample_without_objects_is_invalid(tmp_path, coco):
 @pytest.mark.parametrize(
     ("options", "words"), [({"resamples": 0}, "resamples 0: must be"), ({"confidence": 1}, "confidence 1")]
 )
-def test_an_impossible_bootstrap_is_an_error(dataset, detections, options, words):
+def test_an_impossible_bootstrap_is_an_error(made_up_dataset, right_detections, options, words):
     with pytest.raises(ValueError, match=words):
-        ap_interval(dataset, detections, **options)
+        ap_interval(made_up_dataset, right_detections, **options)

@@ -72,13 +72,13 @@ def test_a_response_where_there_was_none_is_seen():
     assert changed({1: NOTHING}, {1: GOOD}) == [1]
 
 
-def test_swapped_responses_are_seen(detections):
-    assert changed(detections, {**detections, 3: detections[8], 8: detections[3]}) == [3, 8]
+def test_swapped_responses_are_seen(right_detections):
+    assert changed(right_detections, {**right_detections, 3: right_detections[8], 8: right_detections[3]}) == [3, 8]
 
 
-def test_stale_responses_are_seen(detections):
-    late = dict(zip(detections, [NOTHING, *detections.values()]))
-    assert changed(detections, late) == list(detections)
+def test_stale_responses_are_seen(right_detections):
+    late = dict(zip(right_detections, [NOTHING, *right_detections.values()]))
+    assert changed(right_detections, late) == list(right_detections)
 
 
 MANY = {image: shifted(GOOD, image / 7) for image in range(400)}
@@ -102,20 +102,20 @@ def test_where_the_same_bytes_are_promised_every_other_byte_is_a_change(case):
     assert changed({1: GOOD}, {1: replace(GOOD)}, exact=True) == []
 
 
-def test_only_what_was_sent_is_compared(detections):
-    assert changed(detections, {2: detections[2]}) == []
+def test_only_what_was_sent_is_compared(right_detections):
+    assert changed(right_detections, {2: right_detections[2]}) == []
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_an_image_that_the_sequential_run_lacks_is_an_error(detections, exact):
+def test_an_image_that_the_sequential_run_lacks_is_an_error(right_detections, exact):
     with pytest.raises(InvalidRun, match="1 unknown images have detections; first 9"):
-        changed(detections, {**detections, 9: GOOD}, exact)
+        changed(right_detections, {**right_detections, 9: GOOD}, exact)
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_an_image_that_was_not_answered_under_load_is_an_error(detections, exact):
+def test_an_image_that_was_not_answered_under_load_is_an_error(right_detections, exact):
     with pytest.raises(InvalidRun, match=r"1 of 8 images have no detections; first 4 \(too busy\)"):
-        changed(detections, {**detections, 4: replace(NOTHING, error="too busy")}, exact)
+        changed(right_detections, {**right_detections, 4: replace(NOTHING, error="too busy")}, exact)
 
 
 # The very same bytes for different images.

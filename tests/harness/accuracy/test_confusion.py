@@ -7,24 +7,25 @@ from harness.accuracy.confusion import Confusion, confusion
 from tests.harness.synthetic import NOTHING, changed
 
 
-def test_right_classes_give_no_hint(dataset, detections):
-    assert confusion(dataset, detections) == Confusion(16, 16, 16, {}) and not confusion(dataset, detections).hint()
+def test_right_classes_give_no_hint(made_up_dataset, right_detections):
+    found = confusion(made_up_dataset, right_detections)
+    assert found == Confusion(16, 16, 16, {}) and not found.hint()
 
 
-def test_swapped_classes_are_hinted_at_with_an_example(dataset, detections):
-    found = confusion(dataset, changed(detections, lambda a: {"classes": 1 - a.classes}))
+def test_swapped_classes_are_hinted_at_with_an_example(made_up_dataset, right_detections):
+    found = confusion(made_up_dataset, changed(right_detections, lambda a: {"classes": 1 - a.classes}))
     assert found == Confusion(16, 16, 0, {"cup": "can", "can": "cup"})
     assert "16 of 16 objects have a box of IoU 0.5, and 0 of these boxes the right class" in found.hint()
     assert "such as cup as can: give the detector's class names in order" in found.hint()
 
 
-def test_boxes_elsewhere_are_not_called_confused(dataset, detections):
-    moved = changed(detections, lambda a: {"classes": 1 - a.classes, "boxes": a.boxes + np.float32(60)})
-    assert not confusion(dataset, moved).hint()
+def test_boxes_elsewhere_are_not_called_confused(made_up_dataset, right_detections):
+    moved = changed(right_detections, lambda a: {"classes": 1 - a.classes, "boxes": a.boxes + np.float32(60)})
+    assert not confusion(made_up_dataset, moved).hint()
 
 
-def test_no_detections_are_not_called_confused(dataset, detections):
-    assert confusion(dataset, dict.fromkeys(detections, NOTHING)) == Confusion(16, 0, 0, {})
+def test_no_detections_are_not_called_confused(made_up_dataset, right_detections):
+    assert confusion(made_up_dataset, dict.fromkeys(right_detections, NOTHING)) == Confusion(16, 0, 0, {})
 
 
 def test_two_classes_in_each_others_place_are_hinted_at_among_many_right_ones():

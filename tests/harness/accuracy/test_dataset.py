@@ -19,8 +19,8 @@ from harness.accuracy.layouts import coco_folder
 from tests.harness import synthetic
 
 
-def test_iterates_image_ids_and_bytes_in_sorted_order(dataset):
-    assert list(dataset)[:2] == [(1, b"image 1"), (2, b"image 2")]
+def test_iterates_image_ids_and_bytes_in_sorted_order(made_up_dataset):
+    assert list(made_up_dataset)[:2] == [(1, b"image 1"), (2, b"image 2")]
 
 
 def test_category_names_follow_sorted_category_ids(tmp_path, coco):
@@ -45,35 +45,35 @@ def test_limit_beyond_the_end_takes_all(tmp_path, coco):
     assert len(Dataset.load(*synthetic.write(tmp_path, coco), limit=99)) == 8
 
 
-def test_only_some_images_are_a_data_set_of_their_own(dataset):
-    part = dataset.only([7, 2])
+def test_only_some_images_are_a_data_set_of_their_own(made_up_dataset):
+    part = made_up_dataset.only([7, 2])
     images = {section: {row[key] for row in part.ground_truth[section]}
               for section, key in (("images", "id"), ("annotations", "image_id"))}
     assert (part.image_ids, images) == ([2, 7], {"images": {2, 7}, "annotations": {2, 7}})
 
 
-def test_only_the_first_images_are_what_the_limit_gives(dataset):
-    assert dataset.only([1, 2, 3]) == Dataset.load(dataset.annotations, dataset.images, limit=3)
+def test_only_the_first_images_are_what_the_limit_gives(made_up_dataset):
+    assert made_up_dataset.only([1, 2, 3]) == Dataset.load(made_up_dataset.annotations, made_up_dataset.images, limit=3)
 
 
-def test_only_some_images_keep_every_category(dataset):
-    part = dataset.only([1])
+def test_only_some_images_keep_every_category(made_up_dataset):
+    part = made_up_dataset.only([1])
     assert (part.category_ids, part.ground_truth["categories"]) == (
-        dataset.category_ids, dataset.ground_truth["categories"])
+        made_up_dataset.category_ids, made_up_dataset.ground_truth["categories"])
 
 
-def test_only_some_images_are_read_and_sized_as_before(dataset):
-    part = dataset.only(iter([2]))
+def test_only_some_images_are_read_and_sized_as_before(made_up_dataset):
+    part = made_up_dataset.only(iter([2]))
     assert (list(part), part.size(2)) == ([(2, b"image 2")], (200, 200))
 
 
-def test_only_some_images_leave_the_whole_as_it_was(dataset):
-    dataset.only([2])
-    assert (len(dataset), len(dataset.ground_truth["annotations"])) == (8, 16)
+def test_only_some_images_leave_the_whole_as_it_was(made_up_dataset):
+    made_up_dataset.only([2])
+    assert (len(made_up_dataset), len(made_up_dataset.ground_truth["annotations"])) == (8, 16)
 
 
-def test_only_all_images_is_the_same_question(dataset):
-    assert dataset.only(dataset.image_ids).sha256 == dataset.sha256
+def test_only_all_images_is_the_same_question(made_up_dataset):
+    assert made_up_dataset.only(made_up_dataset.image_ids).sha256 == made_up_dataset.sha256
 
 
 def test_sizes_are_width_and_height_in_pixels(tmp_path, coco):
@@ -221,10 +221,10 @@ def test_an_image_name_with_a_nul_is_named(tmp_path, coco):
         Dataset.load(annotations, images)
 
 
-def test_an_image_that_vanishes_later_is_named(dataset):
-    (dataset.images / "2.jpg").unlink()
+def test_an_image_that_vanishes_later_is_named(made_up_dataset):
+    (made_up_dataset.images / "2.jpg").unlink()
     with pytest.raises(DatasetError, match=r"2\.jpg: cannot be read"):
-        list(dataset)
+        list(made_up_dataset)
 
 
 def test_a_limit_below_one_names_the_limit(tmp_path):
@@ -246,14 +246,14 @@ FIELDS = ["id", "file_name", "width", "height", "image_id", "category_id", "bbox
 
 @given(section=st.sampled_from(SECTIONS), field=st.sampled_from(FIELDS), value=VALUES)
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_value_in_any_field_loads_or_is_a_dataset_error(dataset, section, field, value):
+def test_any_value_in_any_field_loads_or_is_a_dataset_error(made_up_dataset, section, field, value):
     broken = synthetic.content()
     broken[section][0][field] = value
-    dataset.annotations.write_text(json.dumps(broken))
+    made_up_dataset.annotations.write_text(json.dumps(broken))
     try:
-        Dataset.load(dataset.annotations, dataset.images)
+        Dataset.load(made_up_dataset.annotations, made_up_dataset.images)
     except DatasetError as error:
-        assert str(dataset.annotations) in str(error) or str(dataset.images) in str(error)
+        assert str(made_up_dataset.annotations) in str(error) or str(made_up_dataset.images) in str(error)
 
 
 # What exporters write otherwise and means the same.
@@ -383,20 +383,20 @@ def test_names_that_start_with_the_image_folder_are_found(tmp_path, coco, name):
 # Classes: whose order counts.
 
 @pytest.mark.parametrize("names", [("cup", "can"), ("Cup", "CAN"), ("c-up", "c an")])
-def test_classes_in_the_same_order_are_the_same_question(dataset, names):
-    assert dataset.with_classes(names) is dataset
+def test_classes_in_the_same_order_are_the_same_question(made_up_dataset, names):
+    assert made_up_dataset.with_classes(names) is made_up_dataset
 
 
-def test_classes_in_another_order_move_the_annotations(dataset):
-    other = dataset.with_classes(["can", "bottle", "cup"])
+def test_classes_in_another_order_move_the_annotations(made_up_dataset):
+    other = made_up_dataset.with_classes(["can", "bottle", "cup"])
     moved = {row["category_id"] for row in other.annotations_of(1) if row["bbox"][2] == 50}
     assert (other.category_ids, other.category_names, moved) == ([0, 1, 2], ["can", "bottle", "cup"], {2})
 
 
-def test_detections_in_the_detectors_order_score_as_before(dataset, detections):
-    other = dataset.with_classes(["can", "bottle", "cup"])
-    moved = synthetic.changed(detections, lambda a: {"classes": np.int32([2, 0])[a.classes]})
-    expected, found = evaluate(dataset, detections), evaluate(other, moved)
+def test_detections_in_the_detectors_order_score_as_before(made_up_dataset, right_detections):
+    other = made_up_dataset.with_classes(["can", "bottle", "cup"])
+    moved = synthetic.changed(right_detections, lambda a: {"classes": np.int32([2, 0])[a.classes]})
+    expected, found = evaluate(made_up_dataset, right_detections), evaluate(other, moved)
     assert (found.figures["AP"], found.per_class["can"], found.per_class["bottle"]) == (
         expected.figures["AP"], expected.per_class["can"], None)
 
@@ -405,8 +405,8 @@ def test_detections_in_the_detectors_order_score_as_before(dataset, detections):
     (("cup", "can"), []), (("can", "cup", "bottle"), []), (("cup",), ["can"]), (("mug", "tin"), ["cup", "can"]),
     (("cup", "Can", "CAN"), ["can"]), ((), ["cup", "can"]),
 ])
-def test_annotated_categories_that_are_no_class_are_known(dataset, names, unknown):
-    assert dataset.unknown_to(names) == unknown
+def test_annotated_categories_that_are_no_class_are_known(made_up_dataset, names, unknown):
+    assert made_up_dataset.unknown_to(names) == unknown
 
 
 def test_cocos_categories_are_known_by_darknets_names():

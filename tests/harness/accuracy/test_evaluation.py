@@ -19,21 +19,21 @@ from tests.harness.synthetic import NOTHING, changed, detected, rows
 NAN, INF = np.float32("nan"), np.float32("inf")
 
 
-def test_perfect_detections_score_one(dataset, detections):
-    assert evaluate(dataset, detections).figures["AP"] == 1.0
+def test_perfect_detections_score_one(made_up_dataset, right_detections):
+    assert evaluate(made_up_dataset, right_detections).figures["AP"] == 1.0
 
 
-def test_figures_are_exactly_the_twelve(dataset, detections):
-    assert tuple(evaluate(dataset, detections).figures) == FIGURES
+def test_figures_are_exactly_the_twelve(made_up_dataset, right_detections):
+    assert tuple(evaluate(made_up_dataset, right_detections).figures) == FIGURES
 
 
-def test_a_size_without_ground_truth_is_none(dataset, detections):
-    assert evaluate(dataset, detections).figures["APs"] is None
+def test_a_size_without_ground_truth_is_none(made_up_dataset, right_detections):
+    assert evaluate(made_up_dataset, right_detections).figures["APs"] is None
 
 
-def test_per_class_ap_is_by_name(dataset, detections):
-    only_cups = changed(detections, lambda a: rows(a, [0]))
-    assert evaluate(dataset, only_cups).per_class == {"cup": 1.0, "can": 0.0}
+def test_per_class_ap_is_by_name(made_up_dataset, right_detections):
+    only_cups = changed(right_detections, lambda a: rows(a, [0]))
+    assert evaluate(made_up_dataset, only_cups).per_class == {"cup": 1.0, "can": 0.0}
 
 
 def test_a_class_without_ground_truth_is_none(tmp_path, coco):
@@ -52,19 +52,19 @@ def test_detections_of_classes_without_ground_truth_are_counted_and_cost_nothing
     assert (before.unscored, after.unscored) == (0, 8) and after.figures["AP"] == before.figures["AP"] == 1.0
 
 
-def test_images_and_detections_are_counted(dataset, detections):
-    score = evaluate(dataset, {**detections, 1: NOTHING})
+def test_images_and_detections_are_counted(made_up_dataset, right_detections):
+    score = evaluate(made_up_dataset, {**right_detections, 1: NOTHING})
     assert (score.images, score.detections) == (8, 14)
 
 
-def test_nothing_of_the_caller_is_changed(dataset, detections):
-    before = copy.deepcopy((dataset.ground_truth, detections))
-    evaluate(dataset, detections)
-    assert repr((dataset.ground_truth, detections)) == repr(before)
+def test_nothing_of_the_caller_is_changed(made_up_dataset, right_detections):
+    before = copy.deepcopy((made_up_dataset.ground_truth, right_detections))
+    evaluate(made_up_dataset, right_detections)
+    assert repr((made_up_dataset.ground_truth, right_detections)) == repr(before)
 
 
-def test_evaluators_are_kept_silent(dataset, detections, capfd):
-    evaluate(dataset, detections)
+def test_evaluators_are_kept_silent(made_up_dataset, right_detections, capfd):
+    evaluate(made_up_dataset, right_detections)
     assert capfd.readouterr() == ("", "")
 
 
@@ -81,48 +81,48 @@ BOXES_AND_SCORES_OF_NO_USE = {
 
 
 @pytest.mark.parametrize("case", BOXES_AND_SCORES_OF_NO_USE)
-def test_is_invalid_and_names_the_first_image(dataset, detections, case):
+def test_is_invalid_and_names_the_first_image(made_up_dataset, right_detections, case):
     change, every = BOXES_AND_SCORES_OF_NO_USE[case]
     with pytest.raises(InvalidRun, match=f"detections of {8 // every} of 8 images cannot be scored; first image 1: "):
-        evaluate(dataset, changed(detections, change, every))
+        evaluate(made_up_dataset, changed(right_detections, change, every))
 
 
-def test_boxes_all_zero_score_zero(dataset, detections):
+def test_boxes_all_zero_score_zero(made_up_dataset, right_detections):
     zero = {
-        i: replace(a, boxes=a.boxes * 0, scores=a.scores - np.float32(i / 100)) for i, a in detections.items()
+        i: replace(a, boxes=a.boxes * 0, scores=a.scores - np.float32(i / 100)) for i, a in right_detections.items()
     }
-    assert evaluate(dataset, zero).figures["AP"] == 0.0
+    assert evaluate(made_up_dataset, zero).figures["AP"] == 0.0
 
 
-def test_no_detections_at_all_scores_zero(dataset, detections):
-    figures = evaluate(dataset, dict.fromkeys(detections, NOTHING)).figures
+def test_no_detections_at_all_scores_zero(made_up_dataset, right_detections):
+    figures = evaluate(made_up_dataset, dict.fromkeys(right_detections, NOTHING)).figures
     assert (figures["AP"], figures["AR100"]) == (0.0, 0.0)
 
 
-def test_the_same_answer_for_every_image_is_invalid(dataset, detections):
+def test_the_same_answer_for_every_image_is_invalid(made_up_dataset, right_detections):
     with pytest.raises(InvalidRun, match="image 1: has the very same detections as every other image"):
-        evaluate(dataset, dict.fromkeys(detections, detections[1]))
+        evaluate(made_up_dataset, dict.fromkeys(right_detections, right_detections[1]))
 
 
-def test_an_answer_for_an_unknown_image_is_invalid(dataset, detections):
+def test_an_answer_for_an_unknown_image_is_invalid(made_up_dataset, right_detections):
     with pytest.raises(InvalidRun, match="1 unknown images have detections; first 99"):
-        evaluate(dataset, {**detections, 99: detections[1]})
+        evaluate(made_up_dataset, {**right_detections, 99: right_detections[1]})
 
 
-def test_half_the_images_unanswered_is_invalid(dataset, detections):
-    half = {i: detections[i] for i in (1, 3, 5, 7)}
+def test_half_the_images_unanswered_is_invalid(made_up_dataset, right_detections):
+    half = {i: right_detections[i] for i in (1, 3, 5, 7)}
     with pytest.raises(InvalidRun, match=r"4 of 8 images have no detections; first 2 \(no response\), 4 .*\.\.\."):
-        evaluate(dataset, half)
+        evaluate(made_up_dataset, half)
 
 
-def test_an_image_answered_with_an_error_counts_as_unanswered(dataset, detections):
+def test_an_image_answered_with_an_error_counts_as_unanswered(made_up_dataset, right_detections):
     with pytest.raises(InvalidRun, match=r"1 of 8 images have no detections; first 4 \(truncated JPEG\)"):
-        evaluate(dataset, {**detections, 4: replace(NOTHING, error="truncated JPEG")})
+        evaluate(made_up_dataset, {**right_detections, 4: replace(NOTHING, error="truncated JPEG")})
 
 
-def test_something_else_than_detections_is_invalid(dataset, detections):
+def test_something_else_than_detections_is_invalid(made_up_dataset, right_detections):
     with pytest.raises(InvalidRun, match="image 4: boxes is NoneType"):
-        evaluate(dataset, {**detections, 4: "boxes"})
+        evaluate(made_up_dataset, {**right_detections, 4: "boxes"})
 
 
 def test_ground_truth_of_a_missing_image_is_refused(tmp_path, coco):
@@ -137,9 +137,9 @@ def test_ground_truth_with_a_duplicate_id_scores_as_without(tmp_path, coco):
     assert evaluate(loaded, synthetic.perfect(loaded)).figures["AP"] == 1.0
 
 
-def test_duplicated_detections_lower_the_figure(dataset, detections):
-    twice = changed(detections, lambda a: rows(a, [0, 0, 1, 1]))
-    assert 0.5 < evaluate(dataset, twice).figures["AP"] < 0.9
+def test_duplicated_detections_lower_the_figure(made_up_dataset, right_detections):
+    twice = changed(right_detections, lambda a: rows(a, [0, 0, 1, 1]))
+    assert 0.5 < evaluate(made_up_dataset, twice).figures["AP"] < 0.9
 
 
 def test_an_annotation_with_id_0_can_be_found(tmp_path, coco):
@@ -164,33 +164,33 @@ def test_crowds_neither_help_nor_hurt(tmp_path, coco):
 
 # Two evaluators.
 
-def test_both_evaluators_are_named(dataset, detections):
+def test_both_evaluators_are_named(made_up_dataset, right_detections):
     pytest.importorskip("hotcoco", reason="pip install hotcoco to compare two evaluators")
-    assert evaluate(dataset, detections).evaluator.split()[0::3] == ["pycocotools", "hotcoco"]
+    assert evaluate(made_up_dataset, right_detections).evaluator.split()[0::3] == ["pycocotools", "hotcoco"]
 
 
-def test_without_hotcoco_the_evaluator_says_alone(dataset, detections, monkeypatch):
+def test_without_hotcoco_the_evaluator_says_alone(made_up_dataset, right_detections, monkeypatch):
     monkeypatch.setattr(evaluation, "hotcoco", None)
-    assert evaluate(dataset, detections).evaluator.endswith(" alone")
+    assert evaluate(made_up_dataset, right_detections).evaluator.endswith(" alone")
 
 
 @pytest.mark.parametrize("other", [0.9, 1.00001, None])
-def test_evaluators_that_differ_in_a_figure_are_invalid(dataset, detections, monkeypatch, other):
-    right = evaluation._pycocotools(dataset, detections)
+def test_evaluators_that_differ_in_a_figure_are_invalid(made_up_dataset, right_detections, monkeypatch, other):
+    right = evaluation._pycocotools(made_up_dataset, right_detections)
     monkeypatch.setattr(evaluation, "hotcoco", object())
     wrong = right._replace(figures={**right.figures, "AP75": other})
     monkeypatch.setattr(evaluation, "_hotcoco", lambda *_: wrong)
     with pytest.raises(InvalidRun, match=rf"pycocotools and hotcoco disagree on AP75 \(1.0, {other}\)"):
-        evaluate(dataset, detections)
+        evaluate(made_up_dataset, right_detections)
 
 
-def test_evaluators_that_differ_in_a_class_are_invalid(dataset, detections, monkeypatch):
-    right = evaluation._pycocotools(dataset, detections)
+def test_evaluators_that_differ_in_a_class_are_invalid(made_up_dataset, right_detections, monkeypatch):
+    right = evaluation._pycocotools(made_up_dataset, right_detections)
     wrong = right._replace(per_class={**right.per_class, "can": 0.5})
     monkeypatch.setattr(evaluation, "hotcoco", object())
     monkeypatch.setattr(evaluation, "_hotcoco", lambda *_: wrong)
     with pytest.raises(InvalidRun, match="disagree on AP of class can"):
-        evaluate(dataset, detections)
+        evaluate(made_up_dataset, right_detections)
 
 
 @st.composite
@@ -292,6 +292,6 @@ def test_iou_of_two_boxes_without_area_is_zero():
     assert box_iou(np.zeros((1, 4), np.float32), np.zeros((2, 4), np.float32)).tolist() == [[0.0, 0.0]]
 
 
-def test_figures_are_plain_json(dataset, detections):
-    score = evaluate(dataset, detections)
+def test_figures_are_plain_json(made_up_dataset, right_detections):
+    score = evaluate(made_up_dataset, right_detections)
     assert json.dumps([score.figures, score.per_class], allow_nan=False)

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from harness.load.estimates import efficiency_estimate, latency_estimates, throughput_estimate
 from harness.load.generator import Load, Request, images_per_second
 from harness.stats.estimate import NOISY, PROVEN, REFUTED, TOO_FEW, UNDECIDED, Estimate, decide, excused, narrowing
-from harness.stats.percentiles import percentile
-from harness.stats.shares import BLOCKS
+from harness.stats.percentile_bounds import BLOCKS
 from harness.verdict.targets import Target
 from harness.verdict.verdict import judge
-from tests.harness.estimates import low_value_high
+from tests.harness.estimates import exact_percentile, low_value_high
 from tests.harness.simulated import closed_loop
 
 
@@ -183,7 +182,7 @@ def test_little_noise_is_not_blamed_for_too_few_samples():
 def test_latencies_are_nearest_ranks(latencies):
     estimates = latency_estimates([load(latencies)])
     measured = {p: estimates[f"P{p}_seconds"].value for p in (50, 90, 99)}
-    assert measured == pytest.approx({p: percentile(latencies, p) for p in measured}, rel=1e-6)
+    assert measured == pytest.approx({p: exact_percentile(latencies, p).value for p in measured}, rel=1e-6)
 
 
 @given(latencies=LATENCIES, looks=st.integers(1, 12))
@@ -239,6 +238,12 @@ def test_a_ratio_of_too_few_requests_says_how_many_are_needed():
     ratio = latency_estimates(steady(400))["P99_over_P50"]
     words = "about 469 requests that resemble each other as these do are needed, 400 were sent"
     assert (ratio.high, ratio.more(10.0, "<=")) == (None, words)
+
+
+def test_a_number_of_requests_that_is_a_guess_is_not_named():
+    estimates = latency_estimates([load([FAST] * 900 + [1.0] * 20)])
+    words = "more than 100 times the 920 requests that were sent are needed, as the slow ones came all at once"
+    assert estimates["P99_over_P50"].more(10, "<=") == words
 
 
 def test_a_ratio_near_its_bound_does_not_ask_for_requests_that_were_sent():

@@ -26,7 +26,7 @@ from harness.load.generator import (
     Request,
     drive,
     images_per_second,
-    latencies_in_turn,
+    parts_in_turn,
     rates,
     window_rates,
 )
@@ -138,9 +138,9 @@ def test_warm_up_requests_are_kept_out_of_the_figures():
     assert (len(load.warm_up), len(load.requests)) == (6, 3)
 
 
-def test_a_data_set_is_read_as_it_is_sent(dataset):
-    load = drive(null, dataset, LoadPattern(2, 3))
-    assert sorted(load.detections) == dataset.image_ids
+def test_a_data_set_is_read_as_it_is_sent(made_up_dataset):
+    load = drive(null, made_up_dataset, LoadPattern(2, 3))
+    assert sorted(load.detections) == made_up_dataset.image_ids
 
 
 def test_every_request_is_observed_as_it_ends():
@@ -189,10 +189,10 @@ def test_failed_requests_have_no_latency():
     assert run(explode, warm_up=0).latencies == []
 
 
-def test_an_unreadable_sample_ends_the_run_with_its_error(dataset):
-    (dataset.images / "8.jpg").unlink()
+def test_an_unreadable_sample_ends_the_run_with_its_error(made_up_dataset):
+    (made_up_dataset.images / "8.jpg").unlink()
     with pytest.raises(ValueError, match=r"8\.jpg: cannot be read"):
-        drive(null, dataset, LoadPattern(2, 1))
+        drive(null, made_up_dataset, LoadPattern(2, 1))
 
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
@@ -440,7 +440,7 @@ def test_windows_are_those_in_which_every_caller_is_at_work():
 def test_latencies_come_by_when_they_were_sent():
     sent = [request(0.0, 9.0), request(9.0, 10.0), request(5.0, 7.0, caller=1), request(6.0, 9.9, error="x")]
     load = Load(sent, [], {})
-    assert latencies_in_turn([load, load], 2) == [[9.0], [1.0, 2.0]] * 2
+    assert [part.latencies for part in parts_in_turn([load, load], 2)] == [[9.0], [1.0, 2.0]] * 2
 
 
 def test_latency_counts_from_when_a_request_was_due():

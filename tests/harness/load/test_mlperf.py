@@ -106,9 +106,9 @@ def test_the_same_seeds_give_the_same_order_and_others_another(monkeypatch):
 
 
 @needs_loadgen
-def test_a_data_set_is_read_before_the_clock_starts(dataset):
-    result = run(slow, samples=dataset)
-    assert result.verdict == VALID and set(result.detections) <= set(dataset.image_ids)
+def test_a_data_set_is_read_before_the_clock_starts(made_up_dataset):
+    result = run(slow, samples=made_up_dataset)
+    assert result.verdict == VALID and set(result.detections) <= set(made_up_dataset.image_ids)
 
 
 @needs_loadgen
@@ -244,10 +244,10 @@ def test_an_interrupt_ends_the_run_and_leaves_loadgen_fit_for_the_next(under_loa
 
 
 @needs_loadgen
-def test_an_unreadable_image_is_the_error_of_the_run(dataset):
-    (dataset.images / "8.jpg").unlink()
+def test_an_unreadable_image_is_the_error_of_the_run(made_up_dataset):
+    (made_up_dataset.images / "8.jpg").unlink()
     with pytest.raises(ValueError, match=r"8\.jpg: cannot be read"):
-        run(slow, samples=dataset)
+        run(slow, samples=made_up_dataset)
 
 
 @needs_loadgen

@@ -20,7 +20,7 @@ from tests.harness.soaks import LATENCY, soak_of
 
 
 @pytest.fixture
-def soak(tmp_path):
+def made_up_soak(tmp_path):
     """A function: as `soak_of`."""
     return lambda *differing, **options: soak_of(tmp_path / "soak.journal", *differing, **options)
 
@@ -39,27 +39,27 @@ def decided(estimate, bound, sense="<="):
     return decide(estimate, bound, sense)
 
 
-def test_what_neighbours_took_is_no_spread(soak):
-    found = soak(lambda number: busy(turns(number)))
+def test_what_neighbours_took_is_no_spread(made_up_soak):
+    found = made_up_soak(lambda number: busy(turns(number)))
     assert found.fps_spread.low > 0.5 and decided(spread_estimate(found), 0.1) == PROVEN
     assert "without what the machine explains (other processes used 34% of the cores" in taken_out(found)
 
 
-def test_a_spread_below_its_bound_passes_though_the_machine_was_noisy(soak):
-    found = soak(lambda number: {**busy(turns(number)), "latency": LATENCY})
+def test_a_spread_below_its_bound_passes_though_the_machine_was_noisy(made_up_soak):
+    found = made_up_soak(lambda number: {**busy(turns(number)), "latency": LATENCY})
     assert decided(spread_estimate(found), 0.02) == PROVEN
 
 
-def test_a_machine_that_is_freed_hides_no_loss(soak):
+def test_a_machine_that_is_freed_hides_no_loss(made_up_soak):
     """Others leave as the detector fades: its images a second stay the same."""
-    found = soak(lambda number: {**busy(0.5 - 0.01 * number + 0.06 * (number % 3)),
+    found = made_up_soak(lambda number: {**busy(0.5 - 0.01 * number + 0.06 * (number % 3)),
                                  "latency": LATENCY / (1 - 0.06 * (number % 3)) * 2})
     assert abs(found.drift.value) < 0.05
     assert decided(drift_estimate(found), 0.2) != PROVEN and drift_estimate(found).value > 0.2
 
 
-def test_a_machine_that_gets_busier_is_no_loss(soak):
-    found = soak(lambda number: busy(0.01 * number + 0.06 * (number % 3)))
+def test_a_machine_that_gets_busier_is_no_loss(made_up_soak):
+    found = made_up_soak(lambda number: busy(0.01 * number + 0.06 * (number % 3)))
     assert found.drift.value > 0.3 and decided(drift_estimate(found), 0.05) == PROVEN
 
 
@@ -72,10 +72,10 @@ SPEEDS = {
 
 
 @pytest.mark.parametrize("case", SPEEDS)
-def test_images_a_second(soak, case):
+def test_images_a_second(made_up_soak, case):
     bound, others, verdict, reason = SPEEDS[case]
     conditions = {"others": others, "waited": others}
-    found = soak(lambda number: {"latency": LATENCY * (1 + 0.01 * (number % 7)), "conditions": conditions})
+    found = made_up_soak(lambda number: {"latency": LATENCY * (1 + 0.01 * (number % 7)), "conditions": conditions})
     estimate = speed_estimate(found)
     assert decided(estimate, bound, ">=") == verdict
     assert not reason or (estimate.reason == reason and "stop other work and repeat" in estimate.more(bound, ">="))
@@ -90,33 +90,33 @@ GAPS = {
 
 
 @pytest.mark.parametrize("case", GAPS)
-def test_the_longest_gap_and_the_worst_window(soak, case):
+def test_the_longest_gap_and_the_worst_window(made_up_soak, case):
     stall, others, verdict = GAPS[case]
     conditions = {"others": others, "waited": others}
-    found = soak(lambda number: {"stall": stall, "conditions": conditions} if number == 9 else {})
+    found = made_up_soak(lambda number: {"stall": stall, "conditions": conditions} if number == 9 else {})
     assert decided(gap_estimate(found), 1.0) == verdict
     assert decided(ratio_estimate(found), 100) == verdict
     assert gap_estimate(found).high == found.longest_gap and ratio_estimate(found).high == found.worst_P99_over_P50
 
 
-def test_memory_is_in_megabytes_and_no_noise_explains_it(soak):
-    found = soak(lambda number: {**busy(turns(number)), "rss": 1e8 + 1e6 * number})
+def test_memory_is_in_megabytes_and_no_noise_explains_it(made_up_soak):
+    found = made_up_soak(lambda number: {**busy(turns(number)), "rss": 1e8 + 1e6 * number})
     assert low_value_high(memory_estimate(found)) == pytest.approx((33, 33, 33), rel=0.02)
-    assert memory_estimate(soak(lambda number: {"rss": None})) is None
+    assert memory_estimate(made_up_soak(lambda number: {"rss": None})) is None
 
 
-def test_few_windows_decide_nothing_and_say_so(soak):
-    found = soak(count=6)
+def test_few_windows_decide_nothing_and_say_so(made_up_soak):
+    found = made_up_soak(count=6)
     assert low_value_high(spread_estimate(found)) == (None, pytest.approx(0, abs=0.01), None)
     assert spread_estimate(found).reason == TOO_FEW and "make the soak longer" in spread_estimate(found).more(0.5, "<=")
 
 
-def test_a_soak_without_windows_has_no_figures(soak):
-    found = soak(count=1)
+def test_a_soak_without_windows_has_no_figures(made_up_soak):
+    found = made_up_soak(count=1)
     found.windows.clear()
     assert [spread_estimate(found), drift_estimate(found), gap_estimate(found)] == [None] * 3
 
 
-def test_conditions_that_nobody_recorded_are_said_to_be_missing(soak):
+def test_conditions_that_nobody_recorded_are_said_to_be_missing(made_up_soak):
     unknown = dict.fromkeys(("reference", "others", "steal", "waited"))
-    assert module._conditions(soak(lambda number: {"conditions": unknown})) == "no conditions were recorded"
+    assert module._conditions(made_up_soak(lambda number: {"conditions": unknown})) == "no conditions were recorded"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.soak.histogram import GROWTH, SHORTEST, Histogram
-from harness.stats.percentiles import percentile, percentile_bound
+from tests.harness.estimates import exact_percentile
 
 latencies = st.lists(st.floats(1e-6, 100), min_size=1, max_size=200)
 
@@ -22,16 +22,16 @@ def of(values) -> Histogram:
     return histogram
 
 
-@given(values=latencies, p=st.sampled_from([1, 50, 90, 99, 99.9, 100]))
+@given(values=latencies, p=st.sampled_from([1, 50, 90, 99, 99.9]))
 def test_a_percentile_is_that_of_the_values_to_half_a_bin(values, p):
-    assert of(values).percentile(p) == pytest.approx(percentile(values, p), rel=0.6 * (GROWTH - 1))
+    assert of(values).percentile(p) == pytest.approx(exact_percentile(values, p).value, rel=0.6 * (GROWTH - 1))
 
 
 @pytest.mark.parametrize("count", [10, 50, 700, 5000])
 @pytest.mark.parametrize("p", [50, 90, 99, 99.9])
 def test_bounds_are_those_of_the_values_and_never_closer(count, p):
     values = np.random.default_rng(0).lognormal(-3, 0.5, count).tolist()
-    exact, found = percentile_bound(values, p), of(values).bound(p)
+    exact, found = exact_percentile(values, p), of(values).bound(p)
     assert (found.count, found.needed) == (exact.count, exact.needed)
     assert (found.low is None, found.high is None) == (exact.low is None, exact.high is None)
     assert exact.low is None or exact.low / GROWTH < found.low <= exact.low * (1 + 1e-12)
@@ -51,7 +51,7 @@ def test_bins_do_not_grow_in_number():
 
 
 @given(values=latencies, bins=st.integers(1, 100))
-def test_a_image_shows_every_value(values, bins):
+def test_a_plot_shows_every_value(values, bins):
     edges, counts = of(values).coarse(bins)
     assert sum(counts) == len(values) and len(edges) == len(counts) + 1 <= bins + 1
     assert edges[0] <= min(values) * (1 + 1e-9) and max(values) <= edges[-1] * (1 + 1e-9)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from harness.load.generator import Request, rates
 from harness.machine.noise import Conditions
 from harness.soak.anomalies import NOTHING, UNSEEN, deviations
-from harness.soak.histogram import Histogram
 from harness.soak.journal import Entry, JournalError
 from harness.soak.reader import JournalReader, summarise
 from harness.soak.result import Session, SoakResult, Window
@@ -23,7 +22,7 @@ from tests.harness.soaks import CONDITIONS, LATENCY, PAUSE, finished, journal, r
 
 
 @pytest.fixture
-def soak(tmp_path):
+def made_up_soak(tmp_path):
     """A function: as `soak_of`."""
     return lambda *differing, **options: soak_of(tmp_path / "soak.journal", *differing, **options)
 
@@ -39,8 +38,8 @@ def at(places, **differing):
     return lambda number: differing if number in places else {}
 
 
-def test_a_steady_soak_is_steady(soak):
-    steady = soak()
+def test_a_steady_soak_is_steady(made_up_soak):
+    steady = made_up_soak()
     assert (len(steady.windows), steady.incomplete_windows, steady.finished) == (40, 0, "complete")
     assert steady.images_per_second.value == pytest.approx(200, rel=0.01)
     assert [steady.percentiles[name].value for name in ("P50", "P99")] == pytest.approx([LATENCY] * 2, rel=0.001)
@@ -51,22 +50,71 @@ def test_a_steady_soak_is_steady(soak):
     assert steady.deviations == []
 
 
-def test_everything_of_it_is_strict_json(soak):
-    record = json.loads(json.dumps(soak(at([7], latency=0.02)).as_record(), allow_nan=False))
+def test_everything_of_it_is_strict_json(made_up_soak):
+    record = json.loads(json.dumps(made_up_soak(at([7], latency=0.02)).as_record(), allow_nan=False))
     assert len(record["windows"]) == 40 and record["windows"][6]["P50"] == pytest.approx(0.02, rel=0.001)
     assert {"planned", "drift", "explanation", "percentiles", "latencies", "sessions", "deviations"} <= set(record)
 
 
-def test_a_slow_window_widens_the_spread_and_is_named(soak):
-    found = soak(at([7], latency=0.0125))
+def test_a_slow_window_widens_the_spread_and_is_named(made_up_soak):
+    found = made_up_soak(at([7], latency=0.0125))
     assert found.fps_spread.value == pytest.approx(10 / 40 * 40 / 199, rel=0.01)  # as a quarter of all choices
     assert (found.worst_window.number, found.worst_P99_over_P50) == (7, pytest.approx(1.25, rel=0.01))
     (only,) = found.deviations
     assert (only.window, only.difference) == (7, "20.0% fewer images/s, P99 12.5 ms, usually 10.0 ms")
 
 
-def test_a_stall_is_the_longest_gap(soak):
-    found = soak(at([12], stall=0.4))
+def on_gpu(**figures):
+    """The sample of a GPU at work, but for these figures of GPU 0; None leaves one out."""
+    usual = {"celsius": 62.0, "mhz": 1500.0, "memory_mhz": 5000.0, "watts": 68.0, "busy": 0.97, "lost": 0.0,
+             "thermal_throttling": 0.0, "power_throttling": 1.0, "hardware_slowdown": 0.0}
+    return {"extra": {f"gpu0/{name}": value for name, value in {**usual, **figures}.items() if value is not None}}
+
+
+THROTTLED = {
+    "thermal": ({"thermal_throttling": 0.8, "mhz": 900.0, "celsius": 89.0},
+                "thermal throttling of GPU 0 rose to 80% of the time (usually 0% of the time); the clock of GPU 0 fell "
+                "to 900 MHz (usually 1500 MHz); the temperature of GPU 0 rose to 89 °C (usually 62 °C)"),
+    "hardware": ({"hardware_slowdown": 1.0}, "hardware slowdown of GPU 0 rose to 100% of the time"),
+    "lost": ({**dict.fromkeys(("celsius", "mhz", "memory_mhz", "watts", "busy"), None), "lost": 1.0},
+             "the share of time for which GPU 0 was lost rose to 100% (usually 0%)"),
+    "memory clock": ({"memory_mhz": 405.0}, "the memory clock of GPU 0 fell to 405 MHz (usually 5000 MHz)"),
+    "idle, because the detector was": ({"mhz": None, "memory_mhz": None, "watts": 30.0, "busy": 0.2}, NOTHING),
+    "at its power limit as always": ({}, NOTHING),
+}
+
+
+@pytest.mark.parametrize("case", THROTTLED)
+def test_what_a_gpu_reported_explains_a_slow_window(made_up_soak, case):
+    figures, words = THROTTLED[case]
+    found = made_up_soak(lambda number: on_gpu(), at([7], latency=0.0125, **on_gpu(**figures)))
+    (only,) = found.deviations
+    assert only.window == 7 and only.cause.startswith(words)
+    assert not any(name.startswith("gpu") for window in found.windows for name in window.rose)
+
+
+def test_a_gpu_that_cools_down_does_not_explain_a_slow_window(made_up_soak):
+    (only,) = made_up_soak(lambda number: on_gpu(thermal_throttling=1.0),
+                   at([7], latency=0.0125, **on_gpu(celsius=40.0, mhz=1600.0))).deviations
+    assert only.cause == NOTHING
+
+
+def test_another_gpu_is_named_by_its_own_number(made_up_soak):
+    (only,) = made_up_soak(lambda number: {"extra": {"gpu11/thermal_throttling": float(number == 7)}},
+                   at([7], latency=0.0125)).deviations
+    assert only.cause == "thermal throttling of GPU 11 rose to 100% of the time (usually 0% of the time)"
+
+
+def test_figures_of_a_gpu_are_means_over_the_time_of_their_samples(summary):
+    *before, sample, closing = window(1)
+    samples = [{**sample, "at": at, "seconds": seconds, "extra": extra} for at, seconds, extra in (
+        (0.4, 0.3, {"gpu0/celsius": 60.0, "gpu0/mhz": 1000.0}), (0.9, 0.1, {"gpu0/celsius": 80.0}))]
+    [only] = summary([started(windows=1), *before, *samples, closing]).windows
+    assert only.gauges == pytest.approx({"gpu0/celsius": 65.0, "gpu0/mhz": 1000.0}) and only.rose == {}
+
+
+def test_a_stall_is_the_longest_gap(made_up_soak):
+    found = made_up_soak(at([12], stall=0.4))
     assert found.longest_gap == pytest.approx(0.41, abs=0.001)
     (only,) = found.deviations
     assert only.window == 12 and "no response for 0.41 s" in only.difference and only.cause == NOTHING
@@ -84,28 +132,28 @@ def test_a_window_without_an_answer_at_its_end_is_a_gap(summary):
     assert summary([started(windows=1), *records]).longest_gap == pytest.approx(0.71, abs=0.02)
 
 
-def test_a_detector_that_throttles_by_degrees_drifts(soak):
-    found = soak(lambda number: {"latency": LATENCY / (1 - 0.2 * (number - 1) / 39)})
+def test_a_detector_that_throttles_by_degrees_drifts(made_up_soak):
+    found = made_up_soak(lambda number: {"latency": LATENCY / (1 - 0.2 * (number - 1) / 39)})
     assert found.drift.value == pytest.approx(0.2, abs=0.01)
     assert 0.15 < found.drift.low <= found.drift.value <= found.drift.high < 0.25
 
 
-def test_one_slow_window_is_no_drift(soak):
-    assert soak(at([40], latency=0.05)).drift.value == pytest.approx(0, abs=0.001)
+def test_one_slow_window_is_no_drift(made_up_soak):
+    assert made_up_soak(at([40], latency=0.05)).drift.value == pytest.approx(0, abs=0.001)
 
 
-def test_a_leak_grows_with_the_hours(soak):
-    found = soak(lambda number: {"rss": 1e8 + 1e6 * number})
+def test_a_leak_grows_with_the_hours(made_up_soak):
+    found = made_up_soak(lambda number: {"rss": 1e8 + 1e6 * number})
     assert found.memory_growth_per_hour.value == pytest.approx(1e6 * 3600 / (1 + PAUSE), rel=0.01)
     assert found.memory_growth.value == pytest.approx(33e6, rel=0.02)
 
 
-def test_memory_that_is_taken_at_the_start_is_not_growth(soak):
-    assert soak(lambda number: {"rss": 1e8 + 1e8 * min(number, 4)}).memory_growth.high == 0
+def test_memory_that_is_taken_at_the_start_is_not_growth(made_up_soak):
+    assert made_up_soak(lambda number: {"rss": 1e8 + 1e8 * min(number, 4)}).memory_growth.high == 0
 
 
-def test_a_step_in_the_middle_is_growth_though_it_has_no_slope(soak):
-    found = soak(lambda number: {"rss": 1e8 + 5e8 * (number > 36)})
+def test_a_step_in_the_middle_is_growth_though_it_has_no_slope(made_up_soak):
+    found = made_up_soak(lambda number: {"rss": 1e8 + 5e8 * (number > 36)})
     assert (found.memory_growth.low, found.memory_growth_per_hour.value) == (5e8, 0)
 
 
@@ -119,8 +167,8 @@ def test_memory_is_not_compared_between_processes(summary):
     assert found.memory_growth_per_hour.value == pytest.approx(1e6 * 3600 / 1.05, rel=0.05)
 
 
-def test_memory_that_nobody_told_of_is_unknown(soak):
-    found = soak(lambda number: {"rss": None})
+def test_memory_that_nobody_told_of_is_unknown(made_up_soak):
+    found = made_up_soak(lambda number: {"rss": None})
     assert (found.memory_growth, found.memory_growth_per_hour) == (None, None)
 
 
@@ -138,9 +186,9 @@ CAUSES = {
 
 
 @pytest.mark.parametrize("case", CAUSES)
-def test_what_the_machine_did_meanwhile_explains_a_slow_window(soak, case):
+def test_what_the_machine_did_meanwhile_explains_a_slow_window(made_up_soak, case):
     sample, words = CAUSES[case]
-    (only,) = soak(at([20], latency=0.0125, **sample)).deviations
+    (only,) = made_up_soak(at([20], latency=0.0125, **sample)).deviations
     assert (only.window, only.cause) == (20, words)
 
 
@@ -148,22 +196,22 @@ def test_what_the_machine_did_meanwhile_explains_a_slow_window(soak, case):
     ({"reference": 0.0015}, "the reference workload's time rose to 1.50 ms (usually 1.00 ms)"),
     ({"waited": 0.4}, "the share of time for which its threads waited for a core rose to 40% (usually 2%)"),
 ])
-def test_what_was_seen_beside_the_load_explains_a_slow_window(soak, conditions, words):
-    (only,) = soak(at([20], latency=0.0125, conditions=conditions)).deviations
+def test_what_was_seen_beside_the_load_explains_a_slow_window(made_up_soak, conditions, words):
+    (only,) = made_up_soak(at([20], latency=0.0125, conditions=conditions)).deviations
     assert (only.window, only.cause) == (20, words)
 
 
-def test_a_fast_window_is_explained_by_what_made_it_fast(soak):
-    found = soak(lambda number: dict(latency=0.0125, others=1.0), at([20], latency=0.01, others=0.0, steal=0.5))
+def test_a_fast_window_is_explained_by_what_made_it_fast(made_up_soak):
+    found = made_up_soak(lambda number: dict(latency=0.0125, others=1.0), at([20], latency=0.01, others=0.0, steal=0.5))
     (only,) = found.deviations
     assert only.difference == "25.0% more images/s"
     assert only.cause == "the use by other processes fell to 0.0 cores (usually 1.0 cores)"
 
 
-def test_a_noisy_machine_is_told_from_a_noisy_detector(soak):
+def test_a_noisy_machine_is_told_from_a_noisy_detector(made_up_soak):
     conditions = {"others": 0.24, "waited": 0.25}
-    machine = soak(at(range(15, 19), latency=0.0125, conditions=conditions, others=1.1))
-    detector = soak(at(range(15, 19), latency=0.0125))
+    machine = made_up_soak(at(range(15, 19), latency=0.0125, conditions=conditions, others=1.1))
+    detector = made_up_soak(at(range(15, 19), latency=0.0125))
     assert machine.fps_spread == detector.fps_spread
     machines, detectors = ([spread(one.explanation.without_noise(one.rates)).value, one.fps_spread.value]
                            for one in (machine, detector))
@@ -172,14 +220,14 @@ def test_a_noisy_machine_is_told_from_a_noisy_detector(soak):
     assert NOTHING not in {one.cause for one in machine.deviations}
 
 
-def test_fewer_than_five_windows_have_nothing_usual(soak):
-    assert soak(at([2], latency=0.05), count=4).deviations == []
+def test_fewer_than_five_windows_have_nothing_usual(made_up_soak):
+    assert made_up_soak(at([2], latency=0.05), count=4).deviations == []
 
 
-def test_windows_that_know_nothing_of_the_machine_deviate_all_the_same(soak):
+def test_windows_that_know_nothing_of_the_machine_deviate_all_the_same(made_up_soak):
     unknown = dict(steal=None, iowait=None, others=None, mhz=None, celsius=None, available=None)
     seen = dict.fromkeys(("reference", "others", "steal", "waited"))
-    (only,) = soak(lambda number: dict(unknown, conditions=seen), at([9], latency=0.02)).deviations
+    (only,) = made_up_soak(lambda number: dict(unknown, conditions=seen), at([9], latency=0.02)).deviations
     assert (only.window, only.cause) == (9, UNSEEN)
     assert deviations([]) == []
 
@@ -298,11 +346,11 @@ def rows(count, rate, session=lambda number: 0, rss=lambda number: 1e8) -> SoakR
                               Conditions(**CONDITIONS), rss=rss(number)))
     sessions = [Session(number, "", 0.0, 0) for number in seconds]
     plan = {"windows": count, "seconds": 30.0 * count}
-    return SoakResult({}, plan, sessions, windows, Histogram(), 1, 0, "", 0, 0, "")
+    return SoakResult(plan=plan, sessions=sessions, windows=windows)
 
 
-def test_few_windows_have_no_bounds(soak):
-    found = soak(count=3)
+def test_few_windows_have_no_bounds(made_up_soak):
+    found = made_up_soak(count=3)
     assert (found.images_per_second.low, found.drift) == (None, None)
 
 

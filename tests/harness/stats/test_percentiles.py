@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from harness.stats import percentiles as statistics
 from harness.stats.estimate import PROVEN, REFUTED, UNDECIDED, Estimate, decide
 from harness.stats.intervals import is_stable, mean_interval, student_t
-from harness.stats.percentiles import more_needed, percentile, percentile_bound, percentiles, requests_needed
+from harness.stats.percentiles import more_needed, percentile, percentile_ranks, percentiles, requests_needed
+from tests.harness.estimates import exact_percentile
 
 VALUES = st.lists(st.floats(allow_nan=False), min_size=1, max_size=60)
 
@@ -80,20 +81,20 @@ def test_the_binomial_sum_is_the_exact_one(n, k, permille):
 @given(n=st.integers(1, 120), p=st.sampled_from([1, 10, 50, 90, 95, 99]))
 def test_bounds_are_the_closest_that_the_exact_sum_allows(n, p):
     alpha = Fraction(15, 1000)  # no power of a share above, so that rounding decides nothing
-    bound, above = percentile_bound(range(1, n + 1), p, confidence=0.985), 1 - Fraction(p, 100)
+    ranks, above = percentile_ranks(n, p, confidence=0.985), 1 - Fraction(p, 100)
     upper = [k for k in range(1, n + 1) if exact_at_most(n - k, n, above) <= alpha]
     lower = [k for k in range(1, n + 1) if exact_at_most(k - 1, n, 1 - above) <= alpha]
-    assert (bound.low, bound.high) == (max(lower, default=None), min(upper, default=None))
+    assert (ranks.low, ranks.high) == (max(lower, default=None), min(upper, default=None))
 
 
 @settings(max_examples=60)
 @given(n=st.integers(1, 3000), p=st.floats(0.5, 99.9))
 def test_the_estimate_lies_between_its_bounds_which_exist_from_needed_on(n, p):
     p = round(p, 1)
-    bound = percentile_bound(range(n), p)
-    low, high = (bound.value if b is None else b for b in (bound.low, bound.high))
-    assert low <= bound.value <= high
-    assert (None not in (bound.low, bound.high)) == (n >= bound.needed)
+    ranks = percentile_ranks(n, p)
+    low, high = (ranks.own if b is None else b for b in (ranks.low, ranks.high))
+    assert 1 <= low <= ranks.own <= high <= n
+    assert (None not in (ranks.low, ranks.high)) == (n >= ranks.needed)
 
 
 @settings(max_examples=60)
@@ -112,8 +113,8 @@ def test_more_confidence_or_a_higher_percentile_gives_no_lower_upper_bound(n, p,
 def test_each_bound_holds_in_99_of_100_runs(n, p):
     runs, truth = 1500, -math.log(1 - p / 100)
     ranked = np.sort(np.random.default_rng(n + p).exponential(size=(runs, n)), axis=1)
-    places = percentile_bound(range(n), p)
-    low, high = ranked[:, int(places.low)], ranked[:, int(places.high)]
+    ranks = percentile_ranks(n, p)
+    low, high = ranked[:, ranks.low - 1], ranked[:, ranks.high - 1]
     # Between 0.5 and 2.5 of three standard errors: never more errors than promised, and not bounds without worth.
     assert 0.982 <= (low <= truth).mean() <= 0.9975
     assert 0.982 <= (high >= truth).mean() <= 0.9975
@@ -128,15 +129,13 @@ def test_ten_million_values_are_bounded_in_a_moment(p):
 
 
 @pytest.mark.parametrize(
-    ("values", "p", "confidence", "words"),
-    [([], 99, 0.99, "no values"), ([1.0, math.nan], 99, 0.99, "NaN"), ([1.0], 100, 0.99, "has no bounds"),
-     ([1.0], 0, 0.99, "has no bounds"), ([1.0], 1e-16, 0.99, "from 0.001 to 99.999"),
-     ([1.0], math.nan, 0.99, "has no bounds"), ([1.0], 99, 1.0, "confidence 1.0"),
-     ([1.0], 99, math.nan, "confidence nan")],
+    ("p", "confidence", "words"),
+    [(100, 0.99, "has no bounds"), (0, 0.99, "has no bounds"), (1e-16, 0.99, "from 0.001 to 99.999"),
+     (math.nan, 0.99, "has no bounds"), (99, 1.0, "confidence 1.0"), (99, math.nan, "confidence nan")],
 )
-def test_what_has_no_bound_is_an_error(values, p, confidence, words):
+def test_what_has_no_bound_is_an_error(p, confidence, words):
     with pytest.raises(ValueError, match=words):
-        percentile_bound(values, p, confidence)
+        percentile_ranks(1, p, confidence)
 
 
 @pytest.mark.parametrize(
@@ -171,8 +170,8 @@ def test_an_impossible_question_is_an_error(limit, sense, words):
 @pytest.mark.parametrize(("p", "over", "n"), [(p, o, n) for p in NEEDED for o, n in zip(OVER, NEEDED[p]) if n < 9000])
 def test_a_percentile_is_proven_from_the_request_on_that_mlperf_names(p, over, n):
     values = [2.0] * over + [0.5] * (n - over)
-    assert decide(percentile_bound(values, p), 1.0, "<=") == PROVEN
-    assert decide(percentile_bound(values[:-1], p), 1.0, "<=") == UNDECIDED
+    assert decide(exact_percentile(values, p), 1.0, "<=") == PROVEN
+    assert decide(exact_percentile(values[:-1], p), 1.0, "<=") == UNDECIDED
 
 
 def test_says_how_many_more_requests_are_needed():
@@ -189,12 +188,12 @@ def test_the_requests_said_to_be_needed_decide(n, off, p):
     allowed = Fraction(100 - p, 100)
     over = min(max(round(n * allowed + off * math.sqrt(n * allowed * (1 - allowed))), 0), n)
     limit = 1.0
-    assume(decide(percentile_bound([2.0] * over + [0.5] * (n - over), p), limit, "<=") == UNDECIDED)
+    assume(decide(exact_percentile([2.0] * over + [0.5] * (n - over), p), limit, "<=") == UNDECIDED)
     more = more_needed(n, over, allowed, 0.01)
     assume(more is not None and more < 10**5)
     total, share = n + more, Fraction(over, n)
     then = math.ceil(share * total) if share <= allowed else math.floor(share * total)
-    assert decide(percentile_bound([2.0] * then + [0.5] * (total - then), p), limit, "<=") != UNDECIDED
+    assert decide(exact_percentile([2.0] * then + [0.5] * (total - then), p), limit, "<=") != UNDECIDED
 
 
 # Student's t.

@@ -8,11 +8,13 @@ from datetime import date
 import pytest
 
 from harness.verdict import targets
-from harness.verdict.targets import TARGETS, concerns, family, markdown_table, rows
+from harness.verdict.targets import ANY, TARGETS, concerns, family, kind, markdown_table, rows, scopes
 
 
 def test_rows_are_unique():
-    assert max(Counter((t.check, t.metric, t.platform) for t in TARGETS).values()) == 1
+    assert max(Counter((t.check, t.metric, t.platform, t.backend) for t in TARGETS).values()) == 1
+    of_any_backend = {(t.check, t.metric, t.platform) for t in TARGETS if t.backend == ANY}
+    assert not [t for t in TARGETS if t.backend != ANY and (t.check, t.metric, t.platform) in of_any_backend]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.check}-{t.metric}-{t.platform}")
@@ -66,7 +68,8 @@ def test_speed_is_judged_by_other_rows_on_a_cpu():
 @pytest.mark.parametrize(
     ("check", "platform", "expected"),
     [("accuracy", "cpu", True), ("placement", "cpu", False), ("placement", "inf1", True), ("latency", "inf1", True),
-     ("throughput", "inf1.xlarge", True), ("throughput", "gpu", False)],
+     ("throughput", "inf1.xlarge", True), ("throughput", "gpu", True), ("latency", "g5.xlarge", True),
+     ("placement", "g4dn.xlarge", False), ("throughput", "tpu", False)],
 )
 def test_a_check_concerns_the_platforms_whose_family_has_a_bound(check, platform, expected):
     assert concerns(check, platform) is expected
@@ -78,12 +81,70 @@ def test_the_family_of_a_platform(platform, expected):
 
 
 def test_a_check_without_rows_names_what_to_do():
-    with pytest.raises(LookupError, match="no target for latency on gpu; add a row"):
-        rows("latency", "gpu")
+    with pytest.raises(LookupError, match="no target for latency on tpu; add a row"):
+        rows("latency", "tpu")
+
+
+GPUS = ("g4dn.xlarge", "g4dn.metal", "g5.xlarge", "g5g.xlarge", "g6e.2xlarge", "gr6.4xlarge", "p2.xlarge",
+        "p3.2xlarge", "p3dn.24xlarge", "p4de.24xlarge", "p6-b200.48xlarge", "gpu")
+OTHERS = ("g4ad.xlarge", "c5.xlarge", "inf1.2xlarge", "inf2.xlarge", "trn1.2xlarge", "t3.micro", "cpu", "any")
+
+
+@pytest.mark.parametrize("platform", [*GPUS, *OTHERS])
+def test_instances_with_nvidias_gpus_are_one_kind_and_no_others_are(platform):
+    assert (kind(platform) == "gpu") is (platform in GPUS)
+
+
+def test_a_platform_has_the_rows_of_its_kind():
+    assert scopes("g4dn.xlarge") == ("g4dn.xlarge", "g4dn", "gpu", "any")
+    assert (scopes("inf1.2xlarge"), scopes("cpu")) == (("inf1.2xlarge", "inf1", "any"), ("cpu", "any"))
+
+
+PUBLISHED = {  # what AWS published of its GPU instances, by instance and backend; of uncompiled ones a throughput alone
+    ("g4dn.xlarge", "gpu"): {"throughput": 39.0, "soak": 38.2, "cost": 3.746},
+    ("g4dn.xlarge", "xla"): {"throughput": 39.0, "soak": 66.1, "cost": 2.165},
+    ("p3.2xlarge", "gpu"): {"throughput": 111.0, "soak": 108.8, "cost": 7.658},
+    ("p3.2xlarge", "xla"): {"throughput": 111.0, "soak": 108.8, "cost": 7.658},
+}
+
+
+def bounds(check, platform, backend) -> dict:
+    """Metric → bound of the rows, which must hold there."""
+    found = rows(check, platform, backend)
+    assert all(row.holds_on(platform) for row in found)
+    return {row.metric: row.bound for row in found}
+
+
+@pytest.mark.parametrize(("platform", "backend"), PUBLISHED)
+def test_a_gpu_instance_is_judged_by_its_published_figures(platform, backend):
+    found = PUBLISHED[platform, backend]
+    assert bounds("throughput", platform, backend) == {"images_per_second": found["throughput"], "efficiency": 0.01}
+    assert bounds("soak", platform, backend)["images_per_second"] == found["soak"]
+    assert bounds("cost", platform, backend) == {"dollars_per_million": found["cost"]}
+    assert bounds("jitter", platform, backend)["fps_spread"] == 0.12
+
+
+@pytest.mark.parametrize("platform", ["g5.xlarge", "g4dn.2xlarge", "gpu"])
+@pytest.mark.parametrize("backend", ["gpu", "xla"])
+@pytest.mark.parametrize("check", ["throughput", "soak", "cost"])
+def test_what_is_asked_of_one_gpu_instance_is_not_passed_over_on_another(check, platform, backend):
+    published = {"images_per_second", "dollars_per_million"}
+    assert {row.metric for row in rows(check, platform, backend) if not row.holds_on(platform)} == published & {
+        row.metric for row in rows(check, "g4dn.xlarge", backend)}
+
+
+@pytest.mark.parametrize("check", ["latency", "integrity", "jitter", "soak"])
+def test_any_gpu_has_every_row_that_inf1_has(check):
+    of_gpu, of_inf1 = ({row.metric for row in rows(check, platform)} for platform in ("p3.2xlarge", "inf1.2xlarge"))
+    assert of_inf1 - of_gpu == ({"P50_seconds", "P99_seconds"} if check == "latency" else set())
 
 
 def test_the_readme_table_has_every_row():
     assert len(markdown_table().splitlines()) == 2 + len(TARGETS)
+
+
+def test_a_row_of_one_backend_says_so_in_the_table():
+    assert "| soak | images_per_second | ≥ 66.1 | g4dn.xlarge, `--backend xla` | AWS's " in markdown_table()
 
 
 def test_a_row_of_the_readme_table():

@@ -9,17 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.verdict.targets import Target
-from harness.verdict.verdict import (
-    BROKEN,
-    ERROR,
-    NOISY,
-    REASONS,
-    TOO_FEW,
-    Estimate,
-    Verdict,
-    invalid,
-    judge,
-)
+from harness.verdict.verdict import BROKEN, ERROR, NOISY, REASONS, TOO_FEW, Estimate, Verdict, invalid, judge
 
 FLOOR = Target("accuracy", "AP", 0.48, ">=", "any", "source", "2024-09-16")
 CEILING = Target("latency", "P99", 0.05, "<=", "any", "source", "2024-09-16")

@@ -111,19 +111,19 @@ def test_what_is_too_large_for_fp16_is_infinite_and_not_for_bf16():
 
 
 @pytest.fixture(scope="module", params=CASTS["emulated"])
-def cast(request, tiny_model, tmp_path_factory):
+def cast_level(request, tiny_model, tmp_path_factory):
     """(name of the cast level, its detector, the frozen graph that it was made from)."""
     folder = tmp_path_factory.mktemp("emulated") / request.param
     return request.param, Detector(emulated.compile(tiny_model, folder, request.param)), frozen_graph(tiny_model)[0]
 
 
-def test_every_convolution_computes_on_rounded_operands(cast):
-    _, found, _ = cast
+def test_every_convolution_computes_on_rounded_operands(cast_level):
+    _, found, _ = cast_level
     assert found.fallback(IMAGE) == ""
 
 
-def test_each_level_rounds_what_it_says_and_only_in_the_network(cast):
-    level, found, graph_def = cast
+def test_each_level_rounds_what_it_says_and_only_in_the_network(cast_level):
+    level, found, graph_def = cast_level
     types = {node.name: node.op for node in graph_def.node}
     with_rounded = {
         op.name for op in found._session.graph.get_operations()
@@ -131,21 +131,21 @@ def test_each_level_rounds_what_it_says_and_only_in_the_network(cast):
     }
     inside = {name for name in with_rounded if name.startswith(f"{NETWORK}/")}
     products = {name for name, kind in types.items() if kind == "Conv2D"}
-    if level == "all":  # and those outside read what leaves the device
+    if level in ("all", "fp16"):  # and those outside read what leaves the device
         assert inside == {n for n in types if n.startswith(f"{NETWORK}/") and types[n] not in ("Const",)}
     else:
         assert with_rounded == products
 
 
-def test_the_prediction_is_kept_with_the_model(cast):
-    _, found, graph_def = cast
+def test_the_prediction_is_kept_with_the_model(cast_level):
+    _, found, graph_def = cast_level
     nodes = [node for node in graph_def.node if f"/{DECODING}/" not in node.name]
     assert found.metadata["predicted_on_neuron_ratio"] * len(graph_def.node) / len(nodes) > 0.5
     assert (found.metadata["backend"], found.metadata["cast_engine"]) == ("emulated", "emulated")
 
 
-def test_every_level_sees_the_same_best_object_by_other_numbers(cast, detector):
-    expected, ours = detector.detect([IMAGE])[0], cast[1].detect([IMAGE])[0]
+def test_every_level_sees_the_same_best_object_by_other_numbers(cast_level, tiny_detector):
+    expected, ours = tiny_detector.detect([IMAGE])[0], cast_level[1].detect([IMAGE])[0]
     assert ours.scores[0] == pytest.approx(expected.scores[0], abs=0.05)
     assert not np.array_equal(ours.scores, expected.scores)
 

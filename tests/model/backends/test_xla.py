@@ -18,8 +18,8 @@ def xla_detector(tiny_model, tmp_path_factory):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_the_answers_are_the_cpu_backends(xla_detector, detector, count):
-    for ours, expected in zip(xla_detector.detect(IMAGES[:count]), detector.detect(IMAGES[:count])):
+def test_the_answers_are_the_cpu_backends(xla_detector, tiny_detector, count):
+    for ours, expected in zip(xla_detector.detect(IMAGES[:count]), tiny_detector.detect(IMAGES[:count])):
         np.testing.assert_array_equal(ours.classes, expected.classes)
         np.testing.assert_allclose(ours.scores, expected.scores, atol=1e-5)
         np.testing.assert_allclose(ours.boxes, expected.boxes, atol=1e-2)

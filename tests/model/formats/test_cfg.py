@@ -122,7 +122,7 @@ BAD_LINES = {
     "anchor of no size": ("10,10", "10,0", 20, "`anchors=10,0` must have sides longer than 0"),
     "mask beyond the anchors": ("mask=0", "mask=1", 19, "`mask=1` must have indexes between 0 and 0"),
     "negative mask": ("mask=0", "mask=-1", 19, "`mask=-1` must have indexes between 0 and 0"),
-    "scale that is no number": ("num=1", "num=1\nscale_x_y=nan", 23, "`scale_x_y=nan` must be a finite number"),
+    "scale that is not a number": ("num=1", "num=1\nscale_x_y=nan", 23, "`scale_x_y=nan` must be a finite number"),
     "contradiction": ("filters=8", "filters=8\nfilters=16", 8, "`filters=16` contradicts line 7"),
     "neither section nor key": ("filters=8", "filters 8", 7, "`filters8` must be a [section] or key=value"),
     "contradiction of a list": ("anchors=10,10", "anchors=10,10\nanchors=5,5", 21, "contradicts line 20; keep one"),

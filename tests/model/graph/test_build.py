@@ -48,10 +48,10 @@ def test_outputs_have_the_promised_names_types_and_shapes(serving):
         assert got_type == dtype and got_shape[1:] in (shape[1:], [None] * len(shape[1:])), name
 
 
-def test_the_saved_model_and_the_compiled_one_answer_alike(serving, detector):
+def test_the_saved_model_and_the_compiled_one_answer_alike(serving, tiny_detector):
     images = sample_images(2)
     served = serving(image=tf.constant(images))
-    for i, found in enumerate(detector.detect(images)):
+    for i, found in enumerate(tiny_detector.detect(images)):
         count = int(served["count"][i])
         assert count == len(found.scores) > 0
         np.testing.assert_allclose(served["scores"][i, :count], found.scores, atol=1e-5)

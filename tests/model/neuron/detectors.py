@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 from fixtures import embedded
+from model.backends import EDGES
 from model.decoding import profile_for
 from model.formats.detector_files import load_architecture
 from model.formats.weights import random_weights
 from model.graph.build import build
 from model.graph.freeze import frozen_graph, write_saved_model
+from model.graph.precision import set_edges
 from model.yolov4 import yolov4
 
 # Channels and pixels do not change what operators there are; layers do.
@@ -29,5 +31,7 @@ def built(name, real, folder):
 
 def exported(saved_model, folder):
     """The SavedModel that is handed to Neuron's compilers, as `model.backends.neuron` writes it."""
-    write_saved_model(*frozen_graph(saved_model), folder)
+    graph_def, inputs, outputs = frozen_graph(saved_model)
+    set_edges(graph_def, EDGES["neuron"][0])
+    write_saved_model(graph_def, inputs, outputs, folder)
     return folder

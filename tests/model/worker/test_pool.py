@@ -75,15 +75,15 @@ BATCHES = {"one": GOOD[:1], "four": GOOD, "bad": BAD[:1], "mixed": [*GOOD, *BAD]
 
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
-def test_answers_are_those_of_this_process_to_the_bit(there, detector, batch):
-    results, expected = there.detect(batch), detector.detect(batch)
+def test_answers_are_those_of_this_process_to_the_bit(there, tiny_detector, batch):
+    results, expected = there.detect(batch), tiny_detector.detect(batch)
     assert isinstance(results, list) and len(results) == len(expected) == len(batch)
     assert all(map(same, results, expected))
 
 
 @pytest.mark.parametrize("container", [tuple, lambda images: np.array(images, object)], ids=["tuple", "array"])
-def test_any_sequence_of_images_is_taken(there, detector, container):
-    assert all(map(same, there.detect(container(GOOD)), detector.detect(container(GOOD))))
+def test_any_sequence_of_images_is_taken(there, tiny_detector, container):
+    assert all(map(same, there.detect(container(GOOD)), tiny_detector.detect(container(GOOD))))
 
 
 def test_detections_may_be_written_to(there):
@@ -92,22 +92,22 @@ def test_detections_may_be_written_to(there):
     assert not found.boxes.any()
 
 
-def test_it_says_of_itself_what_the_one_in_this_process_says(there, detector):
-    assert there.metadata == detector.metadata
+def test_it_says_of_itself_what_the_one_in_this_process_says(there, tiny_detector):
+    assert there.metadata == tiny_detector.metadata
     assert there.versions == {"python": sys.version.split()[0], "tensorflow": tf.__version__, "numpy": np.__version__}
     assert there.startup_seconds > there.call("time:process_time") / 10 and 0 < there.load_seconds < 60
 
 
-def test_it_proves_what_the_one_in_this_process_proves(there, detector):
-    assert there.fallback(GOOD[0]) == detector.fallback(GOOD[0]) == ""
-    layers = detector.layers()
+def test_it_proves_what_the_one_in_this_process_proves(there, tiny_detector):
+    assert there.fallback(GOOD[0]) == tiny_detector.fallback(GOOD[0]) == ""
+    layers = tiny_detector.layers()
     assert there.layers() == layers
-    for one, two in zip(there.outputs(GOOD[0], layers[:5]), detector.outputs(GOOD[0], layers[:5])):
+    for one, two in zip(there.outputs(GOOD[0], layers[:5]), tiny_detector.outputs(GOOD[0], layers[:5])):
         np.testing.assert_array_equal(one, two)
 
 
-def test_eight_threads_get_the_answers_of_one(there, detector):
-    expected = [detector.detect([image])[0] for image in GOOD]
+def test_eight_threads_get_the_answers_of_one(there, tiny_detector):
+    expected = [tiny_detector.detect([image])[0] for image in GOOD]
     with ThreadPoolExecutor(8) as threads:
         results = list(threads.map(lambda i: there.detect([GOOD[i % 4]])[0], range(64)))
     assert [i for i, one in enumerate(results) if not same(one, expected[i % 4])] == []

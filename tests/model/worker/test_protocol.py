@@ -1,4 +1,4 @@
-"""Frames: what goes in comes out, whatever its size and however it is cut; what is no frame is an error, no hang."""
+"""Frames: what goes in comes out, whatever its size and however it is cut; anything else is an error and no hang."""
 from __future__ import annotations
 
 import json

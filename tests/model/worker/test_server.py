@@ -114,17 +114,17 @@ def test_the_process_runs_on_python_3_7():
 
 @pytest.mark.skipif(not os.environ.get(TENSORFLOW_1),
                     reason=f"set {TENSORFLOW_1} to the python of an environment with TensorFlow 1.15")
-def test_the_process_runs_on_tensorflow_1_15(compiled, detector):
+def test_the_process_runs_on_tensorflow_1_15(compiled, tiny_detector):
     from model.worker.pool import RemoteDetector
 
     with RemoteDetector(os.environ[TENSORFLOW_1], compiled) as remote:
         assert remote.versions["tensorflow"].startswith("1.15")
-        for one, two in zip(remote.detect(sample_images(4)), detector.detect(sample_images(4))):
+        for one, two in zip(remote.detect(sample_images(4)), tiny_detector.detect(sample_images(4))):
             np.testing.assert_array_equal(one.classes, two.classes)
             np.testing.assert_allclose(one.scores, two.scores, atol=1e-5)
             np.testing.assert_allclose(one.boxes, two.boxes, atol=1e-3)
         assert "cannot be decoded" in remote.detect([b"bad"])[0].error
-        assert remote.fallback(sample_images(1)[0]) == "" and remote.layers() == detector.layers()
+        assert remote.fallback(sample_images(1)[0]) == "" and remote.layers() == tiny_detector.layers()
 
 
 @pytest.mark.skipif(not os.environ.get(TENSORFLOW_1),

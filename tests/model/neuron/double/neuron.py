@@ -1,10 +1,11 @@
 """A stand-in for the module `tensorflow.neuron`: checks each call against the documented contract, places operators by
-the published rules, and fails as documented. Nothing that is measured with it says anything of Inferentia.
+the published rules, and fails and warns as the real one does. Nothing that is measured with it says anything of
+Inferentia.
 
 Sources: SDK docs, "TensorFlow 1.x Compilation API" and "TensorFlow 2.x Tracing API"; aws-neuron-tensorflow,
-python/{saved_model,graph_util,graph_def_util,_trace}.py. The environment variable NEURON_DOUBLE says which failure to
-show, NEURON_DOUBLE_ROUTE=tf1 makes this TensorFlow call itself 1.15, and NEURON_DOUBLE_MACHINE names the folder of the
-planted machine whose driver counts the calls.
+python/{saved_model,graph_util,graph_def_util,_trace,neuron_cc_hlo,utils}.py. The environment variable NEURON_DOUBLE
+says which failure to show, NEURON_DOUBLE_ROUTE=tf1 makes this TensorFlow call itself 1.15, and NEURON_DOUBLE_MACHINE
+names the folder of the planted machine whose driver counts the calls.
 """
 from __future__ import annotations
 
@@ -21,16 +22,49 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from model.neuron.partition.plan import plan
 from tests.model.neuron.double.neuron_operator import Runtime
+from tests.model.neuron.double.segments import halves, plain, replace
 
 __version__ = "0.0.double"
 FAILURE = os.environ.get("NEURON_DOUBLE", "")
 CASTS = ("all", "matmult", "matmult-bf16", "matmult-fp16", "all-fp16")
+FAST_MATH = ("all", "none", "fast-relayout", "no-fast-relayout", *(f"fp32-cast-{cast}" for cast in CASTS))
+COMMAND = "neuron-cc compile"
+BAD_ALLOC = "terminate called after throwing an instance of 'std::bad_alloc'"
+STARS = "*" * 63
+# Line by line, as the real one logs it.
+BANNER = (
+    STARS, "", "  neuron-cc is not found.", "", "  To fully optimize TensorFlow model with AWS Neuron, please", "",
+    '  install the neuron-cc compiler by "pip install neuron-cc".', "", STARS,
+)
+# tfn.trace counts all other operators of the function as given, and those that it leaves beside NeuronOps.
+UNCOUNTED_GIVEN = {"Placeholder", "ReadVariableOp", "Identity", "NoOp"}
+UNCOUNTED_LEFT = {"Placeholder", "ReadVariableOp", "IdentityN", "NeuronOp", "NoOp"}
 
 if os.environ.get("NEURON_DOUBLE_ROUTE") == "tf1":
     tf.__version__ = "1.15.5"
 
 runtime = Runtime(FAILURE, os.environ.get("NEURON_DOUBLE_MACHINE"))
 runtime.register()
+
+
+def _warn(*lines) -> None:
+    for line in lines:
+        logging.getLogger("tensorflow").warning(line)
+
+
+def _flags() -> tuple[argparse.Namespace, list[str]]:
+    """NEURON_CC_FLAGS: those for tensorflow-neuron itself, and those for the compiler."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--must-compile", action="store_true")
+    parser.add_argument("--workdir")
+    parser.add_argument("--verbose")
+    parser.add_argument("--dynamic-batch-size", action="store_true")
+    parser.add_argument("--fp32-cast", choices=CASTS, default="matmult-fp16")
+    parser.add_argument("--neuroncore-pipeline-cores", type=int)
+    return parser.parse_known_args(shlex.split(os.environ.get("NEURON_CC_FLAGS", "")))
+
+
+# ---- TensorFlow 1.15
 
 
 def _compile(
@@ -47,15 +81,18 @@ def _compile(
         raise NotImplementedError("StatefulPartitionedCall")
     inputs, outputs = ([info.name for _, info in sorted(t.items())] for t in (signature.inputs, signature.outputs))
     planned = plan(graph_def, inputs, outputs, "tf1", options.no_fuse_ops, options.minimum_segment_size, batch_size)
-    _require_flags(options.compiler_args)
+    given, compiler_args = _flags()
+    _require_compiler_flags([*options.compiler_args, *compiler_args])
+    if FAILURE == "compiler error" and given.must_compile:
+        raise ValueError("The following subgraphs failed to compile: ['neuron_op_0']")
     batch = None if options.dynamic_batch_size else batch_size
-    ratio = planned.on_neuron_ratio if _place(graph_def, planned, outputs, batch) else 0.0
+    is_placed = _place(graph_def, planned, outputs, batch, f"Failed to fuse subgraph neuron_op_1 with '{COMMAND}'")
+    if FAILURE == "no compiler":
+        _warn(*BANNER)
     os.makedirs(new_model_dir)
     Path(new_model_dir, "saved_model.pb").write_bytes(saved.SerializeToString())
-    if not ratio:
-        logging.getLogger("tensorflow").warning(
-            "Converted %s to %s but no operator will be running on AWS machine learning accelerators.",
-            model_dir, new_model_dir)
+    ratio = planned.on_neuron_ratio if is_placed else 0.0
+    _report_conversion(model_dir, new_model_dir, ratio)
     return {"OnNeuronRatio": ratio}
 
 
@@ -66,7 +103,18 @@ def _session_options(*, dynamic_batch_size=False, no_fuse_ops=(), minimum_segmen
                            compiler_args=compiler_args, dynamic_batch_size=dynamic_batch_size)
 
 
+def _report_conversion(model_dir, new_model_dir, ratio) -> None:
+    """What the real one says of its result: a warning where at most 0.3 of the operators are on the device."""
+    if ratio <= 0.3:
+        how_much = "only a small portion of operators" if ratio else "no operator"
+        _warn(f"Converted {model_dir} to {new_model_dir} but {how_much} will be running on AWS machine learning "
+              "accelerators. This is probably not what you want.")
+
+
 saved_model = SimpleNamespace(compile=_compile)
+
+
+# ---- TensorFlow 2
 
 
 class _AwsNeuronModel:
@@ -76,137 +124,60 @@ class _AwsNeuronModel:
 
 def trace(func, example_inputs, subgraph_builder_function=None):
     """tfn.trace of tensorflow-neuron 2."""
-    flags = _require_flags(shlex.split(os.environ.get("NEURON_CC_FLAGS", "")))
+    given, compiler_args = _flags()
+    assert given.neuroncore_pipeline_cores == 1, given
+    _require_compiler_flags(["--fast-math=none", f"--fp32-cast={given.fp32_cast}", *compiler_args])
     assert isinstance(func, tf.types.experimental.GenericFunction) and isinstance(example_inputs, tf.Tensor)
-    concrete = func.get_concrete_function(tf.TensorSpec(example_inputs.shape, example_inputs.dtype))
+    if FAILURE == "uncompiled":
+        _warn(f"{func} does not seem to have any input; returning an uncompiled callable")
+        return func
+    spec = tf.TensorSpec(example_inputs.shape, example_inputs.dtype)
+    concrete = func.get_concrete_function(spec)
     graph_def = concrete.graph.as_graph_def()
     source, = (tensor.name for tensor in concrete.inputs)
     outputs = [tensor.name for tensor in concrete.outputs]
     if FAILURE == "no compiler":
         subprocess.run([None, "compile", "hlo_module.pb"])
-    planned = plan(graph_def, [source], outputs, "tf2")
-    batch = None if flags.dynamic_batch_size else example_inputs.shape[0]
-    ratio = planned.on_neuron_ratio if _place(graph_def, planned, outputs, batch) else 0.0
+    given_operators = sum(node.op not in UNCOUNTED_GIVEN for node in graph_def.node)
+    batch = None if given.dynamic_batch_size else example_inputs.shape[0]
+    is_placed = _place(graph_def, plan(graph_def, [source], outputs, "tf2"), outputs, batch,
+                       f"neuron-cc failed with:\n{BAD_ALLOC}")
+    left = sum(node.op not in UNCOUNTED_LEFT for node in graph_def.node)
+    ratio = 1 - left / given_operators if is_placed else 0.0
+    if ratio < 0.5:
+        _warn(f"Warning: Your traced model has {100 * ratio:.1f}% of operators compiled to neuron.")
 
     def run(image):
         return tf.import_graph_def(graph_def, {source.split(":")[0]: image}, outputs, name="")
 
-    function = tf.function(run, autograph=False).get_concrete_function(
-        tf.TensorSpec(example_inputs.shape, example_inputs.dtype))
-    return func if FAILURE == "uncompiled" else _AwsNeuronModel(function, ratio)
+    return _AwsNeuronModel(tf.function(run, autograph=False).get_concrete_function(spec), ratio)
 
 
-def _require_flags(given) -> argparse.Namespace:
-    """The documented flags of the compiler and of NEURON_CC_FLAGS; argparse ends the process for any other."""
-    if FAILURE == "compiler error":
-        raise ValueError("The following subgraphs failed to compile: ['neuron_op_0']")
+# ---- both
+
+
+def _require_compiler_flags(given) -> None:
+    """The documented flags of the compiler; argparse ends the process for any other."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    parser.add_argument("--fp32-cast", choices=CASTS, required=True)
-    parser.add_argument("--fast-math", choices=("all", "none"))
-    parser.add_argument("--workdir")
-    parser.add_argument("--dynamic-batch-size", action="store_true")
-    return parser.parse_args(list(given))
+    parser.add_argument("--fp32-cast", choices=CASTS)
+    parser.add_argument("--fast-math", choices=FAST_MATH, nargs="+")
+    parser.add_argument("--neuroncore-pipeline-cores", type=int)
+    parser.parse_args(list(given))
 
 
-def _place(graph_def, planned, outputs, batch) -> int:
-    """Puts an operator in the place of each segment; → how many there are in the end.
+def _place(graph_def, planned, outputs, batch, failed: str) -> bool:
+    """Puts a NeuronOp in the place of each segment; returns whether there is one.
 
-    Without dynamic batching their programs take `batch` images and no other number.
-    What the graph gives out stays outside under its name, as the real one leaves an IdentityN of that name.
+    Their programs take `batch` images and no other number, None with dynamic batching. `failed` is the warning for a
+    segment that the compiler refuses, which goes back to the CPU.
     """
-    segments = planned.segments
-    if FAILURE in ("nothing", "no compiler"):
-        words = {"nothing": "", "no compiler": "neuron-cc is not found."}[FAILURE]
-        if words:
-            logging.getLogger("tensorflow").warning(words)
-        return 0
+    segments = [segment.nodes for segment in planned.segments]
     if FAILURE in ("dropped", "several"):
-        segments = _halves(graph_def, segments[0])
-    if FAILURE == "dropped":
-        logging.getLogger("tensorflow").warning("Failed to fuse subgraph neuron_op_1 with 'neuron-cc compile'")
-        segments = segments[:1]
-    for number, segment in enumerate(segments):
-        names = set(segment.nodes) - {_plain(output) for output in outputs}
-        _replace(graph_def, f"neuron_op_{number}", _with_constants(names, graph_def), batch)
-    return len(segments)
-
-
-def _with_constants(names, graph_def) -> set:
-    """A constant is never passed on: it lies in each segment that reads it."""
-    read = {_plain(source) for node in graph_def.node if node.name in names for source in node.input}
-    constants = {node.name for node in graph_def.node if node.op == "Const"}
-    return names - constants | read & constants
-
-
-def _halves(graph_def, segment):
-    """The first half of the segment's nodes, in the order in which they run, and the second."""
-    order = [node.name for node in _in_order(graph_def) if node.name in set(segment.nodes)]
-    return [SimpleNamespace(nodes=order[:len(order) // 2]), SimpleNamespace(nodes=order[len(order) // 2:])]
-
-
-def _in_order(graph_def) -> list:
-    nodes, done, ordered = {node.name: node for node in graph_def.node}, set(), []
-    waiting = [node.name for node in graph_def.node]
-    while waiting:
-        name = waiting[-1]
-        before = [_plain(s) for s in nodes[name].input if _plain(s) not in done and not s.startswith("^")]
-        if name in done or not before or nodes[name].op in ("Merge", "NextIteration"):
-            waiting.pop()
-            if name not in done:
-                done.add(name)
-                ordered.append(nodes[name])
-        else:
-            waiting += before
-    return ordered
-
-
-def _plain(tensor: str) -> str:
-    return tensor.lstrip("^").split(":")[0]
-
-
-def _io(names, graph_def):
-    """→ the tensors that nodes of these names read, and those that others read of them."""
-    kinds = {node.name: node.op for node in graph_def.node}
-    sources = list(dict.fromkeys(s for n in graph_def.node if n.name in names for s in n.input
-                                 if _plain(s) not in names))
-    results = list(dict.fromkeys(s for n in graph_def.node if n.name not in names for s in n.input
-                                 if _plain(s) in names and kinds[_plain(s)] != "Const"))
-    return sources, results
-
-
-def _replace(graph_def, name, names, batch) -> None:
-    sources, results = _io(names, graph_def)
-    inner = tf.compat.v1.GraphDef(versions=graph_def.versions)
-    feeds = {source: f"in_{index}" for index, source in enumerate(sources)}
-    for feed in feeds.values():
-        attributes = inner.node.add(op="Placeholder", name=feed).attr
-        attributes["dtype"].type = tf.float32.as_datatype_enum
-        attributes["shape"].shape.CopyFrom(tf.TensorShape([batch, None, None, None]).as_proto())
-    for node in graph_def.node:
-        if node.name in names:
-            copy = inner.node.add()
-            copy.CopyFrom(node)
-            copy.input[:] = [feeds.get(s, s) for s in node.input]
-    for index, result in enumerate(results):
-        inner.node.add(op="Identity", name=f"out_{index}", input=[result]).attr["T"].type = \
-            tf.float32.as_datatype_enum
-    elsewhere = {_plain(source) for node in graph_def.node if node.name not in names for source in node.input}
-    for node in [node for node in graph_def.node if node.name in names]:
-        if node.op != "Const" or node.name not in elsewhere:
-            graph_def.node.remove(node)
-    for node in graph_def.node:
-        node.input[:] = [f"{name}:{results.index(s)}" if s in results else s for s in node.input]
-    node = graph_def.node.add(op="NeuronOp", name=name, input=sources)
-    _fill(node, inner.SerializeToString(), sources, results, batch)
-
-
-def _fill(node, program, sources, results, batch) -> None:
-    node.attr["graph_def"].s = program
-    node.attr["executable"].s = b"" if FAILURE == "empty" else program
-    for side, tensors in (("input", sources), ("output", results)):
-        node.attr[f"{side}_names"].list.s.extend(tensor.encode() for tensor in tensors)
-        node.attr[f"{side}_dtypes"].list.type.extend([tf.float32.as_datatype_enum] * len(tensors))
-        for _ in tensors:
-            node.attr[f"{side}_shapes"].list.shape.add().unknown_rank = True
-        node.attr[f"{side}_batch_axis"].list.i.extend([-1 if batch else 0] * len(tensors))
-    node.attr["model_config"].list.i.extend([1, 1, 64, 10])
+        segments = halves(graph_def, segments[0])
+    refused = {"dropped": 1, "compiler error": len(segments)}.get(FAILURE, 0)
+    for _ in range(refused):
+        _warn(failed)
+    compiled = [] if FAILURE in ("nothing", "no compiler") else segments[:len(segments) - refused]
+    for number, names in enumerate(compiled):
+        replace(graph_def, number, set(names), {plain(output) for output in outputs}, batch, FAILURE != "empty")
+    return bool(compiled)

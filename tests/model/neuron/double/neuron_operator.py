@@ -15,7 +15,9 @@ import tensorflow as tf
 
 from model.neuron.machine.counters import SYSFS
 
-FLOAT = 1
+# TensorFlow's number of a type → NumPy's type.
+TYPES = {1: np.float32, 19: np.float16}
+NUMBERS = {np.dtype(kind): number for number, kind in TYPES.items()}
 CORES = 4
 # Attributes as aws-neuron-tensorflow's python/graph_def_util.py reads and writes them.
 ATTRIBUTES = (
@@ -69,7 +71,6 @@ class Runtime:
         for attribute in ATTRIBUTES:
             self._library.TF_OpDefinitionBuilderAddAttr(builder, attribute.encode())
         self._library.TF_OpDefinitionBuilderSetIsStateful(builder, True)
-        # No shape function: the shape of every output is unknown.
         status = c_void_p(self._library.TF_NewStatus())
         self._library.TF_RegisterOpDefinition(builder, status)
         self._require(status)
@@ -126,7 +127,7 @@ class Runtime:
             raise Failure(INVALID_ARGUMENT, f"incorrect shape of an input tensor: {error}") from None
         self._driver.count(core, "other_info/inference_count")
         for index, value in enumerate(self._spoiled(values, core)):
-            self._output(context, index, np.ascontiguousarray(value, np.float32), status)
+            self._output(context, index, np.ascontiguousarray(value), status)
 
     def _core(self):
         # Several operators are loaded once each, and where there are four cores all onto the first.
@@ -135,7 +136,7 @@ class Runtime:
     def _spoiled(self, values, core):
         if self.failure == "nan":  # the runtime's status 1003, which TensorFlow takes for success
             self._driver.count(core, "status/execute_completed_with_num_error")
-            return [value * np.float32("nan") for value in values]
+            return [value * value.dtype.type("nan") for value in values]
         if self.failure == "errors" and core == 1:
             self._driver.count(core, "status/hw_error")
         if self.failure == "same":
@@ -148,14 +149,15 @@ class Runtime:
         self._library.TF_GetInput(context, index, byref(tensor), status)
         self._require(status)
         shape = [self._library.TF_Dim(tensor, axis) for axis in range(self._library.TF_NumDims(tensor))]
-        values = np.empty(shape, np.float32)
+        values = np.empty(shape, TYPES[self._library.TF_TensorType(tensor)])
         ctypes.memmove(values.ctypes.data, self._library.TF_TensorData(tensor), values.nbytes)
         self._library.TF_DeleteTensor(tensor)
         return values
 
     def _output(self, context, index, values, status):
         shape = (c_int64 * values.ndim)(*values.shape)
-        tensor = c_void_p(self._library.TF_AllocateTensor(FLOAT, shape, values.ndim, c_size_t(values.nbytes)))
+        kind, size = NUMBERS[values.dtype], c_size_t(values.nbytes)
+        tensor = c_void_p(self._library.TF_AllocateTensor(kind, shape, values.ndim, size))
         ctypes.memmove(self._library.TF_TensorData(tensor), values.ctypes.data, values.nbytes)
         self._library.TF_SetOutput(context, index, tensor, status)
         self._library.TF_DeleteTensor(tensor)

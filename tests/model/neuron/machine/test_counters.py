@@ -160,7 +160,7 @@ def test_a_watch_names_errors_of_cores_and_of_memory(machine):
 
 
 def test_a_watch_sees_what_the_last_period_reports(machine):
-    """The tool tells of a period when it is over, which may be after the block."""
+    """The tool reports a period when it is over, which may be after the block."""
     first, second = (machine.write(name, json.dumps(shown) + "\n") for name, shown in
                      {"first": report((0, 0)), "second": report((1, 0))}.items())
     machine.script(f"{TOOLS}/neuron-monitor",

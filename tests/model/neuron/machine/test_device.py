@@ -59,7 +59,7 @@ def test_processes_that_hold_cores_are_named_and_the_tools_themselves_are_not(ma
 SPARSE = {
     "no nc_count": ({"nc_count": None}, 4),
     "no ids either: the driver's count": ({"nc_count": None, "neuroncore_ids": None}, 3),
-    "a count that is no number": ({"nc_count": "four"}, 4),
+    "a count that is not a number": ({"nc_count": "four"}, 4),
     "a negative count": ({"nc_count": -1}, 4),
     "no number of the device": ({"neuron_device": None}, 4),
     "nothing": (dict.fromkeys(row()), 3),

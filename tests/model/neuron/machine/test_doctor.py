@@ -1,4 +1,4 @@
-"""The doctor: each thing that keeps a detector from running on Inf1 is found beforehand and what mends it is told."""
+"""The doctor: each thing that keeps a detector from running on Inf1 is found beforehand, with what to do."""
 from __future__ import annotations
 
 import json
@@ -49,7 +49,7 @@ def test_a_laptop_is_told_that_the_rehearsal_works_without(tmp_path):
     assert not {"driver", "runtime", "tools", "device nodes", "cores are free"} & {c.name for c in found.checks}
 
 
-# What is planted on a machine that was well → check, status, a part of what is found, a part of what mends it.
+# What is planted on a machine that was well → check, status, a part of what is found, a part of what to do.
 def no_device(machine):
     for path in [*(machine.root / SYSFS).rglob("*"), *(machine.root / "dev").iterdir()]:
         if path.is_file():

@@ -268,6 +268,29 @@ def test_batch_norm_is_renamed_if_only_its_first_results_are_used(monkeypatch, u
     assert "norm" in planned(build, "x", "y").segments[0].nodes
 
 
+@pytest.mark.parametrize("dtype, is_planned", [(tf.float32, True), (tf.float16, False)], ids=str)
+def test_a_batch_norm_that_is_an_output_has_the_five_of_the_plain_one_in_float32(dtype, is_planned):
+    def build():
+        ones = tf.ones([3])
+        tf.raw_ops.FusedBatchNormV3(x=conv(placeholder(dtype=dtype), "conv"), scale=ones, offset=ones, mean=ones,
+                                    variance=ones, is_training=False, name="norm")
+
+    graph = graph_def(build)
+    norm, = (node for node in graph.node if node.name == "norm")
+    shapes = [[1, 8, 8, 3], *[[3]] * 4, None]
+    norm.attr["_output_shapes"].list.shape.extend(tf.TensorShape(shape).as_proto() for shape in shapes)
+    found = plan(graph, ["x"], ["norm"], "tf1")
+    assert bool(found.segments) == is_planned
+    assert not is_planned or len(found.segments[0].outputs) == 5
+
+
+def test_identities_do_not_count_as_aws_counts():
+    found = planned(lambda: tf.identity(tf.nn.relu(tf.identity(tf.tanh(unsupported(placeholder(), "cpu")))), name="y"),
+                    "x", "y")
+    assert len(found.types) == 6 and len(found.segments[0].nodes) == 4
+    assert found.ratio_without_identities == 2 / 4
+
+
 def test_identities_do_not_make_a_segment_large_enough():
     found = planned(lambda: tf.identity(tf.nn.relu(unsupported(placeholder(), "cpu"), name="relu"), name="y"), "x", "y")
     assert found.on_cpu["relu"] == found.on_cpu["y"] == Cause(Reason.TOO_SMALL, "1 of 2 operators")
@@ -512,7 +535,7 @@ INVALID = {
     "unknown output": ({"outputs": ["z:0"]}, "no node z"),
     "no output": ({"outputs": []}, "no outputs; name them"),
     "unknown port": ({"inputs": ["x:3"]}, "input x:3: the node x has no such output"),
-    "port that is no number": ({"inputs": ["x:a"]}, "input x:a: the node x has no such output"),
+    "port that is not a number": ({"inputs": ["x:a"]}, "input x:a: the node x has no such output"),
     "unknown name": ({"no_fuse": ["z"]}, "no_fuse z: the graph has no such node"),
     "batch size": ({"batch_size": 0}, "batch_size 0: must be at least 1"),
     "segment size": ({"minimum_segment_size": 0}, "minimum_segment_size 0: must be at least 1"),

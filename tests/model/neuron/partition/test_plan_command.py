@@ -55,7 +55,8 @@ def test_a_frozen_graph_is_planned_from_its_placeholders_to_what_nobody_reads(pr
     out = printed(frozen)
     assert out.startswith("prediction: tfn.saved_model.compile of tensorflow-neuron 1.15; the compile log is the truth")
     for line in (
-        "nodes           8", "segments        1", "OnNeuronRatio   0.750   ", "operator ratio  0.833   ",
+        "nodes           8", "segments        1", "OnNeuronRatio   0.750   ", "AWS's count     0.750   ",
+        "operator ratio  0.833   ",
         "convolutions    1 of 1 on the device", "segment 1: 6 nodes", "  in   image:0 float32 [1, 8, 8, 3]",
         "  out  tail/two:0 float32 [1, 8, 8, 3]", "    1  operator type not supported: Asinh 1", "       tail/cpu",
     ):
@@ -81,7 +82,8 @@ def test_the_other_route_and_the_smallest_segment(printed, frozen):
 def test_json_has_the_whole_plan(printed, frozen):
     found = json.loads(printed(frozen, "--json"))
     assert found["prediction"].endswith("the compile log is the truth")
-    assert found["on_neuron_ratio"] == 6 / 8 and found["operator_ratio"] == 5 / 6
+    assert found["on_neuron_ratio"] == found["ratio_without_identities"] == 6 / 8
+    assert found["operator_ratio"] == 5 / 6
     assert (found["convolutions_on_device"], found["convolutions"]) == (1, 1)
     segment, = found["segments"]
     assert segment["inputs"] == [{"name": "image:0", "dtype": "float32", "shape": [1, 8, 8, 3]}]
@@ -93,6 +95,58 @@ def test_json_has_the_whole_plan(printed, frozen):
 def test_a_saved_model_is_frozen_and_planned_by_its_signature(printed, tiny_model, tiny, route):
     out = printed(tiny_model, "--route", route)
     assert f" of {len(tiny.convolutions())} on the device" in out and "image" in out
+
+
+@pytest.mark.parametrize("route", ["tf1", "tf2"])
+def test_a_detector_is_planned_as_the_gate_has_it_compiled(printed, tiny_model, tiny, route):
+    out = printed(tiny_model, "--as-compiled", "--route", route)
+    convolutions = len(tiny.convolutions())
+    assert f"convolutions    {convolutions} of {convolutions} on the device" in out and "segments        1" in out
+    assert " float16 [1, 64, 64, 3]" in out
+
+
+def test_the_gates_own_way_has_no_other_options(error, tiny_model):
+    assert error(tiny_model, "--as-compiled", "--no-fuse", "preprocess/*").startswith(
+        "error: --as-compiled: inputs, outputs, nodes, segments and batch size are the gate's own; leave out")
+
+
+def test_a_model_without_the_detectors_parts_is_not_planned_so(error, tmp_path):
+    of_tensorflow_1(tmp_path / "model")
+    assert "the model has no part `network` between images and head maps" in error(tmp_path / "model", "--as-compiled")
+
+
+def of_tensorflow_1(path):
+    """A SavedModel of TensorFlow 1 with variables, identities and constants that could be folded; its frozen graph."""
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        image = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 3], "image")
+        kernel = tf.compat.v1.get_variable("kernel", [1, 1, 3, 3], use_resource=False)
+        x = tf.identity(tf.nn.conv2d(image, kernel, 1, "VALID", name="conv"), name="kept")
+        scale = tf.constant(2.0, name="two") * tf.constant(3.0, name="three")
+        y = tf.nn.relu(tf.identity(x * scale), name="relu")
+        session.run(tf.compat.v1.global_variables_initializer())
+        tf.compat.v1.saved_model.simple_save(session, str(path), {"image": image}, {"y": y})
+        return tf.compat.v1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), ["relu"])
+
+
+def test_a_saved_model_of_tensorflow_1_is_frozen_and_otherwise_left_as_it_is(tmp_path):
+    expected = of_tensorflow_1(tmp_path / "model")
+    graph, inputs, outputs = read_graph(tmp_path / "model")
+    assert (inputs, outputs) == (["image:0"], ["relu:0"])
+    assert {node.name: node.op for node in graph.node} == {node.name: node.op for node in expected.node}
+    assert {"kept", "two", "three", "kernel/read"} <= {node.name for node in graph.node}
+    assert len(plan(graph, inputs, outputs, "tf1").segments) == 1
+
+
+def test_a_saved_model_of_another_origin_is_not_simplified(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32, name="image")])
+    def serve(image):
+        return {"y": tf.nn.relu(tf.identity(image) * (tf.constant(2.0, name="two") * 3.0))}
+
+    module = tf.Module()
+    tf.saved_model.save(module, str(tmp_path / "model"), signatures={"serving_default": serve})
+    graph, _, _ = read_graph(tmp_path / "model")
+    assert any(node.op == "Identity" for node in graph.node)
+    assert all(node.name.startswith("StatefulPartitionedCall") for node in graph.node if node.op == "Relu")
 
 
 def test_a_frozen_saved_model_keeps_its_names(compiled):

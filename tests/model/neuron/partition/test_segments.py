@@ -17,7 +17,7 @@ FLOAT = tf.float32.as_datatype_enum
 
 @st.composite
 def graphs(draw, loops=False):
-    """A random graph whose names are not in its order, with control edges and with nodes that are no candidates."""
+    """A random graph whose names are not in its order, with control edges and with nodes that are not candidates."""
     count = draw(st.integers(2, 12))
     names = draw(st.permutations(range(count)))
     nodes = []

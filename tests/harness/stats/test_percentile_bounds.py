@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.stats.percentiles import percentile, percentile_bound
-from harness.stats.shares import BLOCKS, Blocks
-from tests.harness.estimates import low_value_high
+from harness.stats.percentile_bounds import BLOCKS, Blocks
+from tests.harness.estimates import exact_percentile, low_value_high
 
 
 def blocks(values) -> Blocks:
@@ -20,7 +19,7 @@ def blocks(values) -> Blocks:
 @given(values=st.lists(st.floats(0, 1e6), min_size=1, max_size=200), p=st.sampled_from([1, 50, 90, 99, 99.9]))
 def test_a_percentile_is_a_measured_value_between_its_bounds(values, p):
     bound = blocks(values).bound(p)
-    assert bound.value == percentile(values, p) and bound.count == len(values)
+    assert bound.value == exact_percentile(values, p).value and bound.count == len(values)
     assert (bound.low is None or bound.low <= bound.value) and (bound.high is None or bound.value <= bound.high)
     assert {bound.low, bound.high} <= {None, *values}
 
@@ -28,7 +27,7 @@ def test_a_percentile_is_a_measured_value_between_its_bounds(values, p):
 @pytest.mark.parametrize("p", [50, 90, 99])
 def test_independent_requests_have_about_the_binomial_bounds(p):
     values = np.random.default_rng(p).random(20_000)
-    exact, found = percentile_bound(values, p), blocks(values).bound(p)
+    exact, found = exact_percentile(values, p), blocks(values).bound(p)
     assert found.low <= exact.low and exact.high <= found.high
     assert found.high - found.low < 2 * (exact.high - exact.low)
 
@@ -36,7 +35,7 @@ def test_independent_requests_have_about_the_binomial_bounds(p):
 @pytest.mark.parametrize("p", [50, 90, 99])
 def test_bursts_of_200_requests_count_as_one_each(p):
     values = np.repeat(np.random.default_rng(p).random(300), 200)
-    found, one_each = blocks(values).bound(p), percentile_bound(values[::200], p)
+    found, one_each = blocks(values).bound(p), exact_percentile(values[::200], p)
     assert found.low <= one_each.low and (one_each.high is None or found.high is None or one_each.high <= found.high)
 
 
@@ -49,6 +48,31 @@ def test_one_burst_beyond_a_limit_that_nothing_else_reaches_bounds_nothing():
 def test_what_was_never_slow_is_bounded_as_if_independent():
     assert blocks([1.0] * 459).bound(99).high == 1.0
     assert blocks([1.0] * 458).bound(99).high is None
+
+
+def slow_stretch(rng, slowdown=3.0) -> list:
+    """24 blocks of requests of which the machine, or the detector, slows five that follow one another."""
+    return [(0.8 + rng.gamma(2, 0.1, 100)) * (slowdown if 8 <= number < 13 else 1.0) for number in range(BLOCKS)]
+
+
+def test_requests_that_the_machine_slowed_together_count_as_on_an_undisturbed_one():
+    values = slow_stretch(np.random.default_rng(0))
+    slowdowns = [4.0 if 8 <= number < 13 else 1.2 for number in range(BLOCKS)]
+    assert Blocks(values).bound(99).high is None, "one slow stretch says nothing of how often there is one"
+    found = Blocks(values, slowdowns).bound(99)
+    assert found.value == Blocks(values).bound(99).value > 3 and found.high <= max(map(max, values))
+
+
+@pytest.mark.parametrize("slowdowns", [[1.0] * BLOCKS, [3.0] * 8 + [1.0] * 5 + [3.0] * 11, [1.3] * BLOCKS])
+def test_what_the_machine_does_not_explain_is_the_detectors(slowdowns):
+    values = slow_stretch(np.random.default_rng(0))
+    assert Blocks(values, slowdowns).bound(99).high is None
+
+
+def test_nothing_that_was_slow_is_taken_away_by_noise():
+    values = slow_stretch(np.random.default_rng(0))
+    assert Blocks(values, [100.0] * BLOCKS).bound(75).value == Blocks(values).bound(75).value
+    assert Blocks(values, [100.0] * BLOCKS).bound(50).low <= Blocks(values).bound(50).value
 
 
 def test_bounds_move_with_the_unit():

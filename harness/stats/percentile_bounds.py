@@ -29,21 +29,27 @@ ROUNDING = 1e-9
 
 
 class Blocks:
-    """Values (any unit) in blocks of time, equally long and in order; ValueError for none, and for NaN."""
+    """Values (any unit) in blocks of time, equally long and in order; ValueError for none, and for NaN.
 
-    def __init__(self, values: Sequence[Sequence[float]]):
+    `slowdowns` are the most by which the machine can have slowed each block, from 1 on. Noise makes nothing look
+    better, so all values count as they are; but where neighbours resemble each other only because the machine slowed
+    them all, each of them says as much as on an undisturbed machine.
+    """
+
+    def __init__(self, values: Sequence[Sequence[float]], slowdowns: Sequence[float] | None = None):
         self._ranked = [np.sort(np.asarray(block, np.float64)) for block in values]
         self._counts = np.array([len(block) for block in self._ranked], np.float64)
         self._all = np.sort(np.concatenate([*self._ranked, []]))
         if not len(self._all) or math.isnan(self._all[-1]):
             raise ValueError("there is no percentile of no values, or of NaN; measure at least one, and leave failed "
                              "measurements out")
+        self._slowdowns = slowdowns
 
     def __len__(self) -> int:
         return len(self._all)
 
     def percentile(self, p: float) -> float:
-        """As `harness.stats.percentiles.percentile`."""
+        """The percentile by nearest rank; ValueError for one out of range."""
         return float(self._all[rank(p, len(self)) - 1])
 
     def bound(self, p: float, confidence: float = CONFIDENCE) -> Estimate:
@@ -79,6 +85,16 @@ class Blocks:
         widening = student_t(confidence, freedom) / NormalDist().inv_cdf(confidence)
         return max(variance / independent, 1.0) * widening**2
 
+    def without_noise(self) -> Blocks:
+        """The values without the differences between the medians of blocks, as far as the machine explains them."""
+        if self._slowdowns is None:
+            return self
+        medians = [block[rank(50, len(block)) - 1] if len(block) else math.inf for block in self._ranked]
+        least = min(medians)
+        factors = (min(median / least, slowdown) if least > 0 else 1.0
+                   for median, slowdown in zip(medians, self._slowdowns))
+        return Blocks([block / factor for block, factor in zip(self._ranked, factors)])
+
     def _last_while(self, holds, limits: Sequence[float]) -> float | None:
         """The last limit before the first one for which `holds` fails; None if it fails at once."""
         found = None
@@ -109,7 +125,7 @@ class _Test:
         self._confidence = confidence
         self.percentile = blocks.percentile(p)
         # Beyond a limit there may be too few values to show their bursts; then those from the percentile on do.
-        self._least = blocks.effect(blocks.over([np.nextafter(self.percentile, -math.inf)])[0], confidence)
+        self._least = _effect_from(blocks.without_noise(), p, confidence)
         rarer = max(requests_needed(p, 0, confidence), requests_needed(100 - p, 0, confidence))
         self.needed = math.ceil(rarer * self._least)
 
@@ -136,3 +152,9 @@ class _Test:
         effect = max(self._blocks.effect(over, self._confidence), self._least)
         count = math.floor(len(self._blocks) / effect + ROUNDING)
         return over.sum() / len(self._blocks) * count, count
+
+
+def _effect_from(blocks: Blocks, p: float, confidence: float) -> float:
+    """The effect of the values from percentile `p` on."""
+    below = np.nextafter(blocks.percentile(p), -math.inf)
+    return blocks.effect(blocks.over([below])[0], confidence)
