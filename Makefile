@@ -14,6 +14,10 @@ test: $(TOX)
 slow accuracy performance lint neuron gpu newest lowest tf210: $(TOX)
 	$(TOX) run -q -e $@ -- $(ARGS)
 
+# The Python with tensorflow-neuron, where it is not named: the one that docs/inferentia.md makes, else AWS's image's.
+PLACES = $(HOME)/neuron/bin/python /opt/aws_neuron_venv_tensorflow_2_10_inf1/bin/python
+neuron: export DETECTOR_PYTHON := $(or $(DETECTOR_PYTHON),$(firstword $(wildcard $(PLACES))),python)
+
 # The detector's own process on TensorFlow 1.15, which AWS documents for Inf1; needs Python 3.7.
 PYTHON37 ?= python3.7
 TF115 = .tox/tf115/bin/python

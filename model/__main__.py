@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import tempfile
+from itertools import chain
 from pathlib import Path
 
 from model import readers
@@ -82,15 +83,15 @@ def _add_plan(parser) -> None:
                         help="tensorflow-neuron 1.15 or 2.x (default: %(default)s)")
     parser.add_argument("--as-compiled", action="store_true",
                         help="plan a model of `build` as the gate has it compiled for Inferentia")
-    parser.add_argument("--no-fuse", action="extend", nargs="+", default=[], metavar="NAME",
+    parser.add_argument("--no-fuse", action="append", nargs="+", default=[], metavar="NAME",
                         help="nodes to leave on the CPU, by name or by a prefix that ends in *")
     add_option(parser.add_argument, "minimum_segment_size", Option(
         "--minimum-segment-size", readers.whole(1), "N", "smallest segment of operators, with route tf1 (default: 2)"))
     add_option(parser.add_argument, "batch_size", Option(
         "--batch-size", readers.whole(1), "N", "images in a batch (default: %(default)s)", "1"))
-    parser.add_argument("--input", action="extend", nargs="+", metavar="NAME",
+    parser.add_argument("--input", action="append", nargs="+", metavar="NAME",
                         help="input tensors (default: the signature's, or all placeholders)")
-    parser.add_argument("--output", action="extend", nargs="+", metavar="NAME",
+    parser.add_argument("--output", action="append", nargs="+", metavar="NAME",
                         help="output tensors (default: the signature's, or those that no node reads)")
     parser.add_argument("--json", action="store_true", help="print the whole plan as JSON")
 
@@ -185,11 +186,13 @@ def _plan(options) -> int:
     from model.neuron.partition.report import as_dict, expanded, text
 
     graph_def, inputs, outputs = read_graph(options.path)
+    # Python 3.7, on which the doctor runs, has no action "extend".
+    names = {name: [*chain(*(getattr(options, name) or []))] for name in ("input", "output", "no_fuse")}
     if options.as_compiled:
         planned = _plan_as_compiled(graph_def, inputs, outputs, options)
     else:
-        planned = plan(graph_def, options.input or inputs, options.output or outputs, options.route,
-                       expanded(graph_def, options.no_fuse), options.minimum_segment_size, options.batch_size)
+        planned = plan(graph_def, names["input"] or inputs, names["output"] or outputs, options.route,
+                       expanded(graph_def, names["no_fuse"]), options.minimum_segment_size, options.batch_size)
     print(json.dumps(as_dict(planned), indent=1) if options.json else text(planned))
     return 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Callable
 
 from fixtures import exit_codes
-from harness.verdict import loads, targets
+from harness.verdict import claims, loads, targets
 from tests import rooms, words
 from tests.fixtures import misbehaving
 
@@ -18,6 +18,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 PARTS: dict[str, Callable[[], str]] = {
     "targets": targets.markdown_table,
     "loads": loads.markdown_table,
+    "claims": claims.markdown_table,
     "exit_codes": exit_codes.markdown_table,
     "faults": misbehaving.markdown_table,
     "rooms": rooms.markdown_table,

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from model.neuron.machine.doctor import DRIVER
-from model.neuron.machine.packages import INDEX, PINS
+from model.neuron.machine.packages import PYTHON37, ROUTES
+from model.neuron.machine.system import BUILD_TOOLS
 from tests import generated
 from tests.test_documents import DOCUMENTS, ROOT, fences
 
@@ -115,8 +116,11 @@ def test_a_workflow_is_shown_as_it_is(path):
 
 def test_the_versions_for_inf1_are_those_that_the_doctor_asks_for():
     page = (ROOT / "docs" / "inferentia.md").read_text("utf-8")
-    installs = re.findall(r"pip install (--extra-index-url .*)", page)
-    assert [install.split("'")[1] for install in installs] == [PINS["1"][0], PINS["2"][0]]
-    assert all(install.startswith(f"--extra-index-url {INDEX} ") for install in installs)
-    assert all("'protobuf<3.20'" in install for install in installs)
+    assert re.findall(r"pip install -r (\S+)", page) == [route.file.name for route in ROUTES.values()]
     assert f"'aws-neuronx-dkms={'.'.join(map(str, DRIVER))}.*'" in page
+    assert f"'aws-neuronx-dkms-{'.'.join(map(str, DRIVER))}.*'" in page
+    assert f"pyenv install {PYTHON37}\n" in page
+    for manager, packages in BUILD_TOOLS.items():
+        line = next(line for line in page.splitlines() if line.startswith(f"sudo {manager} install -y ")
+                    and packages.split()[-1] in line)
+        assert set(packages.split()) <= set(line.split())

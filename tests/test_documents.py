@@ -25,13 +25,17 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAM = re.compile(r"(sudo )?([\w~./-]*/bin/)?(make|tox|pytest|pytest-benchmark|python[\d.]*|pip|git|apt-get)( |$)")
 # What cannot be tried without the device, an account or the network, and why.
+BARE = "needs a bare Inferentia instance; tests/test_inferentia_page.py types it where one is stood in for"
 NOT_HERE = {
-    r"sudo (apt-get|add-apt-repository) ": "needs root, and for AWS's driver an Inferentia instance",
+    r"sudo (apt-get|dnf|mkdir|rpm|modprobe) ": BARE,
     r"sudo (ubuntu-drivers|reboot)|nvidia-smi": "needs root, and an NVIDIA GPU",
-    r"curl .*\.repos\.neuron\.amazonaws\.com/": "AWS's own repository",
-    r"echo .*\.repos\.neuron\.amazonaws\.com .* \| sudo tee /etc/apt/": "needs root",
-    r"python3\.(7|10) -m venv ~/neuron": "the environment of the next one",
-    r"~/neuron/bin/pip install ": "AWS's own package index",
+    r"curl .*\.repos\.neuron\.amazonaws\.com/": BARE,
+    r"(echo|printf) .*\.repos\.neuron\.amazonaws\.com.* \| sudo tee /etc/": BARE,
+    r"export PATH=/opt/aws/neuron/bin": BARE,
+    r"git clone \S*pyenv": BARE,
+    r"~/\.pyenv/": BARE,
+    r"~/neuron/bin/python -m pip install ": BARE,
+    r"python3\.(9|10) -m venv ~/neuron": "the environment of the next one",
     r"git clone … gate": "the reader's own address",
     r"cd gate": "what the one before has made",
     r"export DETECTOR_PYTHON=": "the environment that was made before",
@@ -40,7 +44,7 @@ NOT_HERE = {
 GIVEN = {
     "--cfg": "FILE", "--weights": "FILE", "--coco": "DIR", "--annotations": "FILE", "--images": "DIR",
     "--names": "FILE", "--report": "DIR", "--junitxml": "FILE",
-    "--detector-python": sys.executable, "--profile": "aws", "--cast": "all",
+    "--detector-python": sys.executable, "--cache-dir": "DIR", "--profile": "aws", "--cast": "all",
 }
 KIND = "empty"
 
@@ -162,7 +166,7 @@ CHECKS = {"make": check_make, "tox": check_tox, "pytest": check_pytest, "python"
 
 def check(command: str, folder) -> None:
     words = shlex.split(command)
-    program = Path(words[0]).name
+    program = re.sub(r"^python[\d.]+$", "python", Path(words[0]).name)
     assert program in CHECKS, f"`{command}`: nothing runs it. Add it to CHECKS, or with the reason to NOT_HERE"
     CHECKS[program](words, folder)
 

@@ -17,7 +17,7 @@ from harness.accuracy.dataset import Dataset
 from harness.accuracy.evaluation import InvalidRun, require_scorable
 from harness.stats.estimate import TOO_FEW, Estimate, narrowing
 from harness.stats.intervals import INTERVAL_CONFIDENCE
-from harness.stats.percentiles import error_rate
+from harness.stats.resamples import basic_interval
 
 # Computed as pycocotools does: the last bit decides whether a recall reaches a threshold.
 IOUS = np.linspace(0.5, 0.95, 10)
@@ -71,8 +71,18 @@ def ap_interval(
     `detections` maps image id -> detections. Raises InvalidRun as `evaluate` and when a resample has no object to find,
     ValueError for a bad argument.
     """
-    weights = _weights(len(dataset), resamples, seed)
-    return _estimates(_precisions(dataset, detections, weights), confidence, least=0)
+    return estimates(resampled_precisions(dataset, detections, resamples, seed), confidence)
+
+
+def resampled_precisions(
+    dataset: Dataset, detections: Mapping[int, Any], resamples: int = RESAMPLES, seed: int = 0
+) -> np.ndarray:
+    """AP and AP50, float64 [1 + resamples, 2], of the images as they are and of each resample.
+
+    The resamples of two detectors on the same images are the same for the same seed, so that their differences are
+    those of a paired bootstrap. Errors as `ap_interval`.
+    """
+    return _precisions(dataset, detections, _weights(len(dataset), resamples, seed))
 
 
 def ap_drop(
@@ -85,7 +95,7 @@ def ap_drop(
     """
     weights = _weights(len(dataset), resamples, seed=0)
     drops = _precisions(dataset, reference, weights) - _precisions(dataset, candidate, weights)
-    return _estimates(drops, INTERVAL_CONFIDENCE, least=-1)
+    return estimates(drops, least=-1)
 
 
 def drop_estimate(dataset: Dataset, reference: Mapping[int, Any], candidate: Mapping[int, Any]) -> Estimate:
@@ -162,16 +172,11 @@ def _precisions(dataset: Dataset, detections: Mapping[int, Any], weights: np.nda
     return precisions
 
 
-def _estimates(figures: np.ndarray, confidence: float, least: float) -> dict[str, Estimate]:
-    """AP and AP50 from figures [1 + resamples, 2], the first row being that of the images as they are.
-
-    The bounds are those of the basic interval (Davison and Hinkley 1997), of the resamples' errors about their own
-    mean: AP rises when images repeat, and the bounds are those of as many different images.
-    """
-    alpha = error_rate(confidence)
-    errors = np.quantile(figures[1:] - figures[1:].mean(0), (1 - alpha, alpha), axis=0)
-    rows = zip(("AP", "AP50"), figures[0].tolist(), *(figures[0] - errors).clip(least, 1).tolist())
-    return {name: Estimate(value, low, high) for name, value, low, high in rows}
+def estimates(
+    figures: np.ndarray, confidence: float = INTERVAL_CONFIDENCE, least: float = 0
+) -> dict[str, Estimate]:
+    """AP and AP50 from figures [1 + resamples, 2], the first row being that of the images as they are."""
+    return {name: basic_interval(column, confidence, least) for name, column in zip(("AP", "AP50"), figures.T)}
 
 
 def _match_image(truth: list[dict[str, Any]], detections: Any, index: dict[int, int]) -> ImageMatches:

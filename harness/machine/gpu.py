@@ -93,6 +93,13 @@ class Gpus:
         return {f"gpu{number}/{name}": value for number, gpu in self._gpus.items()
                 for name, value in self._figures(gpu).items()}
 
+    @property
+    def lost(self) -> str:
+        """Which GPUs are lost, and what to do, in words; '' if none is."""
+        numbers = [gauge(name).gpu for name, value in self.sample().items() if name.endswith(f"/{GONE}") and value]
+        advice = "`sudo dmesg | grep -i xid` shows why, and a restart of the machine brings it back"
+        return "; ".join(f"GPU {number} is lost: {advice}" for number in numbers)
+
     def facts(self) -> dict[str, Any]:
         """Driver, CUDA version, and the names, memory in bytes, compute capability and power limit of the GPUs."""
         if self.problem:

@@ -14,6 +14,8 @@ from typing import Callable
 from harness.machine.explanation import NOTHING, SENSIBLE, Exponents
 from harness.soak.result import SoakResult, Window
 from harness.stats.estimate import NOISY, Estimate, narrowing
+from harness.stats.intervals import LEAST_WINDOWS, mean_interval
+from harness.stats.percentiles import CONFIDENCE
 from harness.stats.spread import spread
 
 SMALL = 0.1  # the share above which what the machine explains is the reason for an undecided row
@@ -71,6 +73,24 @@ def ratio_estimate(soak: SoakResult) -> Estimate | None:
         values=(p99 / usual for p99 in p99s),
         least=(min(p99 - _lost(window), p99 / slowdown) / usual for window, p99, slowdown in rows),
     )
+
+
+def percentile_estimates(soak: SoakResult) -> dict[str, Estimate]:
+    """P50, P90 and P99 of all requests in seconds, by name, bounded also by how much the windows differ in them.
+
+    Requests of a window resemble each other, so that those of the soak as a whole say less than as many independent
+    ones. Without bounds for fewer than ten windows with requests.
+    """
+    return {name: _by_windows(one, [value for window in soak.windows if (value := getattr(window, name)) is not None])
+            for name, one in soak.percentiles.items()}
+
+
+def _by_windows(estimate: Estimate, values: Sequence[float]) -> Estimate:
+    if len(values) < LEAST_WINDOWS or estimate.low is None or estimate.high is None:
+        return replace(estimate, low=None, high=None)
+    mean = mean_interval(values, CONFIDENCE)
+    low, high = (estimate.value + bound - mean.value for bound in (mean.low, mean.high))
+    return replace(estimate, low=max(min(estimate.low, low), 0.0), high=max(estimate.high, high))
 
 
 def memory_estimate(soak: SoakResult) -> Estimate | None:

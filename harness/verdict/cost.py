@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -117,6 +118,22 @@ def find_price(instance: str, on: str, purchase: str = ON_DEMAND) -> Price:
             f"{'; '.join(_known_of(instance))}; add a row with its date and source"
         )
     return max(known, key=lambda row: row.date)
+
+
+def prices_of_one_date(instances: Collection[str], on: str) -> dict[str, Price]:
+    """The on-demand price of each instance type, all of the newest date from `on` (ISO) or before that has them all.
+
+    Prices of different dates say nothing of which instance is cheaper. Raises UnknownPrice where no date has them all.
+    """
+    day = _date(on)
+    rows = [row for row in PRICES if (row.purchase, row.region) == (ON_DEMAND, REGION) and _date(row.date) <= day]
+    for newest in sorted({row.date for row in rows}, reverse=True):
+        found = {row.instance: row for row in rows if row.date == newest and row.instance in instances}
+        if len(found) == len(set(instances)):
+            return found
+    names = " and ".join(sorted(set(instances)))
+    raise UnknownPrice(f"no date from {on} or before has an {ON_DEMAND} price of {names} in PRICES of "
+                       "harness/verdict/cost.py; add the rows that are missing")
 
 
 def _known_of(instance: str) -> list[str]:

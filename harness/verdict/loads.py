@@ -45,6 +45,15 @@ class LoadRow(NamedTuple):
     pace: Pace | None = None
 
 
+# How each check measures, in words: figures of two runs are compared only where these and the load are the same.
+METHODS = {
+    "accuracy": "COCO's AP over IoU .50:.95, at most 100 detections an image",
+    "throughput": "images a second under load",
+    "latency": "whole requests, pre- and post-processing included",
+    "soak": "a soak in windows of {window_seconds:g} s",
+}
+KNEE = "the knee of a sweep of loads"  # each run under its own best load
+
 LEAST_ROUNDS = 3
 MLPERF = 600  # seconds: the least duration of MLPerf's scenarios
 AS_ON_INF1 = "as on Inf1, with which it is compared"

@@ -60,6 +60,11 @@ METRICS = {
     "drift": _share("drift"),
     "memory_growth_mb": Metric("memory growth", " MB"),
     "dollars_per_million": Metric("per million images", digits=3, prefix="$"),
+    "joules_per_image": Metric("energy of an image", " J", digits=2),
+    "throughput_ratio": _times("throughput, Inf1 / G4"),
+    "P90_ratio": _times("P90, Inf1 / G4"),
+    "spread_ratio": _times("spread, Inf1 / G4"),
+    "cost_ratio": _times("cost, Inf1 / G4"),
     "valid": Metric("valid"),
     "exceptions": Metric("exceptions"),
 }

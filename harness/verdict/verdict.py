@@ -15,7 +15,8 @@ PASS, FAIL, INVALID = "PASS", "FAIL", "INVALID"
 # Why a row is INVALID, for programs; the evidence says it in words. The first two are worth repeating, and a detector
 # that gave broken responses is not.
 BROKEN, OTHER_PLATFORM, NOT_JUDGED, ERROR = "broken responses", "other platform", "not judged", "error"
-REASONS = (TOO_FEW, NOISY, BROKEN, OTHER_PLATFORM, NOT_JUDGED, ERROR)
+NOT_COMPARABLE = "not comparable"  # of two runs alone
+REASONS = (TOO_FEW, NOISY, BROKEN, OTHER_PLATFORM, NOT_COMPARABLE, NOT_JUDGED, ERROR)
 
 
 @dataclass(frozen=True)

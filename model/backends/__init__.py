@@ -52,11 +52,22 @@ class Compilation(NamedTuple):
             found["dynamic"] = self.dynamic_batch
         return found
 
+    @property
+    def file_name(self) -> str:
+        """A name for files of this compilation."""
+        batch = f"batch-{self.compiled_batch}-{'dynamic' if self.dynamic_batch else 'static'}"
+        build = [self.build] if self.build != OWN else []
+        return "-".join([self.backend, self.cast, *build, *([batch] if self._is_batch_special else [])])
+
+    @property
+    def _is_batch_special(self) -> bool:
+        return bool(self.compiled_batch) and (self.compiled_batch, self.dynamic_batch) != (1, True)
+
     def __str__(self):
         words = [f"{self.backend} {self.cast}"]
         words += [f"{self.edges}-bit edges"] if self.edges != 32 else []
         words += [f"build {self.build}"] if self.build != OWN else []
-        if self.compiled_batch and (self.compiled_batch, self.dynamic_batch) != (1, True):
+        if self._is_batch_special:
             words.append(f"compiled batch {self.compiled_batch}, {'dynamic' if self.dynamic_batch else 'static'}")
         return ", ".join(words)
 

@@ -13,11 +13,16 @@ import sys
 from contextlib import contextmanager
 
 from model.graph.saved_model import SIGNATURE, read_meta_graph
+from model.neuron.compiler_log import next_step
 from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
 
 
 class CompileError(RuntimeError):
-    """Neuron's packages did not compile the model; the message says why."""
+    """Neuron's packages did not compile the model; the message says why, and `log` is what the compiler wrote."""
+
+    def __init__(self, message, log=""):
+        super().__init__(message)
+        self.log = log
 
 
 def compile(
@@ -36,8 +41,9 @@ def compile(
     try:
         import tensorflow.neuron as tfn
     except ImportError as error:
-        raise CompileError(f"tensorflow-neuron cannot be imported ({error}); run `python -m model doctor "
-                           "--detector-python PATH`, which says how to install it") from error
+        step = next_step(str(error)) or ("run `python -m model doctor --detector-python PATH`, which says how to "
+                                         "install it")
+        raise CompileError(f"tensorflow-neuron cannot be imported ({error}); {step}") from error
     is_tf1 = tf.__version__.startswith("1.")
     if build == "tutorial" and not is_tf1:
         raise CompileError(f"--build tutorial: must be compiled by tensorflow-neuron 1.15, {sys.executable} has "

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from model.graph.operators import CONVOLUTIONS, NOT_OPERATORS
 from model.graph.saved_model import NETWORK, read_meta_graph
+from model.neuron.compiler_log import summary
 
 # Nodes that TensorFlow does not compute on the CPU.
 NOT_ON_CPU = NOT_OPERATORS | {"IdentityN", "NeuronOp"}
@@ -48,9 +49,9 @@ class Placement(NamedTuple):
 
 
 def with_warning(fault: str, metadata: dict) -> str:
-    """The fault with the first warning of the compiler; '' if there is no fault."""
-    warnings = metadata.get("compiler_warnings")
-    return f"{fault}; the compiler warned: {warnings[0]}" if fault and warnings else fault
+    """The fault with what the compiler warned of; '' if there is no fault."""
+    warned = summary(metadata.get("compiler_warnings") or [])
+    return f"{fault}; the compiler warned: {warned}" if fault and warned else fault
 
 
 def placement(graph_def) -> Placement:

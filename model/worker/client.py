@@ -19,6 +19,7 @@ from time import monotonic
 
 import psutil
 
+from model.neuron.runtime import explained
 from model.worker.protocol import FrameError, frame, receive, send
 from model.worker.responses import check
 from model.worker.server import GRACE
@@ -101,7 +102,7 @@ class Worker(AbstractContextManager):
         with _taken(self._lines if kind == "detect" else self._control) as connection:
             header, found = self._exchange(connection, views, kind, number, deadline)
         if "error" in header:
-            raise RemoteError(self._who, **header["error"])
+            raise RemoteError(self._who, **self._with_symptom(header["error"]))
         return header, found
 
     def _exchange(self, connection, views, kind, number, deadline):
@@ -128,8 +129,18 @@ class Worker(AbstractContextManager):
                 status = self._end(0 if reason else GRACE)
                 reason = reason or _ending(status)
                 early = "" if self.python else " at its start (is it a Python 3.7 or newer?)"
-                self._failure = f"{self._who}: its process {reason}{early}{self._output.shown()}"
+                self._failure = f"{self._who}: its process {reason}{early}{self._explained()}{self._output.shown()}"
         return WorkerError(self._failure)
+
+    def _explained(self) -> str:
+        """What the Neuron runtime has printed, explained, as a part of an error; '' if it has printed nothing known."""
+        found = explained("\n".join(self._output.lines()))
+        return f"; {found}" if found else ""
+
+    def _with_symptom(self, error: dict) -> dict:
+        """An error of the process; TensorFlow's words for one of the device leave out what the runtime has printed."""
+        found = self._explained() if error["type"] == "DeviceError" else ""
+        return {**error, "message": error["message"] + found if found[2:] not in error["message"] else error["message"]}
 
     def invalid(self, error: FrameError) -> WorkerError:
         """As `failed`, for invalid data that the process has sent."""

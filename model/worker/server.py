@@ -19,6 +19,7 @@ import traceback
 from importlib import import_module
 
 from model.graph.saved_model import read_metadata
+from model.neuron.compiler_log import next_step
 from model.worker.protocol import frame, receive, send
 
 # Seconds between the end of the parent or its connection and the end of all work here.
@@ -147,6 +148,7 @@ def _import_tensorflow(backend) -> dict:
         try:
             import_module("tensorflow.neuron")  # registers the operator of compiled models
         except ImportError as error:
+            step = next_step(str(error)) or "install tensorflow-neuron in that environment"
             raise ImportError(f"the detector is compiled for Neuron, but tensorflow.neuron cannot be imported "
-                              f"({error}); install tensorflow-neuron in that environment") from error
+                              f"({error}); {step}") from error
     return {"tensorflow": tensorflow.__version__, "numpy": numpy.__version__}

@@ -12,23 +12,31 @@ from typing import NamedTuple
 
 from model.neuron.machine import device, environment, software
 from model.neuron.machine import packages as wheels
+from model.neuron.machine import system as systems
 from model.neuron.machine.host import HERE, Host
 from model.neuron.machine.preflight import MISSING, OK, UNKNOWN, WRONG, Check, Diagnosis
 from model.neuron.machine.software import Interpreter, release
+from model.neuron.machine.system import APT, DRIVER_PACKAGE, OLD_DRIVER_PACKAGE, RUNTIME_PACKAGE, TOOLS_PACKAGE, System
 
-DRIVER = (2, 24)  # the last that supports Inf1
-RUNTIME = (2, 23)  # the first that does not (SDK 2.21, #1071)
+DRIVER = (2, 24)  # the last that AWS supports on Inf1
+OLDEST_DRIVER = (2, 21)  # of AWS's own images for Inf1 (amazon-eks-ami #2579, amazon-ecs-ami #557)
+FAILING_DRIVER = (2, 4)  # the last that AWS documents as failing on Inf1: "failed programming the engine"
+RUNTIME = (2, 23)  # the first that does not support Inf1 (SDK 2.21, #1071)
 COMPILER_BYTES = 4 << 30  # tensorflow-neuron's estimate for one neuron-cc (python/graph_util.py)
 
-INSTALL_DRIVER = ("sudo apt-get install linux-headers-$(uname -r) && "
-                  "sudo apt-get install --allow-downgrades 'aws-neuronx-dkms=2.24.*'")
-OTHER_INSTANCE = "use an Inf1 instance: inf1.xlarge, inf1.2xlarge, inf1.6xlarge or inf1.24xlarge"
+INF1_TYPES = "inf1.xlarge, inf1.2xlarge, inf1.6xlarge or inf1.24xlarge"
+LOAD_DRIVER, DRIVER_LOG = "sudo modprobe neuron", "sudo dmesg | grep -i neuron"
 
 
 class Machine(NamedTuple):
-    """Facts that several checks need; `on_bus` counts chips on the PCI bus, with or without a driver."""
+    """Facts that several checks need; `on_bus` counts chips on the PCI bus, with or without a driver.
+
+    `packages` are the system's packages of Neuron, None where it cannot be asked.
+    """
 
     host: Host
+    system: System
+    packages: dict[str, str] | None
     devices: device.Devices
     kind: device.Known
     family: str
@@ -39,6 +47,22 @@ class Machine(NamedTuple):
         """The number of Inferentia chips that the machine should have."""
         sizes = {name: chips for (chips, _), name in device.INF1.items()}
         return max(self.on_bus, sizes.get(self.kind.value, 0))
+
+    @property
+    def install_driver(self) -> str:
+        """The line that installs the last driver for Inf1 and what it is built from; '' if not known here."""
+        here, installed = self.system, self.packages or {}
+        # dnf does not install an older version over a newer one.
+        replaced = [OLD_DRIVER_PACKAGE] if here.manager == APT else [OLD_DRIVER_PACKAGE, DRIVER_PACKAGE]
+        parts = [self.prepare, *(here.remove(name) for name in replaced if name in installed), here.headers,
+                 here.install(DRIVER_PACKAGE, "2.24.*"), LOAD_DRIVER]
+        return " && ".join(filter(None, parts)) if here.manager else ""
+
+    @property
+    def prepare(self) -> str:
+        """The line that sets up AWS's repository where it is missing, and reads the lists of packages."""
+        repository = "" if systems.has_repository(self.host) else self.system.repository
+        return " && ".join(filter(None, [repository, self.system.refresh]))
 
     @property
     def is_inf1(self) -> bool:
@@ -55,83 +79,138 @@ def diagnose(host: Host = HERE, python: str = sys.executable) -> Diagnosis:
     interpreter, machine = software.interpreter(host, python), _machine(host)
     checks = [_instance(machine), _devices(machine)]
     if machine.is_inf1:
-        checks += [_driver(host), _runtime(host, interpreter), _tools(machine)]
+        checks += [_system(machine), _driver(machine), _runtime(machine, interpreter), _tools(machine)]
     if machine.is_inf1 and machine.devices.devices:
         checks += [_nodes(machine), _free(machine.devices)]
     cores = machine.devices.cores if machine.devices.devices else None
-    checks += [_memory(host), *environment.checks(host.environment, cores), *wheels.checks(host, interpreter)]
+    takes_lists = not interpreter.versions.get("tensorflow-neuron", "").startswith("1.15.")
+    checks += [_memory(host), *environment.checks(host.environment, cores, takes_lists),
+               *wheels.checks(host, interpreter)]
     return Diagnosis(checks, machine.is_inf1)
 
 
 def _machine(host: Host) -> Machine:
     kind = device.instance_type(host)
     family = str(kind.value).partition(".")[0] if kind.value else (device.family(host) or "").lower()
-    return Machine(host, device.devices(host), kind, family, device.chips_on_pci(host))
+    return Machine(host, systems.system(host), software.packages(host, *systems.PACKAGES), device.devices(host), kind,
+                   family, device.chips_on_pci(host))
 
 
 def _instance(machine: Machine) -> Check:
     kind, family = machine.kind, machine.family
     text = f"{kind.value} ({kind.source})" if kind.value else f"of family {family}" if family else "unknown"
     if machine.devices.devices and not machine.is_inf1:
-        return Check("instance type", WRONG, f"{text}: tensorflow-neuron does not support its chips", OTHER_INSTANCE)
+        return Check("instance type", WRONG, f"{text}: tensorflow-neuron does not support its chips (#795); use "
+                     f"{INF1_TYPES}")
     return Check("instance type", OK if kind.value else UNKNOWN, text)
 
 
 def _devices(machine: Machine) -> Check:
     cores, count = machine.devices.cores, len(machine.devices.devices)
     if not count and not machine.expected:
-        return Check("devices", MISSING, f"none in neuron-ls, /sys or /dev; {machine.devices.problem}", OTHER_INSTANCE)
+        return Check("devices", MISSING, f"none in neuron-ls, /sys or /dev; {machine.devices.problem}; use "
+                                         f"{INF1_TYPES}")
     if not count:
-        return Check("devices", MISSING, f"the driver shows 0 of {machine.expected}; {machine.devices.problem}",
-                     f"{INSTALL_DRIVER} && sudo modprobe neuron")
+        text = f"the driver shows 0 of {machine.expected}; {machine.devices.problem}"
+        if machine.system.in_container:
+            return Check("devices", MISSING, f"{text}; {_for_container(machine)}")
+        return Check("devices", MISSING, text, machine.install_driver)
     text = f"{count} with {'an unknown number of' if cores is None else cores} cores ({machine.devices.source})"
     if machine.is_inf1 and count < machine.expected:
-        return Check("devices", WRONG, f"{text} of {machine.expected} on this machine", "in a container: pass every "
-                     "/dev/neuron* to it; else a chip did not start: sudo dmesg | grep -i neuron")
+        return Check("devices", WRONG, f"{text} of {machine.expected} on this machine; {_for_container(machine)}; "
+                     "outside of one a chip did not start", DRIVER_LOG)
     return Check("devices", OK if cores else UNKNOWN, text)
 
 
-def _driver(host: Host) -> Check:
-    driver = software.driver(host)
+def _for_container(machine: Machine) -> str:
+    """What a container needs to see the devices (#482, #633): the driver is the host's, the devices are passed on."""
+    given = " ".join(f"--device=/dev/neuron{number}" for number in range(max(machine.expected, 1)))
+    if machine.host.text("sys/module/neuron/version"):
+        return f"the host has the driver, so start the container with {given}"
+    return f"in a container: install the driver on the host, then start the container with {given}"
+
+
+def _system(machine: Machine) -> Check:
+    here = machine.system
+    text = here.name or here.id or "unknown"
+    if here.support == "ended":
+        return Check("operating system", WRONG, f"{text}: AWS supported it until "
+                                                f"{systems.ENDED[here.id, here.version]} "
+                     "only; start the instance with Ubuntu 22.04 or Amazon Linux 2023")
+    if here.support == "unknown" or not here.manager:
+        return Check("operating system", UNKNOWN, f"{text}: AWS's pages for Inf1 name Ubuntu 20.04, 22.04 and Amazon "
+                                                  f"Linux "
+                     "2023", needed=False)
+    if not systems.has_repository(machine.host) and not machine.system.in_container:
+        return Check("operating system", MISSING, f"{text}, without AWS's {here.manager} repository for Neuron "
+                                                  f"(#483): no "
+                     "package of Neuron can be installed", here.repository, needed=False)
+    return Check("operating system", OK, text, needed=False)
+
+
+def _driver(machine: Machine) -> Check:
+    host, packages = machine.host, machine.packages or {}
+    driver, in_container = software.driver(host), machine.system.in_container
+    built = [name for name in (DRIVER_PACKAGE, OLD_DRIVER_PACKAGE) if name in packages]
+    if in_container and built:
+        return Check("driver", WRONG, f"{built[0]} {packages[built[0]]} is installed in a container, whose kernel is "
+                                      f"the "
+                     "host's (#353, #425); the driver belongs on the host", machine.system.remove(built[0]))
+    if OLD_DRIVER_PACKAGE in packages:
+        return Check("driver", WRONG, f"{OLD_DRIVER_PACKAGE} {packages[OLD_DRIVER_PACKAGE]} is the old name, which "
+                     f"AWS no longer builds (#661); the package is now {DRIVER_PACKAGE}", machine.install_driver)
+    if not driver and in_container:
+        return Check("driver", MISSING, f"the kernel module neuron is not loaded; {_for_container(machine)}")
     if not driver:
-        return Check("driver", MISSING, "the kernel module neuron is neither loaded nor installed; its package is in "
-                     "AWS's Neuron apt repository", f"{INSTALL_DRIVER} && sudo modprobe neuron")
+        return Check("driver", MISSING, "the kernel module neuron is neither loaded nor installed",
+                     machine.install_driver)
     text = f"{driver.version or 'unknown version'} ({driver.source})"
     if not driver.loaded:
-        return Check("driver", WRONG, f"{text} is installed but not loaded", "sudo modprobe neuron")
-    return Check("driver", *_driver_version(driver.version, text))
+        return _not_loaded(machine, text)
+    return Check("driver", *_driver_version(machine, driver.version, text))
 
 
-def _driver_version(version: str | None, text: str) -> tuple[str, ...]:
-    if not version or not release(version):
-        return UNKNOWN, f"{text}; 2.24 is the last that supports Inf1"
-    if release(version)[:2] > DRIVER:
-        return WRONG, f"{text} no longer supports Inf1; 2.24 is the last that does", INSTALL_DRIVER
-    if release(version) < (2,):
-        return WRONG, f"{text}: must be 2.0 or newer for the runtime", INSTALL_DRIVER
-    if release(version)[:2] < DRIVER:
-        return UNKNOWN, f"{text} is older than 2.24 and may be incompatible with the runtime (#655)", INSTALL_DRIVER
+def _not_loaded(machine: Machine, text: str) -> Check:
+    locked = systems.lockdown(machine.host)
+    if locked:
+        return Check("driver", WRONG, f"{text} is installed but not loaded: the kernel is locked down ({locked}, by "
+                                      f"Secure "
+                     "Boot) and loads only signed modules (#794); sign the module, or start the instance from an image "
+                     "without UEFI Secure Boot", "sudo dmesg | grep -iE 'neuron|lockdown|signature'")
+    return Check("driver", WRONG, f"{text} is installed but not loaded", LOAD_DRIVER)
+
+
+def _driver_version(machine: Machine, version: str | None, text: str) -> tuple[str, ...]:
+    numbers, install = release(version or ""), machine.install_driver
+    if not numbers:
+        return UNKNOWN, f"{text}; must be 2.21 to 2.24 for Inf1"
+    if numbers[:2] > DRIVER:
+        return UNKNOWN, f"{text} is not supported by AWS on Inf1, one report of it working; 2.24 is the last", install
+    if numbers[:2] <= FAILING_DRIVER:
+        return WRONG, f"{text}: AWS documents 2.4 and older as failing on Inf1; must be 2.21 to 2.24", install
+    if numbers[:2] < OLDEST_DRIVER:
+        return UNKNOWN, f"{text}: nothing is known of it on Inf1; must be 2.21 to 2.24 (#655)", install
     return OK, text
 
 
-def _runtime(host: Host, interpreter: Interpreter) -> Check:
-    installed = software.packages(host, "aws-neuronx-runtime-lib")
-    version = (installed or {}).get("aws-neuronx-runtime-lib")
+def _runtime(machine: Machine, interpreter: Interpreter) -> Check:
+    version = (machine.packages or {}).get(RUNTIME_PACKAGE)
     if version and release(version)[:2] >= RUNTIME:
-        return Check("runtime", WRONG, f"aws-neuronx-runtime-lib {version} no longer supports Inf1 (#1071), and the "
-                     "wheel has its own", "sudo apt-get remove aws-neuronx-runtime-lib")
+        return Check("runtime", WRONG, f"{RUNTIME_PACKAGE} {version} no longer supports Inf1 (#1071), and the "
+                     "wheel has its own", machine.system.remove(RUNTIME_PACKAGE))
     bundled = interpreter.bundles_runtime
     text = "the wheel has libnrt.so" if bundled else "tensorflow-neuron has no libnrt.so"
-    text += f"; aws-neuronx-runtime-lib {version}" if version else ""
-    text += "; without dpkg-query other installations are unknown" if installed is None else ""
-    return Check("runtime", OK if version or (bundled and installed is not None) else UNKNOWN, text)
+    text += f"; {RUNTIME_PACKAGE} {version}" if version else ""
+    text += "; without dpkg or rpm other installations are unknown" if machine.packages is None else ""
+    return Check("runtime", OK if version or (bundled and machine.packages is not None) else UNKNOWN, text)
 
 
 def _tools(machine: Machine) -> Check:
     tool = machine.host.tool("neuron-ls")
     if not tool:
         return Check("tools", MISSING, "without neuron-ls and neuron-monitor neither the processes that use cores "
-                     "nor memory errors are known", "sudo apt-get install 'aws-neuronx-tools=2.*'", needed=False)
+                     "nor memory errors are known", " && ".join(filter(None, [
+                         machine.prepare, machine.system.install(TOOLS_PACKAGE, "2.*")])), needed=False)
     if machine.devices.problem:
         return Check("tools", WRONG, machine.devices.problem, f"{shlex.quote(tool)} -j", needed=False)
     if not machine.host.on_path("neuron-ls"):
@@ -145,8 +224,9 @@ def _nodes(machine: Machine) -> Check:
     absent = [f"/dev/neuron{chip.index}" for chip in machine.devices.devices if chip.index not in nodes]
     if absent:
         given = " ".join(f"--device={node}" for node in absent)
-        return Check("device nodes", MISSING, f"{', '.join(absent)} does not exist",
-                     f"in a container: start it with {given}; else: sudo modprobe -r neuron; sudo modprobe neuron")
+        return Check("device nodes", MISSING, f"{', '.join(absent)} does not exist; in a container: start it with "
+                                              f"{given}",
+                     "" if machine.system.in_container else f"sudo modprobe -r neuron && {LOAD_DRIVER}")
     closed = [f"/dev/{path.name}" for path in nodes.values() if not machine.host.may_open(path)]
     if closed:
         return Check("device nodes", WRONG, f"this user may not read and write {', '.join(closed)} (#415)",
@@ -162,7 +242,8 @@ def _free(found: device.Devices) -> Check:
         return Check("cores are free", OK, "no process uses any")
     first = ", ".join(f"{pid} ({command[:60]})" for pid, command in holders[:4])
     more = f" and {len(holders) - 4} more" if len(holders) > 4 else ""
-    return Check("cores are free", WRONG, f"used by process {first}{more}; a core serves only one process",
+    return Check("cores are free", WRONG, f"used by process {first}{more}; a core serves only one process, "
+                 "so workers × cores must be at most the machine's (#453)",
                  f"kill {' '.join(str(pid) for pid, _ in holders)}  # if it may end")
 
 
@@ -173,6 +254,9 @@ def _memory(host: Host) -> Check:
     free = int(line[1]) * 1024
     text = f"{free / 2**30:.1f} GiB available"
     if free < COMPILER_BYTES:
-        return Check("memory", WRONG, f"{text}: neuron-cc may end with std::bad_alloc (#434, #1064)",
-                     "compile on a machine with 32 GiB, such as c5.4xlarge; it needs no Inferentia", needed=False)
+        return Check("memory", WRONG, f"{text}: neuron-cc may end with std::bad_alloc or BrokenProcessPool (#287, "
+                                      f"#434, "
+                     "#1064), or take hours (#352, #730); compile on a machine with 32 GiB, such as c5.4xlarge; it "
+                     "needs "
+                     "no Inferentia", needed=False)
     return Check("memory", OK, text, needed=False)

@@ -14,12 +14,26 @@ OBSOLETE = {
     "NEURONCORE_GROUP_SIZES": "is obsolete, but tensorflow-neuron still takes a number of cores from it",
     "NEURON_INTERNAL_USE_GRPC_RUNTIME": "asks for neuron-rtd, the runtime before 2.0",
 }
+# Whatever these say reaches the compiler beside the flags that the project chooses and records.
+COMPILER_FLAGS = ("NEURON_CC_FLAGS", "XLA_FLAGS", "TF_XLA_FLAGS")
 
 
-def checks(environment: Mapping[str, str], cores: int | None) -> list[Check]:
-    """A check for each wrong variable on a machine with so many cores (None: unknown), or one that all are right."""
+def compiler_flags(environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(variable, why it must not be set) of those that would change what is compiled."""
+    why = "would change what is compiled under the same name; the compiler's flags are chosen by --cast"
+    return [(name, why) for name in COMPILER_FLAGS if environment.get(name, "").strip()]
+
+
+def checks(environment: Mapping[str, str], cores: int | None, takes_lists=True) -> list[Check]:
+    """A check for each wrong variable on a machine with so many cores (None: unknown), or one that all are right.
+
+    `takes_lists`: whether the runtime reads a list of cores such as 0,2, as those from 2.16.18 on do.
+    """
     found = [*_visible(environment.get(VISIBLE_CORES, ""), cores), *_number(environment, cores)]
-    found += [(name, why) for name, why in OBSOLETE.items() if environment.get(name)]
+    if not takes_lists and "," in environment.get(VISIBLE_CORES, ""):
+        found.append((VISIBLE_CORES, "is a list, which the runtime in tensorflow-neuron 1.15 refuses; it takes a range "
+                      "such as 0-3"))
+    found += [(name, why) for name, why in OBSOLETE.items() if environment.get(name)] + compiler_flags(environment)
     wrong = [Check("environment", WRONG, f"{name}={environment[name]} {why}", f"unset {name}") for name, why in found]
     return wrong or [Check("environment", OK, "no variable hides cores or contradicts another")]
 

@@ -7,96 +7,149 @@ python/neuron_cc.py.
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
+from typing import NamedTuple
 
 from model.neuron.machine.host import Host
 from model.neuron.machine.preflight import MISSING, OK, UNKNOWN, WRONG, Check
 from model.neuron.machine.software import Interpreter, release
+from model.neuron.machine.system import system
 
-PINS = {  # framework's major version → the requirement, and the versions of Python that have wheels
-    "2": ("tensorflow-neuron[cc]==2.10.1.2.12.2.0", {(3, 9), (3, 10)}),
-    "1": ("tensorflow-neuron[cc]==1.15.5.*", {(3, 7)}),
+
+class Route(NamedTuple):
+    """A way to Inf1: its requirements file, the versions in it, and what Python and companions it needs."""
+
+    file: Path
+    framework: tuple[int, ...]  # the release of tensorflow-neuron that fits, of which the file names one version
+    compiler: tuple[int, ...]  # the version of neuron-cc in the file, and the last that came with the framework
+    last_compiler: tuple[int, ...]
+    pythons: frozenset[tuple[int, int]]
+
+
+ROOT = Path(__file__).resolve().parents[3]
+ROUTES = {
+    "1": Route(ROOT / "requirements-neuron-tf115.txt", (1, 15, 5), (1, 13, 5, 0), (1, 17, 0, 0),
+               frozenset({(3, 7)})),
+    "2": Route(ROOT / "requirements-neuron-tf210.txt", (2, 10, 1), (1, 24, 0, 0), (1, 24, 0, 0),
+               frozenset({(3, 9), (3, 10)})),
 }
-FRAMEWORKS = {(2, 10, 1), (1, 15, 5)}
-NEURON_CC = (1, 24, 0, 0)  # the last for Inf1; on Python 3.7 pip finds an older one for 1.15.5
+PLACEHOLDER = (1, 0)  # the release of the empty packages that PyPI has under the names of Neuron's (#916)
 PROTOBUF = (3, 20)
-NUMPY = (2,)
+NUMPY, NUMPY_SEEN = (2,), (1, 26)  # AWS's last cap for Inf1 is 1.25.2
 INDEX = "https://pip.repos.neuron.amazonaws.com"
+PYTHON37 = "3.7.16"  # built by pyenv, for want of a package
 IMAGE_PYTHON = "opt/aws_neuron_venv_tensorflow_2_10_inf1/bin/python"  # of the Deep Learning AMI, SDK 2.26.1 and older
 
 
 def checks(host: Host, interpreter: Interpreter) -> list[Check]:
     """Checks of the interpreter and the framework, and if that is installed, of the compiler and their companions."""
     framework = interpreter.versions.get("tensorflow-neuron", "")
-    route = "1" if framework.startswith("1.15.") or (not framework and interpreter.python.startswith("3.7.")) else "2"
-    rows = [_python(interpreter, route), _framework(host, interpreter, route)]
+    is_tf1 = framework.startswith("1.15.") or (not _is_real(framework) and interpreter.python.startswith("3.7."))
+    route = ROUTES["1" if is_tf1 else "2"]
+    rows = [_python(host, interpreter, route), _framework(host, interpreter, route)]
     if framework:
         rows.append(_compiler(interpreter, route))
-    if release(framework)[:3] in FRAMEWORKS:
-        rows += _companions(interpreter)
+    if release(framework)[:3] == route.framework:
+        rows += _companions(interpreter, route)
     return rows
 
 
-def _python(interpreter: Interpreter, route: str) -> Check:
+def _is_real(version: str) -> bool:
+    return bool(version) and release(version)[:2] != PLACEHOLDER
+
+
+def _python(host: Host, interpreter: Interpreter, route: Route) -> Check:
     text = f"{interpreter.python}, {interpreter.system} ({interpreter.path})"
     if _fits(interpreter, route):
         return Check("Python", OK, text)
-    return Check("Python", WRONG, f"{text}; tensorflow-neuron is for Linux x86_64, 2.10.1 for Python 3.9 and 3.10, "
-                 "1.15.5 for 3.7; the fix makes neuron/bin/python, to be given as the detector's Python",
-                 f"python3.10 -m venv neuron && {_pip('neuron/bin/python', *_wanted('2'))}")
+    text += "; tensorflow-neuron is for Linux x86_64, 1.15.5 for Python 3.7 and 2.10.1 for 3.9 and 3.10"
+    if interpreter.system != "Linux x86_64":
+        return Check("Python", WRONG, f"{text}; run the detector on an Inf1 instance")
+    return Check("Python", WRONG, f"{text}; the fix makes ~/neuron/bin/python, to be given as the detector's Python",
+                 _environment(host, ROUTES["1"]))
 
 
-def _fits(interpreter: Interpreter, route: str) -> bool:
-    return release(interpreter.python)[:2] in PINS[route][1] and interpreter.system == "Linux x86_64"
+def _environment(host: Host, route: Route) -> str:
+    """The line that makes an environment with AWS's documented route in it."""
+    install = f"-m venv ~/neuron && ~/neuron/bin/python -m pip install -r {shlex.quote(str(route.file))}"
+    if host.on_path("python3.7"):
+        return f"python3.7 {install}"
+    build = f"git clone https://github.com/pyenv/pyenv ~/.pyenv && ~/.pyenv/bin/pyenv install {PYTHON37}"
+    parts = [system(host).build_tools, build, f"~/.pyenv/versions/{PYTHON37}/bin/python {install}"]
+    return " && ".join(filter(None, parts))
 
 
-def _wanted(route: str) -> tuple[str, str]:
-    return PINS[route][0], "protobuf<3.20"
+def _fits(interpreter: Interpreter, route: Route) -> bool:
+    return release(interpreter.python)[:2] in route.pythons and interpreter.system == "Linux x86_64"
 
 
 def _pip(python: str, *arguments: str) -> str:
-    return shlex.join((python, "-m", "pip", "install", "--extra-index-url", INDEX, *arguments))
+    return _line(python, "-m", "pip", "install", "--extra-index-url", INDEX, *arguments)
 
 
-def _framework(host: Host, interpreter: Interpreter, route: str) -> Check:
+def _line(*words) -> str:
+    return " ".join(shlex.quote(str(word)) for word in words)
+
+
+def _install(interpreter: Interpreter, route: Route, *remove: str) -> str:
+    """The line that installs the route's pinned packages, in place of those to remove; '' where no wheel fits."""
+    if not _fits(interpreter, route):
+        return ""
+    install = _line(interpreter.path, "-m", "pip", "install", "-r", route.file)
+    return f"{_line(interpreter.path, '-m', 'pip', 'uninstall', '-y', *remove)} && {install}" if remove else install
+
+
+def _framework(host: Host, interpreter: Interpreter, route: Route) -> Check:
     version, other = (interpreter.versions.get(name) for name in ("tensorflow-neuron", "tensorflow-neuronx"))
-    install = _pip(interpreter.path, *_wanted(route))
+    name, image = "tensorflow-neuron", host.root / IMAGE_PYTHON
     if not version:
-        instead = f"; tensorflow-neuronx {other} is for Inf2 and Trn1" if other else ""
-        image = host.root / IMAGE_PYTHON
+        absent = "not installed in this Python" + (f"; tensorflow-neuronx {other} is for Inf2 and Trn1" if other else
+                                                   "")
         if image.exists():
-            return Check("tensorflow-neuron", MISSING, f"not installed in this Python{instead}; give {image}, "
-                         "which has it, as the detector's Python", f"python -m model doctor --detector-python {image}")
-        fix = install if _fits(interpreter, route) else ""
-        return Check("tensorflow-neuron", MISSING, f"not installed in this Python{instead}", fix)
+            return Check(name, MISSING, f"{absent}; give {image}, which has it, as the detector's Python",
+                         _line("python", "-m", "model", "doctor", "--detector-python", image))
+        return Check(name, MISSING, absent, _install(interpreter, route))
+    if not _is_real(version):
+        return Check(name, WRONG, f"{version} is PyPI's placeholder, an empty package of that name (\"WRONG PACKAGE\", "
+                     f"#916); AWS's own is at {INDEX}", _install(interpreter, route, *_placeholders(interpreter)))
     if other:
-        remove = shlex.join((interpreter.path, "-m", "pip", "uninstall", "tensorflow-neuronx"))
-        return Check("tensorflow-neuron", WRONG, f"{version} beside tensorflow-neuronx {other} for Inf2, Trn1", remove)
-    if release(version)[:3] not in FRAMEWORKS:
-        return Check("tensorflow-neuron", WRONG, f"{version}, must be 2.10.1 or 1.15.5, the last for Inf1", install)
-    return Check("tensorflow-neuron", OK, version)
+        return Check(name, WRONG, f"{version} beside tensorflow-neuronx {other} for Inf2, Trn1",
+                     _line(interpreter.path, "-m", "pip", "uninstall", "-y", "tensorflow-neuronx"))
+    if release(version)[:3] != route.framework:
+        return Check(name, WRONG, f"{version}, must be 2.10.1 or 1.15.5, the last for Inf1",
+                     _install(interpreter, route))
+    return Check(name, OK, version)
 
 
-def _compiler(interpreter: Interpreter, route: str) -> Check:
-    version, install = interpreter.versions.get("neuron-cc"), _pip(interpreter.path, PINS[route][0])
+def _placeholders(interpreter: Interpreter) -> list[str]:
+    return [name for name in ("tensorflow-neuron", "tensorflow-neuronx", "neuron-cc") if
+            interpreter.versions.get(name) and not _is_real(interpreter.versions[name])]
+
+
+def _compiler(interpreter: Interpreter, route: Route) -> Check:
+    version, wanted = interpreter.versions.get("neuron-cc"), ".".join(map(str, route.compiler))
     if not version:
-        return Check("neuron-cc", MISSING, "not installed; nothing can be compiled for the device", install)
+        return Check("neuron-cc", MISSING, "not installed; nothing can be compiled for the device",
+                     _install(interpreter, route))
+    if not _is_real(version):
+        return Check("neuron-cc", WRONG, f"{version} is PyPI's placeholder, an empty package of that name (#916); "
+                     f"AWS's own is at {INDEX}", _install(interpreter, route, *_placeholders(interpreter)))
     if not interpreter.neuron_cc:
         return Check("neuron-cc", WRONG, f"{version}, but its program is neither beside {interpreter.path} nor on PATH",
-                     _pip(interpreter.path, "--force-reinstall", "--no-deps", "neuron-cc"))
+                     _pip(interpreter.path, "--force-reinstall", "--no-deps", f"neuron-cc=={wanted}"))
     text = f"{version} ({interpreter.neuron_cc})"
-    if route == "2" and release(version) != NEURON_CC:
-        return Check("neuron-cc", UNKNOWN, f"{text}, should be 1.24.0.0, the last for Inf1",
-                     _pip(interpreter.path, "neuron-cc==1.24.0.0"))
+    if not route.compiler <= release(version) <= route.last_compiler:
+        return Check("neuron-cc", UNKNOWN, f"{text}, should be {wanted} beside this TensorFlow",
+                     _pip(interpreter.path, f"neuron-cc=={wanted}"))
     return Check("neuron-cc", OK, text)
 
 
-def _companions(interpreter: Interpreter) -> list[Check]:
-    framework = release(interpreter.versions["tensorflow-neuron"])[:3]
-    name = ".".join(map(str, framework))
+def _companions(interpreter: Interpreter, route: Route) -> list[Check]:
+    name = ".".join(map(str, route.framework))
     rules = {  # distribution → whether a version fits, and the requirement for pip
-        "tensorflow": (lambda version: version[:3] == framework, f"tensorflow=={name}.*"),
+        "tensorflow": (lambda version: version[:3] == route.framework, f"tensorflow=={name}.*"),
         "protobuf": (lambda version: version < PROTOBUF, "protobuf<3.20"),
-        "numpy": (lambda version: version < NUMPY, "numpy<2"),
+        "numpy": (lambda version: version < NUMPY, "numpy<1.26"),
     }
     return [_companion(interpreter, distribution, *rule) for distribution, rule in rules.items()]
 
@@ -107,4 +160,6 @@ def _companion(interpreter: Interpreter, name: str, fits, requirement: str) -> C
         return Check(name, MISSING, f"not installed; tensorflow-neuron needs {requirement}", install)
     if not fits(release(version)):
         return Check(name, WRONG, f"{version}; tensorflow-neuron needs {requirement}", install)
+    if name == "numpy" and release(version) >= NUMPY_SEEN:
+        return Check(name, UNKNOWN, f"{version}; AWS's last cap for Inf1 is 1.25.2", install)
     return Check(name, OK, version)

@@ -41,6 +41,9 @@ class Diagnosis(NamedTuple):
         blocking = ", ".join(dict.fromkeys(check.name for check in self.checks if check.blocks))
         if blocking:
             return f"The Neuron backend will not work until these are fixed: {blocking}."
+        unknown = ", ".join(dict.fromkeys(check.name for check in self.checks if check.status == UNKNOWN))
+        if unknown:
+            return f"Nothing that is known to be needed is missing, but this is unknown or unproven: {unknown}."
         return "This machine has everything that the Neuron backend needs."
 
     def table(self) -> str:

@@ -65,12 +65,15 @@ def _modinfo(host: Host) -> str | None:
 
 
 def packages(host: Host, *names: str) -> dict[str, str] | None:
-    """{name: version} of those Debian packages that are installed; None without dpkg-query."""
-    tool = host.tool("dpkg-query")
-    if not tool:
+    """{name: version} of those system packages that are installed; None where neither dpkg nor rpm can be asked."""
+    dpkg, rpm = host.tool("dpkg-query"), host.tool("rpm")
+    if dpkg:
+        command = [dpkg, "-W", "-f", "${db:Status-Status} ${Package} ${Version}\n", *names]
+    elif rpm:
+        command = [rpm, "-q", "--qf", "installed %{NAME} %{VERSION}\n", *names]
+    else:
         return None
-    shown = host.run([tool, "-W", "-f", "${db:Status-Status} ${Package} ${Version}\n", *names], 5).text
-    rows = [line.split() for line in shown.splitlines()]
+    rows = [line.split() for line in host.run(command, 5).text.splitlines()]
     return {row[1]: row[2] for row in rows if len(row) == 3 and row[0] == "installed"}
 
 

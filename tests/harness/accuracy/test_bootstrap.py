@@ -167,7 +167,7 @@ def test_the_interval_covers_the_ap_of_all_images(tmp_path):
     intervals = []
     for chosen in samples[:80]:
         weights = counts([chosen, *chosen[rng.integers(0, 60, (100, 60))]], dataset)
-        intervals.append(bootstrap._estimates(average_precision(matches, weights), 0.95, least=0)["AP"])
+        intervals.append(bootstrap.estimates(average_precision(matches, weights), 0.95)["AP"])
     held = [sum(i.low <= truth for i in intervals), sum(i.high >= truth for i in intervals)]
     # Of 80, 76 are promised and 70 are three standard errors less.
     assert min(held) >= 70 and sum(held) < 160

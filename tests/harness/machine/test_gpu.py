@@ -113,6 +113,13 @@ def test_a_gpu_that_is_lost_in_the_middle_is_all_that_is_reported_of_it(code):
     assert sample["gpu1/lost"] == 0 and sample["gpu1/celsius"] == 61
 
 
+def test_lost_gpus_are_named_with_what_to_do():
+    assert Gpus(Nvml({}, {})).lost == ""
+    gpus = Gpus(Nvml({}, {}, failing={("any", 1): double.RESET_REQUIRED}))
+    assert gpus.lost == ("GPU 1 is lost: `sudo dmesg | grep -i xid` shows why, and a restart of the machine brings it "
+                         "back")
+
+
 def test_a_gpu_that_is_lost_from_the_start_is_reported_as_lost_and_the_others_as_they_are():
     gpus = Gpus(Nvml({}, {}, failing={("nvmlDeviceGetHandleByIndex", 0): double.GPU_IS_LOST}))
     assert gpus.problem == "" and gpus.sample()["gpu0/lost"] == 1 and gpus.sample()["gpu1/celsius"] == 61

@@ -8,6 +8,7 @@ from harness.soak.estimates import (
     drift_estimate,
     gap_estimate,
     memory_estimate,
+    percentile_estimates,
     ratio_estimate,
     speed_estimate,
     spread_estimate,
@@ -120,3 +121,25 @@ def test_a_soak_without_windows_has_no_figures(made_up_soak):
 def test_conditions_that_nobody_recorded_are_said_to_be_missing(made_up_soak):
     unknown = dict.fromkeys(("reference", "others", "steal", "waited"))
     assert module._conditions(made_up_soak(lambda number: {"conditions": unknown})) == "no conditions were recorded"
+
+
+def slow_windows(number):
+    """Every fourth window is half as fast again: its requests resemble each other, and not those of the others."""
+    return {"latency": LATENCY * (1.5 if number % 4 == 0 else 1.0)}
+
+
+def test_percentiles_of_a_soak_are_bounded_by_how_much_windows_differ(made_up_soak):
+    found = made_up_soak(slow_windows)
+    p90, by_requests = percentile_estimates(found)["P90"], found.percentiles["P90"]
+    assert p90.value == by_requests.value
+    assert p90.low < 0.96 * by_requests.low and p90.high > 1.04 * by_requests.high
+
+
+def test_percentiles_of_a_steady_soak_are_bounded_by_its_requests(made_up_soak):
+    found = made_up_soak()
+    assert percentile_estimates(found) == found.percentiles
+
+
+def test_percentiles_of_few_windows_have_no_bounds(made_up_soak):
+    found = percentile_estimates(made_up_soak(count=9))
+    assert {(one.low, one.high) for one in found.values()} == {(None, None)}

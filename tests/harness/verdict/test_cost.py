@@ -22,6 +22,7 @@ from harness.verdict.cost import (
     cost_evidence,
     dollars_per_million,
     find_price,
+    prices_of_one_date,
 )
 from harness.verdict.targets import TARGETS
 
@@ -146,3 +147,20 @@ def test_faster_is_cheaper_in_proportion(rate, price, factor):
 def test_every_row_is_dated_sourced_and_unique():
     assert all(date.fromisoformat(row.date) and row.source and row.dollars_per_hour > 0 for row in PRICES)
     assert max(Counter((r.instance, r.region, r.purchase, r.date) for r in module.PRICES).values()) == 1
+
+
+def test_instances_are_compared_at_prices_of_one_date():
+    both = {"inf1.2xlarge", "g4dn.xlarge"}
+    found = {day: prices_of_one_date(both, day) for day in (LAUNCH_DAY, "2026-11-25")}
+    assert {name: one.dollars_per_hour for name, one in found[LAUNCH_DAY].items()} == {
+        "inf1.2xlarge": 0.583, "g4dn.xlarge": 0.526}
+    assert {one.date for one in found["2026-11-25"].values()} == {"2026-01-19"}
+
+
+@pytest.mark.parametrize(("instances", "day"), [
+    ({"inf1.2xlarge", "p3.2xlarge"}, LAUNCH_DAY), ({"inf1.2xlarge", "c9.huge"}, "2026-11-25"),
+    ({"inf1.2xlarge", "g4dn.xlarge"}, "2020-10-06"),
+])
+def test_prices_that_no_date_has_together_are_unknown(instances, day):
+    with pytest.raises(UnknownPrice, match=f"no date from {day} or before has an on-demand price of .* and .*; add"):
+        prices_of_one_date(instances, day)

@@ -76,6 +76,26 @@ class Planted:
         return str(self.tool("python", json.dumps(response) + "\n", folder="neuron/bin"))
 
 
+# What os-release says → id, version, codename.
+UBUNTU = ("ubuntu", "22.04", "jammy")
+AMAZON = ("amzn", "2023", "")
+
+
+def operating_system(machine: Planted, id: str, version: str, codename="", manager="apt-get") -> None:
+    """An operating system with its package manager, and AWS's repository."""
+    machine.write("etc/os-release", f'NAME="x"\nID="{id}"\nVERSION_ID="{version}"\nVERSION_CODENAME={codename}\n'
+                                    f'PRETTY_NAME="{id} {version}"\n')
+    for other in ("apt-get", "dnf", "dpkg-query", "rpm"):
+        (machine.root / TOOLS / other).unlink(missing_ok=True)
+    machine.tool(manager)
+    if manager == "apt-get":
+        machine.write("etc/apt/sources.list.d/neuron.list", "deb https://apt.repos.neuron.amazonaws.com jammy main\n")
+        machine.tool("dpkg-query", code=1, errors="dpkg-query: no packages found matching aws-neuronx-runtime-lib")
+    else:
+        machine.write("etc/yum.repos.d/neuron.repo", "[neuron]\nbaseurl=https://yum.repos.neuron.amazonaws.com\n")
+        machine.tool("rpm", "package aws-neuronx-runtime-lib is not installed\n", code=1)
+
+
 def inf1(root: Path, chips=1, size="inf1.2xlarge") -> Planted:
     """A machine on which all is well."""
     machine = Planted(root)
@@ -86,7 +106,7 @@ def inf1(root: Path, chips=1, size="inf1.2xlarge") -> Planted:
     machine.write("sys/module/neuron/version", "2.24.7.0\n")
     machine.write("proc/meminfo", "MemTotal: 16000000 kB\nMemFree: 1 kB\nMemAvailable: 12582912 kB\n")
     machine.tool("neuron-ls", [row(index) for index in range(chips)])
-    machine.tool("dpkg-query", code=1, errors="dpkg-query: no packages found matching aws-neuronx-runtime-lib")
+    operating_system(machine, *UBUNTU)
     machine.python()
     return machine
 

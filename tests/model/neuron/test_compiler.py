@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fixtures.cache.store import Cache
 from model.backends import CASTS, EDGES, cpu, neuron
 from model.detector import Detector
 from model.graph.saved_model import read_meta_graph, read_metadata
-from model.neuron.compiler import flags
+from model.neuron import compiler_log
+from model.neuron.compiler import CompileError, flags
 from model.neuron.placement import placement_of
-from model.worker.client import RemoteError, WorkerError
+from model.worker.client import WorkerError
 from model.worker.pool import RemoteDetector
 from tests.model.neuron.double.interpreter import double_python
 from tests.model.samples import sample_images
@@ -42,7 +44,7 @@ def compile_(tiny_model, tmp_path_factory):
 def refused(tiny_model, tmp_path):
     """A function: (failure, route, cast, …) → the error that nothing is left of."""
     def compile(failure, cast="matmult", **settings):
-        with pytest.raises(RemoteError) as raised:
+        with pytest.raises(CompileError) as raised:
             neuron.compile(tiny_model, tmp_path / "model", cast, python=double_python(tmp_path, failure), **settings)
         assert not (tmp_path / "model").exists()
         return str(raised.value)
@@ -118,50 +120,89 @@ def test_an_operators_name_is_not_taken_for_a_layers(compile_, tiny_detector):
 
 
 NOTHING = "nothing was compiled: the model has no NeuronOp with a program, so it runs on the CPU"
+LEFT = "operators of the network would run on the CPU, first network/"
+MEMORY = ("A process in the process pool was terminated abruptly while the future was running or pending.; the "
+          "compiler had too little memory (#287, #434); compile on a machine with 32 GiB or more")
+CRASH = "neuron-cc: Non-zero exit status (134) for command: list_sch --hhir hh.json; a fault of the compiler"
+NO_COMPILER = "neuron-cc is not found"
+# How a compilation fails → (route, what is said of it).
+FAILED = {
+    "nothing": ("tf1", f"{NOTHING}; `python -m model plan` says which operators"),
+    "no compiler": ("tf1", f"{NOTHING}; neuron-cc: neuron-cc is not found.; run `python -m model doctor"),
+    "no compiler, TensorFlow 2": ("tf2", f"{NO_COMPILER} ("),
+    "compiler error": ("tf1", f"{NOTHING}; {CRASH}"),
+    "compiler error, TensorFlow 2": ("tf2", f"{NOTHING}; {CRASH}"),
+    "out of memory": ("tf1", f"{NOTHING}; neuron-cc: {MEMORY}"),
+    "out of memory, TensorFlow 2": ("tf2", f"{NOTHING}; neuron-cc: {MEMORY}"),
+    "dropped": ("tf1", LEFT),
+    "dropped, TensorFlow 2": ("tf2", LEFT),
+    "empty": ("tf1", "1 of 1 NeuronOps have no program"),
+    "uncompiled": ("tf2", "tensorflow.neuron.trace returned the network uncompiled"),
+    "must compile": ("tf1", "ValueError: The following subgraphs failed to compile"),
+    "killed": ("tf2", "was killed by signal 9 (SIGKILL), as the kernel does when memory runs out; the compiler had "
+                      "too"),
+    "hung": ("tf1", "gave no response within 20 s and was killed; the compiler took too long (#352, #459, #730)"),
+}
 
 
-def test_a_model_of_which_nothing_was_compiled_is_no_detector_of_the_device(compile_):
-    model, python = compile_("nothing", "tf1")
-    assert placement_of(model).fault() == NOTHING and read_metadata(model)["on_neuron_ratio"] == 0
-    with RemoteDetector(python, model) as remote:
-        assert remote.fallback(IMAGES[0]).startswith(f"{NOTHING}; the compiler warned: Converted ")
+@pytest.fixture
+def cached(tiny_model, tmp_path):
+    """A function: (failure, route) → the compiled model, made or found under the same key whatever the failure."""
+    def entry(failure, route):
+        python = double_python(tmp_path, failure, route)
+        return Cache(tmp_path / "cache").entry("compiled", {"engine": neuron.cast_engine("all", python)},
+                                               lambda folder: neuron.compile(tiny_model, folder, "all", python))
+
+    return entry
 
 
-def test_a_compiler_that_trace_does_not_find_is_named(refused):
-    assert re.search(r"CompileError: neuron-cc is not found .*; run `python -m model doctor", refused("no compiler"))
+@pytest.mark.parametrize("case", FAILED)
+def test_a_failed_compilation_is_never_a_model_and_its_reason_is_a_sentence(case, cached, tmp_path, monkeypatch):
+    route, words = FAILED[case]
+    failure = case.partition(",")[0]
+    monkeypatch.setattr(neuron, "COMPILE_SECONDS", 20 if failure == "hung" else 300)
+    with pytest.raises(CompileError) as caught:
+        cached(failure, route)
+    sentence, *_ = str(caught.value).splitlines()
+    assert sentence.startswith("--cast all: the network was not compiled for Inferentia: ") and words in sentence
+    assert "****" not in sentence
+    assert [path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
 
 
-def test_a_compiler_that_is_missing_is_named_and_not_the_banner_around_it(compile_):
-    model, _ = compile_("no compiler", "tf1")
-    warnings = read_metadata(model)["compiler_warnings"]
-    assert warnings[0] == "neuron-cc is not found." and not any("***" in warning for warning in warnings)
-    assert warnings[-1].endswith("but no operator will be running on AWS machine learning accelerators. This is "
-                                 "probably not what you want.")
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_compilation_that_failed_once_is_repeated_as_soon_as_its_cause_is_gone(route, cached):
+    with pytest.raises(CompileError):
+        cached("out of memory", route)
+    assert placement_of(cached("", route)).fault() == ""
 
 
-def test_a_subgraph_that_was_dropped_leaves_its_convolutions_on_the_cpu(compile_, tiny):
-    model, _ = compile_("dropped", "tf2")
-    placed = placement_of(model)
+@pytest.mark.parametrize(("route", "name"), [("tf1", "graph_def.neuron-cc.log"), ("tf2", "neuron_cc_xla.stderr.log")])
+def test_the_compilers_log_is_kept_and_its_last_lines_are_in_the_error(compile_, route, name):
+    model, _ = compile_(route=route)
+    assert compiler_log.kept_in(model).splitlines()[0] == f"== neuron_op_0/{name}"
+    assert "Compiler status PASS" in compiler_log.kept_in(model)
+    with pytest.raises(CompileError) as caught:
+        compile_("compiler error", route)
+    assert "Error class:    CompilerInternalError" in caught.value.log
+    assert str(caught.value).splitlines()[-1] == "  Artifacts stored in: /tmp/work/neuron_op_0"
+
+
+def test_what_the_partitioner_leaves_on_the_cpu_is_a_model_for_the_gate_to_fail(compile_, tiny):
+    placed = placement_of(compile_("left", "tf2")[0])
     assert placed.operators == 1 and 0 < len(placed.convolutions_left) < len(tiny.convolutions())
     assert str(placed).startswith("1 NeuronOp; on the CPU: ")
-    assert any("Failed to fuse subgraph" in warning for warning in read_metadata(model)["compiler_warnings"])
 
 
-def test_an_operator_without_a_program_is_a_fault(compile_):
-    assert placement_of(compile_("empty", "tf1")[0]).fault() == "1 of 1 NeuronOps have no program"
-
-
-@pytest.mark.parametrize("route, words", [("tf1", "Failed to fuse subgraph neuron_op_1 with 'neuron-cc compile'"),
-                                          ("tf2", "neuron-cc failed with: terminate called after throwing")])
-def test_a_segment_that_the_compiler_refuses_is_back_on_the_cpu_and_the_warning_kept(compile_, tiny, route, words):
-    model, _ = compile_("compiler error", route)
-    placed, facts = placement_of(model), read_metadata(model)
-    assert (placed.operators, len(placed.convolutions_left)) == (0, len(tiny.convolutions()))
-    assert facts["on_neuron_ratio"] == 0 and facts["compiler_warnings"][0].startswith(words)
-
-
-def test_tfn_trace_that_returns_the_network_uncompiled_is_an_error_and_leaves_nothing(refused):
-    assert "CompileError: tensorflow.neuron.trace returned the network uncompiled" in refused("uncompiled")
+@pytest.mark.parametrize("name", ["NEURON_CC_FLAGS", "XLA_FLAGS", "TF_XLA_FLAGS"])
+def test_flags_of_the_shell_are_refused_because_they_would_change_what_is_compiled(name, monkeypatch, tmp_path):
+    monkeypatch.setenv(name, "--neuroncore-pipeline-cores=4")
+    words = f"{name}=--neuroncore-pipeline-cores=4: would change what is compiled .* unset {name}"
+    with pytest.raises(CompileError, match=words):
+        neuron.cast_engine("all")
+    with pytest.raises(CompileError, match=words):
+        neuron.compile(tmp_path / "no model", tmp_path / "compiled", "all")
+    monkeypatch.setenv(name, " ")
+    assert neuron.cast_engine("all")
 
 
 def test_a_device_that_is_lost_is_an_error_of_the_request(compile_):

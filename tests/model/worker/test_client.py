@@ -320,6 +320,17 @@ def test_a_malformed_response_ends_what_the_process_has_started_even_in_groups_o
     assert gone(int(path.read_text()))
 
 
+@pytest.mark.parametrize(("printed", "step"), [
+    ("python3: tpb_eng_init: Assertion failed.", "the runtime and the chip are of different generations"),
+    ("NRT: NeuronCore(s) not available - Requested:4 Available:0", "a core belongs to one process"),
+    ("all is well", ""),
+])
+def test_what_the_neuron_runtime_printed_before_its_process_died_is_explained(printed, step):
+    with Worker(sys.executable) as worker, pytest.raises(WorkerError) as raised:
+        worker.call("os:system", command=f"echo '{printed}'; kill -ABRT $PPID; sleep 1")
+    assert f"was killed by signal 6 (SIGABRT); {printed + '; ' + step if step else 'its last'}" in str(raised.value)
+
+
 def test_an_exception_that_cannot_be_printed_and_one_without_end_come_back(lasting):
     with pytest.raises(RemoteError, match=r"Unprintable: its message cannot be read \(RuntimeError\)"):
         call(lasting, "fail_without_words")

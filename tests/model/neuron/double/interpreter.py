@@ -7,9 +7,6 @@ from pathlib import Path
 
 from fixtures import ROOT
 
-# The failures that show when a model runs and leave no trace in it.
-WHILE_RUNNING = ("absent", "reduced", "lost", "nan", "same", "idle", "errors")
-
 # Read by Python at its start: the stand-in is found under the name of what it stands for.
 SITE = """
 import importlib.util, sys
@@ -27,10 +24,10 @@ sys.meta_path.insert(0, Double())
 def double_python(folder: Path, failure="", route="tf2", machine="") -> Path:
     """The path of an interpreter whose tensorflow.neuron fails in this way on this route.
 
-    `machine` is the folder of the planted machine whose driver is to count what runs. A failure of the compilation is
-    part of the version, so that no cache takes its model for a sound one.
+    `machine` is the folder of the planted machine whose driver is to count what runs. The failure is not part of the
+    version, as that of a real compiler is not.
     """
-    version = ".".join(["0.0+double", route, *([] if failure in WHILE_RUNNING else failure.split())])
+    version = f"0.0+double.{route}"
     metadata = folder / "tensorflow_neuron-0.0.dist-info" / "METADATA"
     metadata.parent.mkdir(exist_ok=True)
     metadata.write_text(f"Name: tensorflow-neuron\nVersion: {version}\n")

@@ -13,7 +13,9 @@ import argparse
 import logging
 import os
 import shlex
+import signal
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,19 +25,13 @@ from tensorflow.core.protobuf import saved_model_pb2
 from model.neuron.partition.plan import plan
 from tests.model.neuron.double.neuron_operator import Runtime
 from tests.model.neuron.double.segments import halves, plain, replace
+from tests.model.neuron.double.texts import BANNER, INTERNAL_ERROR, LOGGED, PASSED
 
 __version__ = "0.0.double"
 FAILURE = os.environ.get("NEURON_DOUBLE", "")
 CASTS = ("all", "matmult", "matmult-bf16", "matmult-fp16", "all-fp16")
 FAST_MATH = ("all", "none", "fast-relayout", "no-fast-relayout", *(f"fp32-cast-{cast}" for cast in CASTS))
 COMMAND = "neuron-cc compile"
-BAD_ALLOC = "terminate called after throwing an instance of 'std::bad_alloc'"
-STARS = "*" * 63
-# Line by line, as the real one logs it.
-BANNER = (
-    STARS, "", "  neuron-cc is not found.", "", "  To fully optimize TensorFlow model with AWS Neuron, please", "",
-    '  install the neuron-cc compiler by "pip install neuron-cc".', "", STARS,
-)
 # tfn.trace counts all other operators of the function as given, and those that it leaves beside NeuronOps.
 UNCOUNTED_GIVEN = {"Placeholder", "ReadVariableOp", "Identity", "NoOp"}
 UNCOUNTED_LEFT = {"Placeholder", "ReadVariableOp", "IdentityN", "NeuronOp", "NoOp"}
@@ -54,6 +50,12 @@ def _warn(*lines) -> None:
 
 def _flags() -> tuple[argparse.Namespace, list[str]]:
     """NEURON_CC_FLAGS: those for tensorflow-neuron itself, and those for the compiler."""
+    if FAILURE == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if FAILURE == "hung":
+        time.sleep(600)
+    if FAILURE == "must compile":
+        raise ValueError("The following subgraphs failed to compile: ['neuron_op_0']")
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--must-compile", action="store_true")
     parser.add_argument("--workdir")
@@ -81,12 +83,11 @@ def _compile(
         raise NotImplementedError("StatefulPartitionedCall")
     inputs, outputs = ([info.name for _, info in sorted(t.items())] for t in (signature.inputs, signature.outputs))
     planned = plan(graph_def, inputs, outputs, "tf1", options.no_fuse_ops, options.minimum_segment_size, batch_size)
-    given, compiler_args = _flags()
+    compiler_args = _flags()[1]
     _require_compiler_flags([*options.compiler_args, *compiler_args])
-    if FAILURE == "compiler error" and given.must_compile:
-        raise ValueError("The following subgraphs failed to compile: ['neuron_op_0']")
     batch = None if options.dynamic_batch_size else batch_size
-    is_placed = _place(graph_def, planned, outputs, batch, f"Failed to fuse subgraph neuron_op_1 with '{COMMAND}'")
+    logs = Logs(compiler_workdir, "graph_def.neuron-cc.log", f"Failed to fuse subgraph {{}} with '{COMMAND}'")
+    is_placed = _place(graph_def, planned, outputs, batch, logs)
     if FAILURE == "no compiler":
         _warn(*BANNER)
     os.makedirs(new_model_dir)
@@ -140,8 +141,8 @@ def trace(func, example_inputs, subgraph_builder_function=None):
         subprocess.run([None, "compile", "hlo_module.pb"])
     given_operators = sum(node.op not in UNCOUNTED_GIVEN for node in graph_def.node)
     batch = None if given.dynamic_batch_size else example_inputs.shape[0]
-    is_placed = _place(graph_def, plan(graph_def, [source], outputs, "tf2"), outputs, batch,
-                       f"neuron-cc failed with:\n{BAD_ALLOC}")
+    logs = Logs(given.workdir, "neuron_cc_xla.stderr.log", "neuron-cc failed with:\n{log}")
+    is_placed = _place(graph_def, plan(graph_def, [source], outputs, "tf2"), outputs, batch, logs)
     left = sum(node.op not in UNCOUNTED_LEFT for node in graph_def.node)
     ratio = 1 - left / given_operators if is_placed else 0.0
     if ratio < 0.5:
@@ -165,19 +166,34 @@ def _require_compiler_flags(given) -> None:
     parser.parse_args(list(given))
 
 
-def _place(graph_def, planned, outputs, batch, failed: str) -> bool:
+class Logs:
+    """The compiler's log of each subgraph in its working folder, and the warning where it failed."""
+
+    def __init__(self, workdir, name, warning):
+        self._workdir, self._name, self._warning = workdir, name, warning
+
+    def write(self, number, text, failed) -> None:
+        folder = Path(self._workdir, f"neuron_op_{number}")
+        folder.mkdir(parents=True)
+        (folder / self._name).write_text(text)
+        if failed:
+            _warn(self._warning.format(f"neuron_op_{number}", log=text))
+
+
+def _place(graph_def, planned, outputs, batch, logs: Logs) -> bool:
     """Puts a NeuronOp in the place of each segment; returns whether there is one.
 
-    Their programs take `batch` images and no other number, None with dynamic batching. `failed` is the warning for a
-    segment that the compiler refuses, which goes back to the CPU.
+    Their programs take `batch` images and no other number, None with dynamic batching.
     """
     segments = [segment.nodes for segment in planned.segments]
-    if FAILURE in ("dropped", "several"):
+    if FAILURE in ("nothing", "no compiler"):
+        return False
+    if FAILURE in ("dropped", "left", "several"):
         segments = halves(graph_def, segments[0])
-    refused = {"dropped": 1, "compiler error": len(segments)}.get(FAILURE, 0)
-    for _ in range(refused):
-        _warn(failed)
-    compiled = [] if FAILURE in ("nothing", "no compiler") else segments[:len(segments) - refused]
-    for number, names in enumerate(compiled):
+    for number in range(len(segments)):
+        failed = FAILURE in LOGGED or (FAILURE == "dropped" and number == 1)
+        logs.write(number, LOGGED.get(FAILURE, INTERNAL_ERROR) if failed else PASSED, failed)
+    kept = [] if FAILURE in LOGGED else segments[:1] if FAILURE in ("dropped", "left") else segments
+    for number, names in enumerate(kept):
         replace(graph_def, number, set(names), {plain(output) for output in outputs}, batch, FAILURE != "empty")
-    return bool(compiled)
+    return bool(kept)
