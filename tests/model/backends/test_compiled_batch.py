@@ -14,15 +14,19 @@ from tests.model.samples import sample_images
 
 IMAGES = sample_images(7)
 BATCH = 3
-BACKENDS = {"cpu": (cpu, "fp32"), "cpu-bf16": (cpu, "bf16"), "xla": (xla, "fp32"), "emulated": (emulated, "matmult")}
+# With 32-bit edges: rounding to 16 bits makes of the last bit of a sum, which depends on the batch, a thousandth.
+BACKENDS = {
+    "cpu": (cpu, {}), "cpu-bf16": (cpu, {"cast": "bf16"}), "xla": (xla, {}),
+    "emulated": (emulated, {"cast": "matmult", "edges": 32}),
+}
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def pair(request, tiny_model, tmp_path_factory):
     """The tiny detector of a backend, for any batch size and compiled for one."""
-    (module, cast), folder = BACKENDS[request.param], tmp_path_factory.mktemp("batch")
-    return (Detector(module.compile(tiny_model, folder / "any", cast)),
-            Detector(module.compile(tiny_model, folder / "fixed", cast, batch=BATCH)))
+    (module, settings), folder = BACKENDS[request.param], tmp_path_factory.mktemp("batch")
+    return (Detector(module.compile(tiny_model, folder / "any", **settings)),
+            Detector(module.compile(tiny_model, folder / "fixed", batch=BATCH, **settings)))
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +34,10 @@ def fixed(tiny_model, tmp_path_factory):
     return cpu.compile(tiny_model, tmp_path_factory.mktemp("fixed") / "compiled", batch=BATCH)
 
 
-@pytest.mark.parametrize("count", range(1, len(IMAGES) + 1))
+@pytest.mark.parametrize("count", (1, BATCH, 2 * BATCH - 1, len(IMAGES)))
 def test_a_request_of_any_size_gets_the_detections_of_its_images(pair, count):
     free, fixed = pair
-    found, expected = fixed.detect(IMAGES[:count]), free.detect(IMAGES[:count])
+    found, expected = fixed.detect(IMAGES[:count]), [free.detect([image])[0] for image in IMAGES[:count]]
     assert len(found) == count
     for one, two in zip(found, expected):
         np.testing.assert_array_equal(one.classes, two.classes)
@@ -76,7 +80,7 @@ def test_the_networks_shapes_are_fixed(tiny_model):
     assert all(shape.is_fully_defined() for shape in shapes[:1 + len(heads)])
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("count", [1, 4])
 def test_an_image_that_cannot_be_decoded_spoils_no_other(pair, count):
     _, fixed = pair
     bad = IMAGES[0][:len(IMAGES[0]) // 2]

@@ -233,3 +233,19 @@ def test_each_cast_has_its_flags_and_all_but_none_fast_relayout(cast):
 def test_an_unknown_cast_is_refused():
     with pytest.raises(ValueError, match="cast fp32: must be one of: all, matmult"):
         neuron.cast_engine("fp32")
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_a_model_compiled_for_another_batch_gives_the_cpus_answers_to_any_request(compile_, detector, route, dynamic):
+    """The stand-in's program refuses another batch size where dynamic batching is off, as Neuron's runtime does."""
+    model, python = compile_(route=route, batch=2, dynamic=dynamic)
+    facts = read_metadata(model)
+    assert (facts["compiled_batch"], facts["dynamic_batch"]) == (2, dynamic)
+    with RemoteDetector(python, model) as remote:
+        for count in (1, 2, 3):
+            found = remote.detect(IMAGES[:count])
+            assert len(found) == count
+            for one, two in zip(found, detector.detect(IMAGES[:count])):
+                assert abs(len(one.scores) - len(two.scores)) <= 1
+                np.testing.assert_allclose(one.scores[:5], two.scores[:5], atol=5e-3)
