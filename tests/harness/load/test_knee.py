@@ -210,7 +210,7 @@ def test_a_clear_knee_is_decided_and_right_where_blocks_differ_by_1_percent(simu
 
 @pytest.mark.parametrize("case", CLEAR)
 def test_on_a_noisy_machine_a_knee_is_found_but_not_called_decided(simulated, case):
-    """Blocks differ by 10 %, twice the difference between the knee and the best: it is right more often than not, and doubted."""
+    """Blocks differ by 10 %, twice the difference that counts: right more often than not, and doubted."""
     rate, grid, knee = CLEAR[case]
     found = simulated(lambda build: rate, grid, 0.1, seeds=30)
     assert sum(one.knee.in_flight == knee for one in found) >= 20

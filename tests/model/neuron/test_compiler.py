@@ -237,7 +237,7 @@ def test_an_unknown_cast_is_refused():
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("dynamic", [True, False])
-def test_a_model_compiled_for_another_batch_gives_the_cpus_answers_to_any_request(compile_, tiny_detector, route, dynamic):
+def test_a_model_of_another_batch_gives_the_cpus_detections_to_any_request(compile_, tiny_detector, route, dynamic):
     """The stand-in's program refuses another batch size where dynamic batching is off, as Neuron's runtime does."""
     model, python = compile_(route=route, batch=2, dynamic=dynamic)
     facts = read_metadata(model)
