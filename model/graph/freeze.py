@@ -145,12 +145,19 @@ class Network(NamedTuple):
     heads: list
 
 
+def imported(graph_def) -> tf.Graph:
+    """The graph of a GraphDef, which stays as it is: TensorFlow would add default values to it, unknown to 1.15."""
+    copied = tf.compat.v1.GraphDef()
+    copied.CopyFrom(graph_def)
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(copied, name="")
+    return graph
+
+
 def network_function(graph_def, batch=1) -> Network:
     """The network of a frozen graph for `batch` images, to be compiled or planned alone. Raises SavedModelError."""
     part, source, heads = network_part(graph_def)
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(graph_def, name="")
-    tensor = graph.get_tensor_by_name(source + ":0")
+    tensor = imported(graph_def).get_tensor_by_name(source + ":0")
     image = tf.TensorSpec([batch, *tensor.shape.as_list()[1:]], tensor.dtype)
 
     @tf.function(input_signature=[image], autograph=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 from tensorflow.python.framework import tensor_util
 
-from model.graph.freeze import network_part
+from model.graph.freeze import imported, network_part
 from model.graph.operators import as_input
 from model.graph.rounding import add_cast
 from model.graph.saved_model import NETWORK, POSTPROCESS, PREPROCESS, SavedModelError
@@ -38,8 +38,7 @@ def set_half(graph_def, bits: int = 16) -> None:
 def edge_bytes(graph_def) -> int:
     """The bytes of an image that cross the network's edges: its input and the head maps."""
     _, source, heads = network_part(graph_def)
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(graph_def, name="")
+    graph = imported(graph_def)
     tensors = [graph.get_tensor_by_name(as_input(name) + ":0" * (":" not in name)) for name in (source, *heads)]
     return sum(tensor.shape[1:].num_elements() * tensor.dtype.size for tensor in tensors)
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from model.backends import CASTS, EDGES, cpu, emulated
 from model.detector import Detector
-from model.graph.freeze import frozen_graph, network_part
+from model.graph.freeze import frozen_graph, network_function, network_part
 from model.graph.operators import node_name
 from model.graph.precision import edge_bytes, set_edges, set_half
 from model.graph.saved_model import NETWORK, SavedModelError
@@ -80,6 +80,13 @@ def test_edges_are_set_once(graph_def, change):
 
 def columns(found) -> np.ndarray:
     return np.hstack([found.boxes, found.scores[:, None], found.classes[:, None]])
+
+
+@pytest.mark.parametrize("ask", [network_part, network_function, edge_bytes])
+def test_what_asks_of_a_graph_leaves_it_as_it_is(graph_def, ask):
+    before = graph_def.SerializeToString(deterministic=True)
+    ask(graph_def)
+    assert graph_def.SerializeToString(deterministic=True) == before
 
 
 @pytest.fixture(scope="module")
