@@ -151,7 +151,7 @@ def cached(tiny_model, tmp_path):
     def entry(failure, route):
         python = double_python(tmp_path, failure, route)
         return Cache(tmp_path / "cache").entry("compiled", {"engine": neuron.cast_engine("all", python)},
-                                               lambda folder: neuron.compile(tiny_model, folder, "all", python))
+                                               lambda folder: neuron.compile(tiny_model, folder, "all", python=python))
 
     return entry
 
