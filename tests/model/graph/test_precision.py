@@ -126,6 +126,7 @@ def test_a_head_map_beyond_float16_gives_no_nan(tiny_model, tmp_path):
     assert np.isfinite(boxes).all() and np.isfinite(scores).all() and scores.max() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cast", CASTS["emulated"])
 def test_the_emulation_has_edges_of_either_width(tiny_model, tmp_path, cast):
     models = [emulated.compile(tiny_model, tmp_path / str(bits), cast, edges=bits) for bits in EDGES["emulated"]]
