@@ -81,7 +81,7 @@ def _plot(text: str) -> Path:
     if path.suffix not in SUFFIXES:
         raise argparse.ArgumentTypeError(f"{shown(text)}: must end in {', '.join(SUFFIXES)}")
     if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{shown(text)}: there is no folder {shown(path.parent)}")
+        raise argparse.ArgumentTypeError(f"{shown(text)}: folder {shown(path.parent)} does not exist; make it first")
     return path
 
 

@@ -76,6 +76,12 @@ class Compilation(NamedTuple):
 REFERENCE = Compilation("cpu", "fp32", 32)
 
 
+def require_cast(backend: str, cast: str) -> None:
+    """Raises ValueError for a cast that the backend does not have."""
+    if cast not in CASTS[backend]:
+        raise ValueError(f"cast {cast}: must be one of: {', '.join(CASTS[backend])}")
+
+
 def backend(name: str):
     """The module of a backend."""
     return import_module(f"model.backends.{name}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from model.backends import CASTS, has_bf16
+from model.backends import has_bf16, require_cast
 from model.graph.freeze import frozen_graph, write_compiled
 from model.graph.operators import CONVOLUTIONS
 from model.graph.precision import set_edges
@@ -33,8 +33,7 @@ def compile(saved_model, output, cast="fp32", edges=32, batch=None) -> Path:
 
 def cast_engine(cast: str) -> str:
     """How this machine computes with a cast: `native`, `onednn` (BF16 instructions) or `emulated`."""
-    if cast not in CASTS["cpu"]:
-        raise ValueError(f"cast {cast}: must be one of: {', '.join(CASTS['cpu'])}")
+    require_cast("cpu", cast)
     if cast == "fp32":
         return "native"
     return "onednn" if has_bf16() else "emulated"

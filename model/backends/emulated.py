@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from model.backends import CASTS, FP16, OWN
+from model.backends import FP16, OWN, require_cast
 from model.graph.freeze import frozen_graph, write_compiled
 from model.graph.operators import CONVOLUTIONS, as_input
 from model.graph.precision import edge_bytes, set_edges
@@ -51,8 +51,7 @@ def compile(saved_model, output, cast, edges=16, build=OWN, batch=None) -> Path:
 
 def cast_engine(cast: str) -> str:
     """How this machine computes with a cast: always `emulated`."""
-    if cast not in CASTS["emulated"]:
-        raise ValueError(f"cast {cast}: must be one of: {', '.join(CASTS['emulated'])}")
+    require_cast("emulated", cast)
     return "emulated"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.backends import CASTS
+from model.backends import require_cast
 from model.graph.freeze import frozen_graph, write_compiled
 
 
@@ -22,6 +22,5 @@ def compile(saved_model, output, cast="fp32", batch=None) -> Path:
 
 def cast_engine(cast: str) -> str:
     """What computes with a cast: always `gpu`, whether or not this machine has one."""
-    if cast not in CASTS["gpu"]:
-        raise ValueError(f"cast {cast}: must be one of: {', '.join(CASTS['gpu'])}")
+    require_cast("gpu", cast)
     return "gpu"

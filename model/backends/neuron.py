@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from model.backends import CASTS, FP16, OWN
+from model.backends import FP16, OWN, require_cast
 from model.graph.freeze import frozen_graph, network_part, write_saved_model
 from model.graph.precision import edge_bytes, set_edges, set_half
 from model.graph.saved_model import published, read_metadata, write_metadata
@@ -100,8 +100,7 @@ def _require_own_flags() -> None:
 
 def cast_engine(cast: str, python=sys.executable) -> str:
     """The versions of the packages that compile, on which a compiled model depends."""
-    if cast not in CASTS["neuron"]:
-        raise ValueError(f"cast {cast}: must be one of: {', '.join(CASTS['neuron'])}")
+    require_cast("neuron", cast)
     _require_own_flags()
     versions = software.interpreter(HERE, python).versions
     return ", ".join(f"{name} {versions.get(name)}" for name in ("tensorflow", "tensorflow-neuron", "neuron-cc"))

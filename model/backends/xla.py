@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from model.backends import CASTS, has_gpu
+from model.backends import has_gpu, require_cast
 from model.graph.freeze import call_instead_of_network, frozen_graph, network_part, write_compiled
 
 
@@ -24,8 +24,7 @@ def compile(saved_model, output, cast="fp32", batch=None) -> Path:
 
 def cast_engine(cast: str) -> str:
     """The device that the network must run on, seen by TensorFlow or not: `gpu` or `cpu`."""
-    if cast not in CASTS["xla"]:
-        raise ValueError(f"cast {cast}: must be one of: {', '.join(CASTS['xla'])}")
+    require_cast("xla", cast)
     return "gpu" if has_gpu() else "cpu"
 
 

@@ -108,7 +108,7 @@ def test_folders_that_are_not_two_runs_are_exit_code_2(tmp_path, monkeypatch, ca
 
 @pytest.mark.parametrize(("options", "words"), [
     (["--plot", "x.exe"], "x.exe: must end in .svg, .png, .pdf"),
-    (["--plot", "no/where.svg"], "there is no folder no"),
+    (["--plot", "no/where.svg"], "folder no does not exist; make it first"),
     (["--prices", "soon"], "soon: must be a date such as 2020-10-07"),
 ])
 def test_a_wrong_option_is_exit_code_2(tmp_path, capsys, options, words):

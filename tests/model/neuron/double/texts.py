@@ -16,7 +16,7 @@ def crash(message, kind) -> str:
              "Error location: job.Scheduler.3", "Command line:   /neuron/bin/neuron-cc compile graph_def.pb "
                                                 "--verbose 35",
              "", "Internal details:", '  File "neuroncc/driver/Job.py", line 289, in neuroncc.driver.Job.run', "",
-             "Version information:", "  NumPy 1.18.2", "Artifacts stored in: /tmp/work/neuron_op_0")
+             "Version information:", "  NumPy 1.18.2", "Artifacts stored in: artifacts/neuron_op_0")
     return "....\nCompiler status ERROR\n" + "".join(
         f"11/25/2026 01:12:05 PM ERROR 29231 [neuron-cc]: {line}\n" for line in lines)
 
