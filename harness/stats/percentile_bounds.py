@@ -32,8 +32,8 @@ class Blocks:
     """Values (any unit) in blocks of time, equally long and in order; ValueError for none, and for NaN.
 
     `slowdowns` are the most by which the machine can have slowed each block, from 1 on. Noise makes nothing look
-    better, so all values count as they are; but where neighbours resemble each other only because the machine slowed
-    them all, each of them says as much as on an undisturbed machine.
+    better, so all values count as they are; but as far as blocks differ because the machine slowed some of them, their
+    values say as much as on an undisturbed machine.
     """
 
     def __init__(self, values: Sequence[Sequence[float]], slowdowns: Sequence[float] | None = None):
@@ -86,14 +86,23 @@ class Blocks:
         return max(variance / independent, 1.0) * widening**2
 
     def without_noise(self) -> Blocks:
-        """The values without the differences between the medians of blocks, as far as the machine explains them."""
+        """The values without the differences between the medians of blocks that go with the machine's slowdown.
+
+        How far they do is the slope of log(median) on log(slowdown), from 0 to 1. Noise that is the same in all blocks,
+        or rises where the detector is fast, explains nothing.
+        """
         if self._slowdowns is None:
             return self
-        medians = [block[rank(50, len(block)) - 1] if len(block) else math.inf for block in self._ranked]
-        least = min(medians)
-        factors = (min(median / least, slowdown) if least > 0 else 1.0
-                   for median, slowdown in zip(medians, self._slowdowns))
+        factors = np.power(self._slowdowns, self._explained(np.log(self._slowdowns)))
         return Blocks([block / factor for block, factor in zip(self._ranked, factors)])
+
+    def _explained(self, noise: np.ndarray) -> float:
+        filled = self._counts > 0
+        medians = np.array([block[rank(50, len(block)) - 1] for block in self._ranked if len(block)])
+        noise = noise[filled] - noise[filled].mean()
+        if not (noise @ noise) or medians.min() <= 0:
+            return 0.0
+        return float(np.clip(noise @ np.log(medians) / (noise @ noise), 0, 1))
 
     def _last_while(self, holds, limits: Sequence[float]) -> float | None:
         """The last limit before the first one for which `holds` fails; None if it fails at once."""
