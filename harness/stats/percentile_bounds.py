@@ -24,6 +24,8 @@ from harness.stats.percentiles import CONFIDENCE, at_most, error_rate, more_need
 
 BLOCKS = 24
 DOUBT = 0.25  # standard errors added to the blocks' correlation
+DISTURBED = 1.25  # times the usual slowdown
+MOST_DISTURBED = 1 / 4  # of the blocks
 STEPS = 64  # limits tried on either side of a percentile
 ROUNDING = 1e-9
 
@@ -96,6 +98,16 @@ class Blocks:
         factors = np.power(self._slowdowns, self._explained(np.log(self._slowdowns)))
         return Blocks([block / factor for block, factor in zip(self._ranked, factors)])
 
+    def undisturbed(self) -> Blocks:
+        """The blocks without those that the machine slowed far more than the others, at most a quarter of them."""
+        if self._slowdowns is None:
+            return self
+        slowdowns = np.asarray(self._slowdowns)
+        most = np.sort(slowdowns)[::-1][math.floor(MOST_DISTURBED * len(slowdowns))]
+        kept = np.flatnonzero(slowdowns <= max(most, DISTURBED * np.median(slowdowns)))
+        has_values = self._counts[kept].any()  # of few and long requests all may lie in the blocks that are left out
+        return Blocks([self._ranked[place] for place in kept], slowdowns[kept]) if has_values else self
+
     def _explained(self, noise: np.ndarray) -> float:
         filled = self._counts > 0
         medians = np.array([block[rank(50, len(block)) - 1] for block in self._ranked if len(block)])
@@ -133,8 +145,10 @@ class _Test:
         self._alpha = error_rate(confidence)
         self._confidence = confidence
         self.percentile = blocks.percentile(p)
-        # Beyond a limit there may be too few values to show their bursts; then those from the percentile on do.
-        self._least = _effect_from(blocks.without_noise(), p, confidence)
+        # Beyond a limit there may be too few values to show their bursts; then those from the percentile on do, where
+        # the machine did not cause them: as they are, or without its noise, whichever resemble each other less.
+        undisturbed = blocks.undisturbed()
+        self._least = min(_effect_from(one, p, confidence) for one in (undisturbed, undisturbed.without_noise()))
         rarer = max(requests_needed(p, 0, confidence), requests_needed(100 - p, 0, confidence))
         self.needed = math.ceil(rarer * self._least)
 

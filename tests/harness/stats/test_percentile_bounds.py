@@ -69,6 +69,38 @@ def test_what_the_machine_does_not_explain_is_the_detectors(slowdowns):
     assert Blocks(values, slowdowns).bound(99).high is None
 
 
+def hiccup(latency: float) -> tuple[list, list]:
+    """24 blocks of 140 requests, 14 of which take so long in the one block that the machine slowed; and slowdowns."""
+    rng = np.random.default_rng(0)
+    values = [0.8 + rng.gamma(2, 0.1, 140) for _ in range(BLOCKS)]
+    values[-1][40:54] = latency
+    return values, [1.6] * (BLOCKS - 1) + [2.3]
+
+
+def test_a_hiccup_of_the_machine_says_nothing_of_the_detectors_bursts():
+    values, slowdowns = hiccup(2.0)
+    assert Blocks(values).bound(99).high is None
+    assert Blocks(values, slowdowns).bound(99).high == 2.0
+
+
+def test_what_was_too_slow_in_a_hiccup_counts_as_it_is():
+    values, slowdowns = hiccup(9.0)
+    values[3][:14], values[13][:14] = 9.0, 9.0
+    assert Blocks(values, slowdowns).bound(99).high in (None, 9.0)
+
+
+def test_at_most_a_quarter_of_the_blocks_is_disturbed():
+    values = [[float(number)] for number in range(BLOCKS)]
+    for noisy in range(BLOCKS):
+        kept = Blocks(values, [5.0] * noisy + [1.0] * (BLOCKS - noisy)).undisturbed()
+        assert len(kept) == (BLOCKS - noisy if noisy <= BLOCKS // 4 else BLOCKS)
+
+
+def test_requests_that_all_lie_in_disturbed_blocks_are_kept():
+    values = [[1.0, 2.0, 3.0]] + [[]] * (BLOCKS - 1)
+    assert Blocks(values, [9.0] + [1.0] * (BLOCKS - 1)).bound(50).value == 2.0
+
+
 def test_noise_that_was_the_same_all_the_time_changes_nothing():
     values = slow_stretch(np.random.default_rng(0))
     assert low_value_high(Blocks(values, [100.0] * BLOCKS).bound(50)) == low_value_high(Blocks(values).bound(50))
