@@ -35,6 +35,7 @@ from harness.stats.percentiles import percentiles
 GRID = tuple(LoadPattern(callers, size) for callers in (1, 2, 4, 8) for size in (1, 2, 4, 8))
 SECONDS = 5.0  # for each point, both passes together
 PASSES, MOST_PASSES = 2, 10  # over all points, and with those over the points on which the knee depends
+LEAST_LEFT = 64  # blocks for further passes; for a larger sweep as many as the first two have, so that it ends
 DRIFT = 0.10  # by which the second pass may differ from the first, as perf_analyzer's stable windows may
 
 DetectFor = Callable[[Setup], AbstractContextManager[Detect]]
@@ -134,7 +135,8 @@ def sweep(
     """Measure every pattern of the grid for `seconds` with each build and number of workers, in an order from `seed`.
 
     All points are measured in two passes, so that a machine that slows down meanwhile does not look like a load that it
-    cannot take. Those on which the knee or the best build depends are measured in up to eight more.
+    cannot take. Those on which the knee or the best build depends are measured in up to eight more, which in a large
+    sweep take no longer together than the first two.
     `detect_for(setup)` opens a detector (`contextlib.nullcontext(detect)` where there is only one), once a pass for all
     its patterns; where that fails, its points are invalid with the reason, and the others are measured. Samples and
     `deadline` as in `drive`, but every batch is full and all patterns send the same images. After a call that missed
@@ -146,12 +148,15 @@ def sweep(
     samples, random = _trimmed(samples, lcm(*(pattern.batch_size for pattern in grid))), Random(seed)
     blocks = _Blocks(detect_for, samples, seconds / PASSES, deadline, observe or (lambda place: None))
     places = [Place(count, pattern, build) for build in builds for count in workers for pattern in grid]
-    for number in range(MOST_PASSES):
-        if not places:
+    for _ in range(PASSES):
+        blocks.measure(_shuffled(places, random))
+    left = max(PASSES * len(places), LEAST_LEFT)
+    for _ in range(MOST_PASSES - PASSES):
+        places = list(dict.fromkeys(point.place for point in worth_more(blocks.points())))
+        left -= len(places)
+        if not places or left < 0:
             break
         blocks.measure(_shuffled(places, random))
-        if number + 1 >= PASSES:
-            places = list(dict.fromkeys(point.place for point in worth_more(blocks.points())))
     return Sweep(blocks.points(), blocks.drift(), seconds)
 
 

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Callable
 
 from harness.machine.explanation import NOTHING, SENSIBLE, Exponents
+from harness.machine.gpu import gauge
 from harness.soak.result import SoakResult, Window
 from harness.stats.estimate import NOISY, Estimate, narrowing
 from harness.stats.intervals import LEAST_WINDOWS, mean_interval
@@ -47,6 +48,22 @@ def speed_estimate(soak: SoakResult) -> Estimate | None:
         return estimate
     slowdown = fmean(soak.explanation.slowdowns(UNDISTURBED).tolist())
     return _blamed(soak, replace(estimate, high=estimate.high * slowdown), slowdown - 1)
+
+
+def energy_estimate(soak: SoakResult) -> Estimate | None:
+    """Joules of the GPUs for an image, from the mean over windows; None where a window has no power or no image.
+
+    The power is that of whole boards at the samples of each second; the rest of the machine's is not in it.
+    """
+    joules = [_watts(window) / rate for window, rate in zip(soak.windows, soak.rates) if rate and _watts(window)]
+    if len(joules) < max(len(soak.windows), LEAST_WINDOWS):
+        return None
+    return mean_interval(joules)
+
+
+def _watts(window: Window) -> float:
+    """The power of all GPUs together; 0 where none reports it."""
+    return sum(value for name, value in window.gauges.items() if gauge(name).figure == "watts")
 
 
 def gap_estimate(soak: SoakResult) -> Estimate | None:

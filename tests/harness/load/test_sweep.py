@@ -118,6 +118,14 @@ def test_each_point_is_measured_in_two_passes_and_no_more_when_the_knee_is_decid
     assert found.warning == ""
 
 
+def test_a_sweep_of_many_builds_that_nothing_decides_takes_no_more_than_twice_as_long(virtual):
+    seen, rng, builds = [], Random(0), [Build(size) for size in range(1, 9)]
+    found = virtual(lambda setup: Queue(each=0.01 * rng.uniform(0.9, 1.1)), builds=builds, observe=seen.append)
+    assert found.warning.startswith("the best build is not decided")
+    first = 2 * len(GRID) * len(builds)
+    assert first < len(seen) <= 2 * first
+
+
 @pytest.mark.parametrize("slower", [1.01, 0.99])
 def test_a_machine_that_drifts_is_found_out(virtual, slower):
     found = virtual(queue(slower=slower))

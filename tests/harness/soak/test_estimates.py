@@ -6,6 +6,7 @@ import pytest
 from harness.soak import estimates as module
 from harness.soak.estimates import (
     drift_estimate,
+    energy_estimate,
     gap_estimate,
     memory_estimate,
     percentile_estimates,
@@ -98,6 +99,22 @@ def test_the_longest_gap_and_the_worst_window(made_up_soak, case):
     assert decided(gap_estimate(found), 1.0) == verdict
     assert decided(ratio_estimate(found), 100) == verdict
     assert gap_estimate(found).high == found.longest_gap and ratio_estimate(found).high == found.worst_P99_over_P50
+
+
+def on_gpus(*watts):
+    return {"extra": {f"gpu{number}/watts": one for number, one in enumerate(watts)}}
+
+
+def test_energy_of_an_image_is_that_of_all_gpus(made_up_soak):
+    found = made_up_soak(lambda number: on_gpus(70.0, 30.0))
+    energy = energy_estimate(found)
+    assert energy.value == pytest.approx(100 / found.images_per_second.value, rel=0.01)
+    assert energy.low <= energy.value <= energy.high
+
+
+def test_energy_is_not_guessed_from_some_of_the_windows(made_up_soak):
+    assert energy_estimate(made_up_soak()) is None
+    assert energy_estimate(made_up_soak(lambda number: on_gpus(70.0) if number != 7 else {})) is None
 
 
 def test_memory_is_in_megabytes_and_no_noise_explains_it(made_up_soak):
