@@ -22,9 +22,9 @@ from harness.stats.percentile_bounds import BLOCKS, Blocks
 from harness.stats.percentiles import CONFIDENCE, error_rate
 from harness.verdict.loads import Pace
 
-PACE = Pace(5, 40)
+PACE = Pace(6, 48)
 INF1_LATENCY = Pace(300, 600)
-LAPTOP_REQUESTS, INF1_REQUESTS = 225, 18_000  # in a round: 135 and 180 requests a second
+LAPTOP_REQUESTS, INF1_REQUESTS = 270, 18_000  # in a round: 135 and 180 requests a second
 MEAN = 100.0  # images a second
 WINDOWS = 8  # simulated per round
 SPREAD = 0.3  # standard deviation of the logarithm of a latency
@@ -121,12 +121,11 @@ def latency_verdicts(series: Series, p, limit, per_round, runs, pace=PACE, noise
 
     Latencies are log-normal; `limit` is in standard deviations.
     """
-    confidence = 1 - error_rate(CONFIDENCE) / len(pace.looks)
-
     def run(rng):
         latencies = np.exp(SPREAD * series(rng, pace.looks[-1] * per_round))
         for rounds in pace.looks:
             blocks = Blocks(np.array_split(latencies[:rounds * per_round], BLOCKS), NOISE[noise](rng))
+            confidence = 1 - error_rate(CONFIDENCE) * pace.error_share(rounds)
             yield decide(blocks.bound(p, confidence), math.exp(SPREAD * limit), "<=")
 
     return _errors(run, runs)
@@ -134,13 +133,12 @@ def latency_verdicts(series: Series, p, limit, per_round, runs, pace=PACE, noise
 
 def throughput_verdicts(series, bound, runs) -> Errors:
     """Errors of "mean rate >= bound", judged as in the gate."""
-    confidence = 1 - error_rate(INTERVAL_CONFIDENCE) / len(PACE.looks)
-
     def run(rng):
         rounds = series(rng, PACE.looks[-1])
         for look in PACE.looks:
             parts = min(WINDOWS, -(-BLOCKS // look))
             windows = rounds[:look].reshape(look, parts, -1).mean(2).ravel()
+            confidence = 1 - error_rate(INTERVAL_CONFIDENCE) * PACE.error_share(look)
             yield decide(mean_interval(windows, confidence), bound, ">=")
 
     return _errors(run, runs)

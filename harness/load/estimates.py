@@ -16,14 +16,14 @@ MOST_MORE = 100  # times the requests that were sent: more is a guess
 P50_SHARE = 0.1  # of the error of a ratio: its P99 is by far the harder to bound
 
 
-def throughput_estimate(loads: Sequence[Load], looks: int = 1) -> Estimate:
+def throughput_estimate(loads: Sequence[Load], error_share: float = 1.0) -> Estimate:
     """Images a second with a response while every caller was at work, bounded by how they vary in windows of all runs.
 
-    `looks` is how often a run that goes on until it is decided asks at most.
+    `error_share` is the share of the error that one of several looks has.
     """
     value = images_per_second(loads)
     try:
-        mean = mean_interval(window_rates(loads, _parts(loads)), _confidence(INTERVAL_CONFIDENCE, looks))
+        mean = mean_interval(window_rates(loads, _parts(loads)), _confidence(INTERVAL_CONFIDENCE, error_share))
     except ValueError as error:
         return _unbounded(value, str(error))
     off = value - mean.value
@@ -31,16 +31,16 @@ def throughput_estimate(loads: Sequence[Load], looks: int = 1) -> Estimate:
 
 
 def efficiency_estimate(
-    loads: Sequence[Load], flops: float, product_rates: Sequence[float], looks: int = 1
+    loads: Sequence[Load], flops: float, product_rates: Sequence[float], error_share: float = 1.0
 ) -> Estimate:
     """The arithmetic of the images, `flops` each, as a share of the rate of matrix products (FLOP/s).
 
     Throughput and products both vary, so each has half of the error. Where the products vary more, the machine is
-    noisy. `looks` as in `throughput_estimate`.
+    noisy. `error_share` as in `throughput_estimate`.
     """
-    speed = throughput_estimate(loads, 2 * looks)
+    speed = throughput_estimate(loads, error_share / 2)
     try:
-        products = mean_interval(product_rates, _confidence(INTERVAL_CONFIDENCE, 2 * looks))
+        products = mean_interval(product_rates, _confidence(INTERVAL_CONFIDENCE, error_share / 2))
     except ValueError as error:
         return _unbounded(speed.value * flops / fmean(product_rates), f"matrix products: {error}")
     value = speed.value * flops / products.value
@@ -56,17 +56,17 @@ def efficiency_estimate(
 
 
 def latency_estimates(
-    loads: Sequence[Load], looks: int = 1, slowdown: Callable[[float, float], float] | None = None
+    loads: Sequence[Load], error_share: float = 1.0, slowdown: Callable[[float, float], float] | None = None
 ) -> dict[str, Estimate]:
     """P50, P90 and P99 of whole requests in seconds and P99 / P50, by metric, bounded by blocks of time.
 
-    `looks` as in `throughput_estimate`. `slowdown` gives the most by which the machine can have slowed requests between
-    two times of time.perf_counter. ValueError where no request succeeded.
+    `error_share` as in `throughput_estimate`. `slowdown` gives the most by which the machine can have slowed requests
+    between two times of time.perf_counter. ValueError where no request succeeded.
     """
     parts = parts_in_turn(loads, _parts(loads))
     slowdowns = [slowdown(part.start, part.end) for part in parts] if slowdown else None
     blocks = Blocks([part.latencies for part in parts], slowdowns)
-    confidence = _confidence(CONFIDENCE, looks)
+    confidence = _confidence(CONFIDENCE, error_share)
     estimates = {f"P{p}_seconds": _percentile(blocks, p, confidence) for p in QUOTED}
     error = error_rate(confidence)
     rare, common = blocks.bound(99, 1 - (1 - P50_SHARE) * error), blocks.bound(50, 1 - P50_SHARE * error)
@@ -90,9 +90,9 @@ def _parts(loads: Sequence[Load]) -> int:
     return max(1, math.ceil(BLOCKS / len(loads)))
 
 
-def _confidence(confidence: float, looks: int) -> float:
-    """The confidence of each of several looks, which share the error (Bonferroni)."""
-    return 1 - error_rate(confidence) / looks
+def _confidence(confidence: float, error_share: float) -> float:
+    """The confidence of a look that has so much of the error."""
+    return 1 - error_rate(confidence) * error_share
 
 
 def _percentile(blocks: Blocks, p: float, confidence: float) -> Estimate:

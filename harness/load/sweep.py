@@ -35,7 +35,7 @@ from harness.stats.percentiles import percentiles
 GRID = tuple(LoadPattern(callers, size) for callers in (1, 2, 4, 8) for size in (1, 2, 4, 8))
 SECONDS = 5.0  # for each point, both passes together
 PASSES, MOST_PASSES = 2, 10  # over all points, and with those over the points on which the knee depends
-LEAST_LEFT = 64  # blocks for further passes; for a larger sweep as many as the first two have, so that it ends
+LEAST_LEFT = 128  # blocks of further passes: eight over one grid; in a larger sweep as many as before
 DRIFT = 0.10  # by which the second pass may differ from the first, as perf_analyzer's stable windows may
 
 DetectFor = Callable[[Setup], AbstractContextManager[Detect]]

@@ -14,7 +14,8 @@ from harness.verdict.targets import ANY, GPU, scopes
 class Pace(NamedTuple):
     """The least and the most seconds that a load is measured; more than the least only while it is undecided.
 
-    The looks come after the least time and at each doubling of it, so that they are few, and known beforehand.
+    The looks come after the least time and at each doubling of it, so that they are few, and known beforehand. They
+    share the error of a bound (Bonferroni) as they share the time: late ones, which see most, may err most.
     """
 
     least: float
@@ -25,6 +26,11 @@ class Pace(NamedTuple):
         """The numbers of rounds after which the gate looks whether it is decided."""
         doublings = math.floor(math.log2(self.most / self.least) + 1e-9)
         return tuple(LEAST_ROUNDS * 2**times for times in range(doublings + 1))
+
+    def error_share(self, rounds: int) -> float:
+        """The share of the error that the look after so many rounds has: that of the time since the one before."""
+        before = max((look for look in self.looks if look < rounds), default=0)
+        return (rounds - before) / self.looks[-1]
 
     @property
     def round_seconds(self) -> float:
@@ -68,7 +74,7 @@ LOADS = (
     LoadRow("soak", GPU, LoadPattern(8, 4), "AWS's published two-hour run on g4dn.xlarge"),
     LoadRow("accuracy", GPU, LoadPattern(4, 8), AS_ON_INF1),
     LoadRow(ANY, ANY, LoadPattern(2, 1), "own, for laptops: two callers, so that host and network work overlap",
-             Pace(5, 40)),
+             Pace(6, 48)),
 )
 
 

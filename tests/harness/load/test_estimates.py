@@ -49,7 +49,7 @@ def test_more_noise_means_wider_bounds():
 
 
 def test_who_looks_often_gets_wider_bounds():
-    once, often = (throughput_estimate([load(noisy())], looks) for looks in (1, 12))
+    once, often = (throughput_estimate([load(noisy())], share) for share in (1.0, 1 / 12))
     assert often.low < once.low < once.high < often.high
 
 
@@ -136,14 +136,14 @@ def wild(factor=2.4, seed=0):
 
 @pytest.mark.parametrize("bound", [0.19, 0.21])
 def test_near_its_bound_an_efficiency_by_wild_matrix_products_is_undecided_as_the_machine_is_noisy(bound):
-    estimate = efficiency_estimate([load(noisy(600, 0.01, mean=0.5))], 1e10, wild(), 4)
+    estimate = efficiency_estimate([load(noisy(600, 0.01, mean=0.5))], 1e10, wild(), 1 / 4)
     assert (decide(estimate, bound, ">="), estimate.reason) == (UNDECIDED, NOISY)
     assert "the machine's own matrix products ran at " in estimate.more(bound, ">=")
 
 
 @pytest.mark.parametrize(("bound", "outcome"), [(0.05, PROVEN), (0.8, REFUTED)])
 def test_far_from_its_bound_wild_matrix_products_decide(bound, outcome):
-    assert decide(efficiency_estimate([load(noisy(600, 0.01, mean=0.5))], 1e10, wild(), 4), bound, ">=") == outcome
+    assert decide(efficiency_estimate([load(noisy(600, 0.01, mean=0.5))], 1e10, wild(), 1 / 4), bound, ">=") == outcome
 
 
 def test_matrix_products_that_are_too_few_say_so():
@@ -185,9 +185,9 @@ def test_latencies_are_nearest_ranks(latencies):
     assert measured == pytest.approx({p: exact_percentile(latencies, p).value for p in measured}, rel=1e-6)
 
 
-@given(latencies=LATENCIES, looks=st.integers(1, 12))
-def test_the_bounds_of_every_latency_hold_its_value(latencies, looks):
-    for low, value, high in map(low_value_high, latency_estimates([load(latencies)], looks).values()):
+@given(latencies=LATENCIES, share=st.floats(0.05, 1))
+def test_the_bounds_of_every_latency_hold_its_value(latencies, share):
+    for low, value, high in map(low_value_high, latency_estimates([load(latencies)], share).values()):
         assert (low is None or low <= value) and (high is None or value <= high)
 
 
@@ -208,7 +208,7 @@ def test_a_p99_is_proven_by_459_independent_requests_below_the_bound(count, outc
 
 
 def test_who_looks_often_needs_more_requests():
-    assert decide(latency_estimates(steady(459), 12)["P99_seconds"], 0.02, "<=") == UNDECIDED
+    assert decide(latency_estimates(steady(459), 1 / 12)["P99_seconds"], 0.02, "<=") == UNDECIDED
 
 
 def test_slow_requests_now_and_then_refute_a_p99():

@@ -31,7 +31,7 @@ def test_every_check_has_a_shape_wherever_it_has_a_target(target):
 @pytest.mark.parametrize("check", ["throughput", "latency"])
 def test_speed_has_a_duration_everywhere_and_on_inferentia_mlperfs(check, platform):
     pace = pace_for(check, platform)
-    assert pace.most == (600 if platform != "cpu" else 40)
+    assert pace.most == (600 if platform != "cpu" else 48)
     assert pace.looks[-1] * pace.round_seconds == pytest.approx(pace.most)
     assert pace.looks[0] * pace.round_seconds == pytest.approx(pace.least)
 
@@ -43,6 +43,13 @@ def test_what_is_not_measured_for_a_time_has_no_duration():
 
 def test_looks_are_few_and_known_beforehand():
     assert (Pace(5, 40).looks, Pace(5, 5).looks, Pace(5, 9).looks) == ((3, 6, 12, 24), (3,), (3,))
+
+
+@pytest.mark.parametrize("pace", [Pace(5, 40), Pace(5, 5), Pace(75, 600), Pace(300, 600)])
+def test_looks_share_the_error_as_they_share_the_time(pace):
+    shares = [pace.error_share(look) for look in pace.looks]
+    assert sum(shares) == pytest.approx(1) and shares == sorted(shares)
+    assert pace.error_share(pace.looks[0]) == pytest.approx(pace.looks[0] / pace.looks[-1])
 
 
 def test_rows_are_unique():
