@@ -43,6 +43,8 @@ def efficiency_estimate(
         products = mean_interval(product_rates, _confidence(INTERVAL_CONFIDENCE, error_share / 2))
     except ValueError as error:
         return _unbounded(speed.value * flops / fmean(product_rates), f"matrix products: {error}")
+    # A few that differ much would bound their mean by more than any of them reached.
+    products = replace(products, high=min(products.high, max(product_rates)))
     value = speed.value * flops / products.value
     if speed.low is None:
         return Estimate(value, more=speed.more)

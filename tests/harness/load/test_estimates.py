@@ -146,6 +146,12 @@ def test_far_from_its_bound_wild_matrix_products_decide(bound, outcome):
     assert decide(efficiency_estimate([load(noisy(600, 0.01, mean=0.5))], 1e10, wild(), 1 / 4), bound, ">=") == outcome
 
 
+def test_a_hiccup_in_the_matrix_products_leaves_nothing_open_far_from_the_bound():
+    products = [1e11] * 40 + [3e10] * 10 + [1.1e11] * 10
+    found = efficiency_estimate([load(noisy(600, 0.01, mean=0.5))], 1e10, products, 1 / 8)
+    assert decide(found, 0.01, ">=") == PROVEN and found.low >= 0.9 * 0.2 / 1.1
+
+
 def test_matrix_products_that_are_too_few_say_so():
     estimate = efficiency_estimate([load(noisy())], 1e10, [1e11] * 5)
     assert (estimate.low, estimate.more(1, ">=")) == (
