@@ -42,7 +42,9 @@ main(sys.argv[2:])
 
 
 # Lines that TensorFlow, old and new, prints at every start and that explain no error.
-NOTICE = re.compile(r"I\d{4} |\d{4}-\d\d-\d\d [\d:.]+: I |WARNING: All log messages before absl")
+NOTICE = re.compile(
+    r"I\d{4} |\d{4}-\d\d-\d\d [\d:.]+: I |WARNING: All log messages before absl|E\d{4} .*oneDNN supports \w+ only on"
+)
 
 
 class WorkerError(RuntimeError):
