@@ -135,8 +135,8 @@ def _system(machine: Machine) -> Check:
     text = here.name or here.id or "unknown"
     if here.support == "ended":
         return Check("operating system", WRONG, f"{text}: AWS supported it until "
-                     f"{systems.ENDED[here.id, here.version]} only; start the instance with Ubuntu 22.04 or Amazon Linux "
-                     "2023")
+                     f"{systems.ENDED[here.id, here.version]} only; start the instance with Ubuntu 22.04 or Amazon "
+                     "Linux 2023")
     if here.support == "unknown" or not here.manager:
         return Check("operating system", UNKNOWN, f"{text}: AWS's pages for Inf1 name Ubuntu 20.04, 22.04 and Amazon "
                      "Linux 2023", needed=False)
@@ -171,8 +171,8 @@ def _not_loaded(machine: Machine, text: str) -> Check:
     locked = systems.lockdown(machine.host)
     if locked:
         return Check("driver", WRONG, f"{text} is installed but not loaded: the kernel is locked down ({locked}, by "
-                     "Secure Boot) and loads only signed modules (#794); sign the module, or start the instance from an "
-                     "image without UEFI Secure Boot", "sudo dmesg | grep -iE 'neuron|lockdown|signature'")
+                     "Secure Boot) and loads only signed modules (#794); sign the module, or start the instance from "
+                     "an image without UEFI Secure Boot", "sudo dmesg | grep -iE 'neuron|lockdown|signature'")
     return Check("driver", WRONG, f"{text} is installed but not loaded", LOAD_DRIVER)
 
 
@@ -251,6 +251,6 @@ def _memory(host: Host) -> Check:
     text = f"{free / 2**30:.1f} GiB available"
     if free < COMPILER_BYTES:
         return Check("memory", WRONG, f"{text}: neuron-cc may end with std::bad_alloc or BrokenProcessPool (#287, "
-                     "#434, #1064), or take hours (#352, #730); compile on a machine with 32 GiB, such as c5.4xlarge; it "
-                     "needs no Inferentia", needed=False)
+                     "#434, #1064), or take hours (#352, #730); compile on a machine with 32 GiB, such as c5.4xlarge; "
+                     "it needs no Inferentia", needed=False)
     return Check("memory", OK, text, needed=False)

@@ -105,12 +105,6 @@ def test_the_same_seeds_give_the_same_order_and_others_another(monkeypatch):
 
 
 @needs_loadgen
-def test_a_data_set_is_read_before_the_clock_starts(made_up_dataset):
-    result = run(slow, samples=made_up_dataset)
-    assert result.verdict == VALID and set(result.detections) <= set(made_up_dataset.image_ids)
-
-
-@needs_loadgen
 def test_the_logs_stay_in_the_folder_that_was_named(tmp_path):
     run(slow, folder=tmp_path / "new" / "logs")
     log = read_log(tmp_path / "new" / "logs")
