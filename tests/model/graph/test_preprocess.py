@@ -129,9 +129,9 @@ def test_exif_orientation_is_applied_as_opencv_does(form, exif):
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-@pytest.mark.parametrize("exif", EXIF.values(), ids=EXIF)
-def test_detections_are_drawn_onto_the_image_as_it_is_seen(form, exif):
-    encoded = with_exif(encode(pixels(97, 55), form), exif)
+@pytest.mark.parametrize("name", [name for name in EXIF if name not in BROKEN_EXIF])  # of which Pillow warns by itself
+def test_detections_are_drawn_onto_the_image_as_it_is_seen(form, name):
+    encoded = with_exif(encode(pixels(97, 55), form), EXIF[name])
     other = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     drawn = np.asarray(draw(encoded, Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))), np.int64)
     assert drawn.shape == other.shape and np.abs(drawn - other).max() <= 3
