@@ -374,6 +374,19 @@ def test_every_batch_is_full_and_all_patterns_send_the_same_images(real):
     assert seen[1] == seen[2] == seen[4] == {image for _, image in SAMPLES[:8]}
 
 
+def test_a_data_set_is_sent_in_full_batches(real, made_up_dataset):
+    sizes = []
+    real(lambda images: sizes.append(len(images)) or null(images), grid=[LoadPattern(1, 3)], samples=made_up_dataset)
+    assert set(sizes) == {3}
+
+
+def test_an_unreadable_image_ends_the_sweep_with_its_error(real, made_up_dataset):
+    for image in made_up_dataset.images.iterdir():
+        image.unlink()
+    with pytest.raises(ValueError, match=r"\.jpg: cannot be read"):
+        real(null, samples=made_up_dataset)
+
+
 def test_a_detector_is_opened_once_a_pass_for_all_its_patterns_and_closed(once):
     opened, closed = [], []
 
