@@ -34,29 +34,15 @@ class Engine(NamedTuple):
 
 def our_network(cast, case):
     """The session that ships, from the network's input (pixels in [0, 255]) to its heads."""
+    from model.graph.freeze import network_part
+
     session = case.detector(cast)._session
-    source, maps = boundary(session.graph)
-    run = session.make_callable(maps, [source])
+    _, source, heads = network_part(session.graph.as_graph_def())
+    heads.sort(key=lambda name: [int(digits) for digits in re.findall(r"\d+", name)])
+    images, *maps = (session.graph.get_tensor_by_name(name if ":" in name else f"{name}:0")
+                     for name in (source, *heads))
+    run = session.make_callable(maps, [images])
     return lambda image: list(run(image * np.float32(255)))
-
-
-def boundary(graph):
-    """(input of the network, head maps in order) of a graph of `model.graph.build`."""
-    images, maps = _crossing(graph, "preprocess", "network"), _crossing(graph, "network", "postprocess")
-    if len(images) != 1 or not maps:
-        raise EngineError(f"the graph has {len(images)} network inputs and {len(maps)} head maps, must have 1 and some")
-    return images[0], sorted(maps, key=lambda tensor: [int(digits) for digits in re.findall(r"\d+", tensor.name)])
-
-
-def _crossing(graph, source, target) -> list:
-    """The tensors that nodes of scope `target` read from scope `source`."""
-    consumed = [tensor for node in graph.get_operations() if _scope(node) == target for tensor in node.inputs]
-    return list({tensor.name: tensor for tensor in consumed if _scope(tensor.op) == source}.values())
-
-
-def _scope(node) -> str:
-    found = re.search(r"(?:^|/)(preprocess|network|postprocess)(?:_\d+)?/", node.name)
-    return found[1] if found else ""
 
 
 def our_detector(cast, case):

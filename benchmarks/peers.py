@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from benchmarks.case import Case, EngineError, with_few_objects
 from benchmarks.engine_process import EngineProcess
 from benchmarks.engines import BF16_PRODUCT, PRODUCT_FLOPS, choices, chosen
-from harness.machine.facts import facts, matrix_product_rate
+from harness.machine.facts import facts, matrix_product_rates
 from model.formats.files import replace_file
 
 # Largest difference of a head map from ours, as a share of the map's range. For BF16 it is only reported.
@@ -130,7 +130,7 @@ class Entrant:
         self.process = None
 
 
-def compare(case, engines, rounds, images, deadline, product=matrix_product_rate) -> dict:
+def compare(case, engines, rounds, images, deadline, product=lambda: max(matrix_product_rates(1.0))) -> dict:
     """The report for the table and the JSON file; the first engine is the reference.
 
     An interrupt ends the rounds, and the report has those that are complete.

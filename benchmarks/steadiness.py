@@ -13,6 +13,7 @@ from typing import Callable
 
 import numpy as np
 
+from benchmarks.promises import autoregressive
 from harness.machine.explanation import explain
 from harness.machine.noise import Conditions
 from harness.stats.spread import spread
@@ -33,10 +34,7 @@ def steady(rng, windows: int, request_cv: float) -> np.ndarray:
 
 def related(rng, windows: int, r: float) -> np.ndarray:
     """Windows whose neighbours have the correlation r, with a standard deviation of 1 %."""
-    errors = [rng.normal()]
-    for step in rng.normal(size=windows - 1):
-        errors.append(r * errors[-1] + step * math.sqrt(1 - r * r))
-    return 100 + np.array(errors)
+    return 100 + autoregressive(r)(rng, windows)
 
 
 def shared_machine(rng, detector: np.ndarray) -> tuple[np.ndarray, list[Conditions]]:

@@ -132,19 +132,14 @@ class Detector:
 
     def _cast_fallback(self, image) -> str:
         cast, expected = self.metadata["cast"], self.metadata["convolutions"]
-        nodes = (node for graph in self._traced(image, output_partition_graphs=True).partition_graphs
-                 for node in graph.node)
-        found = sum(map(_is_narrow_convolution, nodes))
+        found = sum(_is_narrow_convolution(node) for graph in self._graphs_that_ran(image) for node in graph.node)
         return "" if found >= expected else f"only {found} of {expected} convolutions compute in {cast.upper()}"
 
     def _gpu_fallback(self, image) -> str:
         is_compiled = self.metadata["backend"] == "xla"
-        fault = self._xla_fault(image) if is_compiled else self._placement_fault(image)
+        fault = self._xla_fault(image) if is_compiled else gpu.placement_fault(self._graphs_that_ran(image))
         fault = gpu.explained(fault, self._session) if self._is_on_gpu else fault
         return fault or (gpu.tf32_fault() if self.metadata["cast"] == "tf32" else "")
-
-    def _placement_fault(self, image) -> str:
-        return gpu.placement_fault(self._traced(image, output_partition_graphs=True).partition_graphs)
 
     def _xla_fault(self, image) -> str:
         # Operators alone: a trace of the hardware would list the kernels inside a compiled network too.
@@ -158,6 +153,9 @@ class Detector:
         wanted = self.metadata["cast_engine"].upper()
         is_there = gpu.device_of(on[0]).startswith(f"{wanted}:")
         return "" if is_there else f"the network ran on {gpu.device_of(on[0])}, not on the {wanted}"
+
+    def _graphs_that_ran(self, image):
+        return self._traced(image, output_partition_graphs=True).partition_graphs
 
     def _traced(self, image, **options):
         self._set_format()

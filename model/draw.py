@@ -3,10 +3,9 @@ from __future__ import annotations
 
 import colorsys
 import io
+from contextlib import suppress
 
-from PIL import Image, ImageDraw, ImageFont
-
-from model.image_headers import orientation
+from PIL import ExifTags, Image, ImageDraw, ImageFont
 
 # EXIF orientation → the operation that turns the image upright.
 TURNS = {
@@ -41,8 +40,18 @@ def _upright(encoded: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(encoded))
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
         image = image.convert("I").point(lambda value: value / 256).convert("L")
-    image, turn = image.convert("RGB"), orientation(encoded)
-    return image if turn == 1 else image.transpose(TURNS[turn])
+    image = image.convert("RGB")
+    turn = _turn(image.info.get("exif", b""))
+    return image if turn is None else image.transpose(turn)
+
+
+def _turn(exif: bytes) -> Image.Transpose | None:
+    """What turns the image upright, by its EXIF block. Not by getexif(), which reads XMP too, unlike decoders."""
+    tags = Image.Exif()
+    with suppress(Exception):  # broken blocks raise errors of every kind
+        tags.load(exif)
+        return TURNS.get(tags.get(ExifTags.Base.Orientation))
+    return None
 
 
 def class_name(names, label) -> str:

@@ -1,23 +1,22 @@
-"""Reads the headers of encoded images: kind, size, orientation, and whether the image can be decoded.
+"""Reads the headers of encoded images: kind, size, and whether the image can be decoded.
 
 A few hundred bytes may declare an image of gigabytes, so the declared size is checked before a decoder sees it.
 Runs on Python 3.7 and needs only the standard library.
 """
 from __future__ import annotations
 
+import re
 import struct
 from typing import NamedTuple
 
 READ = "JPEG, PNG, BMP or GIF"
 MAX_PIXELS = 100_000_000  # 1.5 GB while it is decoded and resized; most cameras and phones stay below
 
-# JPEG markers: start of scan, end of image, APP1; markers without a length.
-SCAN, END, APP1 = 0xDA, b"\xff\xd9", 0xE1
+# JPEG markers: start of scan, end of image; markers without a length.
+SCAN, END = 0xDA, b"\xff\xd9"
 ALONE = {0x00, 0x01, *range(0xD0, 0xDA)}
 FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 ARITHMETIC = set(range(0xC9, 0xD0))
-ORIENTATION, TIFF_WIDTH, TIFF_HEIGHT = 0x0112, 256, 257
-SHORT = 3  # TIFF's type of 16-bit numbers
 
 
 class Header(NamedTuple):
@@ -50,12 +49,6 @@ def read_header(encoded: bytes) -> Header:
             except (struct.error, IndexError):
                 return Header(kind, fault=f" and is cut short within its header; {RESTORE}")
     return _other(encoded)
-
-
-def orientation(encoded: bytes) -> int:
-    """The EXIF orientation of a JPEG or PNG, 1 to 8; 1 if it has none. Source: Exif 2.32, 4.6.4."""
-    value = _tags(_exif(encoded)).get(ORIENTATION, 1)
-    return value if 1 <= value <= 8 else 1
 
 
 RESTORE = "restore the file"
@@ -116,18 +109,18 @@ def _segments(encoded: bytes):
 def _png(encoded: bytes) -> Header:
     width, height = struct.unpack_from(">II", encoded, 16)
     header = Header("a PNG", width, height)
-    for name, _, end in _chunks(encoded):
+    for name, end in _chunks(encoded):
         if name == b"IEND" and end + 4 <= len(encoded):
             return header if width and height else header._replace(fault=f", which is not a size; {RESTORE}")
     return header._replace(fault=f" and is cut short: its end is missing; {RESTORE}")
 
 
 def _chunks(encoded: bytes):
-    """(name, start and end of its data) of each chunk of a PNG."""
+    """(name, end of its data) of each chunk of a PNG."""
     position = 8
     while position <= len(encoded) - 8:
         length, name = struct.unpack_from(">I4s", encoded, position)
-        yield name, position + 8, position + 8 + length
+        yield name, position + 8 + length
         position += 12 + length
 
 
@@ -196,110 +189,10 @@ def _is_grey(palette: bytes) -> bool:
 
 def _other(encoded: bytes) -> Header:
     """The header of what is not read."""
-    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
-        return Header("WebP", *_declared(_webp_size, encoded), fault=CONVERT)
-    if encoded.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
-        return Header("JPEG XL", *_declared(_jxl_size, encoded), fault=CONVERT)
-    if encoded[4:8] == b"ftyp":
-        kind = "AVIF" if encoded[8:12] in (b"avif", b"avis") else "HEIC"
-        return Header(kind, *_declared(_heif_size, encoded), fault=CONVERT)
-    if encoded.startswith(TIFF):
-        tags = _tags(encoded)
-        return Header("TIFF", tags.get(TIFF_WIDTH, 0), tags.get(TIFF_HEIGHT, 0), fault=CONVERT)
-    for start, kind, remedy in NOT_IMAGES:
-        if encoded[:200].lstrip().lower().startswith(start):
+    for pattern, kind, remedy in NOT_READ:
+        if re.match(pattern, encoded[:200].lstrip(), re.IGNORECASE | re.DOTALL):
             return Header(kind, fault=remedy)
     return Header("", fault=CONVERT)
-
-
-def _declared(read, encoded: bytes) -> tuple:
-    try:
-        return read(encoded)
-    except (struct.error, IndexError):
-        return 0, 0
-
-
-def _webp_size(encoded: bytes) -> tuple:
-    form = encoded[12:16]
-    if form == b"VP8X":
-        return tuple(1 + int.from_bytes(encoded[at:at + 3], "little") for at in (24, 27))
-    if form == b"VP8L":
-        bits = struct.unpack_from("<I", encoded, 21)[0]
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    return tuple(side & 0x3FFF for side in struct.unpack_from("<HH", encoded, 26))
-
-
-# JPEG XL (ISO 18181-1, SizeHeader): bits of a side's length, and width by height for each ratio.
-JXL_BITS = (9, 13, 18, 30)
-JXL_RATIOS = ((1, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-
-
-def _jxl_size(encoded: bytes) -> tuple:
-    stream = encoded.find(b"\xff\x0a", 0 if encoded[0] else 12)
-    bits = _Bits(encoded[stream + 2:stream + 14])
-    is_small = bits.take(1)
-    height = _jxl_side(bits, is_small)
-    ratio = bits.take(3)
-    across, down = JXL_RATIOS[ratio]
-    return (height * across // down if ratio else _jxl_side(bits, is_small)), height
-
-
-def _jxl_side(bits, is_small: int) -> int:
-    return 8 * (1 + bits.take(5)) if is_small else 1 + bits.take(JXL_BITS[bits.take(2)])
-
-
-class _Bits:
-    """Bytes read from their lowest bit up."""
-
-    def __init__(self, content: bytes):
-        self._rest = int.from_bytes(content, "little")
-
-    def take(self, count: int) -> int:
-        """The next bits as a number."""
-        taken = self._rest & ((1 << count) - 1)
-        self._rest >>= count
-        return taken
-
-
-def _heif_size(encoded: bytes) -> tuple:
-    """The largest extent that is declared: that of the whole, where the image is stored in tiles."""
-    sizes, at = [(0, 0)], encoded.find(b"ispe")
-    while at >= 0:
-        sizes.append(struct.unpack_from(">II", encoded, at + 8))
-        at = encoded.find(b"ispe", at + 4)
-    return max(sizes, key=lambda size: size[0] * size[1])
-
-
-def _exif(encoded: bytes) -> bytes:
-    """The first EXIF block of a JPEG or PNG, from TIFF's header on."""
-    if encoded.startswith(b"\xff\xd8"):
-        found = (encoded[start + 6:end] for marker, start, end in _segments(encoded)
-                 if marker == APP1 and encoded[start:start + 6] == b"Exif\0\0")
-    else:
-        chunks = _chunks(encoded) if encoded.startswith(b"\x89PNG") else ()
-        found = (encoded[start:end] for name, start, end in chunks if name == b"eXIf")
-    return next(found, b"")
-
-
-TIFF = (b"II*\0", b"MM\0*")
-
-
-def _tags(tiff: bytes) -> dict:
-    """Tag → value of the first directory of a TIFF, for values that are a single number."""
-    if not tiff.startswith(TIFF):
-        return {}
-    order, found = "<" if tiff[:1] == b"I" else ">", {}
-    try:
-        start, = struct.unpack_from(order + "I", tiff, 4)
-        count, = struct.unpack_from(order + "H", tiff, start)
-        for at in range(start + 2, start + 2 + 12 * count, 12):
-            tag, form, _ = struct.unpack_from(order + "HHI", tiff, at)
-            is_short = form == SHORT or tag == ORIENTATION  # as OpenCV, whatever form the orientation claims
-            value, = struct.unpack_from(order + ("H" if is_short else "I"), tiff, at + 8)
-            found.setdefault(tag, value)
-    except struct.error:  # what is cut off is not there
-        pass
-    return found
 
 
 # How it starts, what it is, and what reads its header.
@@ -307,13 +200,17 @@ READERS = (
     (b"\xff\xd8\xff", "a JPEG", _jpeg), (b"\x89PNG\r\n\x1a\n", "a PNG", _png), (b"GIF8", "a GIF", _gif),
     (b"BM", "a BMP", _bmp),
 )
-# How it starts, in lower case and without leading space; what it is; what to do.
-NOT_IMAGES = (
-    (b"\0\0\0\x0cjp  ", "JPEG 2000", CONVERT),
-    (b"\xff\x4f\xff\x51", "JPEG 2000", CONVERT),
-    (b"8bps", "a Photoshop file", CONVERT),
-    (b"version https://git-lfs", "a pointer of Git LFS, not the image", "; fetch it by `git lfs pull`"),
-    (b"<svg", "SVG", CONVERT),
-    (b"<", "HTML or XML, as a failed download leaves it", f"; {RESTORE}"),
-    (b"%pdf", "PDF", CONVERT),
+# How it starts, in either case and without leading space; what it is; what to do.
+NOT_READ = (
+    (rb"riff....webp", "WebP", CONVERT),
+    (rb"\xff\x0a|\0\0\0\x0cjxl ", "JPEG XL", CONVERT),
+    (rb"....ftypavi[fs]", "AVIF", CONVERT),
+    (rb"....ftyp", "HEIC", CONVERT),
+    (rb"ii\*\0|mm\0\*", "TIFF", CONVERT),
+    (rb"\0\0\0\x0cjp  |\xff\x4f\xff\x51", "JPEG 2000", CONVERT),
+    (rb"8bps", "a Photoshop file", CONVERT),
+    (rb"version https://git-lfs", "a pointer of Git LFS, not the image", "; fetch it by `git lfs pull`"),
+    (rb"<svg", "SVG", CONVERT),
+    (rb"<", "HTML or XML, as a failed download leaves it", f"; {RESTORE}"),
+    (rb"%pdf", "PDF", CONVERT),
 )

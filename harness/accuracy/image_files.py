@@ -1,7 +1,6 @@
 """Size and orientation of image files, from their headers alone."""
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,6 @@ from PIL import Image
 
 ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-LOCK = threading.Lock()
 
 
 class ImageSize(NamedTuple):
@@ -47,9 +45,8 @@ def _orientation(exif: bytes | None) -> int:
 @contextmanager
 def _any_size() -> Iterator[None]:
     """Let Pillow open what it takes for a decompression bomb: nothing is decoded here."""
-    with LOCK:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit

@@ -20,11 +20,9 @@ from threading import Event, Lock, Thread
 from typing import Any, Callable
 
 from harness.load.generator import DEADLINE, WATCH_SECONDS, Detect, Load, LoadPattern, drive, error_of
-from harness.load.mlperf_log import INVALID, LOGS, VALID, Log, LogError, read_log
-from harness.load.mlperf_plan import ROUND, SCENARIOS, Plan, scenario_named, settings
+from harness.load.mlperf_log import INVALID, LOGS, VALID, Log, read_log
+from harness.load.mlperf_plan import ROUND, SCENARIOS, Plan, settings
 from harness.load.mlperf_service import Service
-
-__all__ = ["INVALID", "SCENARIOS", "VALID", "LoadGenMissing", "LogError", "ScenarioResult", "run_scenario"]
 
 SECONDS = 600.0  # of every scenario in MLPerf
 PACKAGE = "mlcommons-loadgen>=6,<7"
@@ -33,10 +31,6 @@ SHORTEST_TRIAL, LONGEST_TRIAL = 0.5, 10.0  # seconds
 GRACE_SECONDS = 10.0  # for LoadGen to end after an interrupt
 
 _in_use = Lock()
-
-
-class LoadGenMissing(ImportError):
-    """mlcommons-loadgen is not installed; the message says how to install it."""
 
 
 @dataclass(frozen=True)
@@ -59,36 +53,30 @@ class ScenarioResult:
 
 
 def run_scenario(
-    detect: Detect, samples, scenario: str, pattern: LoadPattern, *, seconds: float = SECONDS,
-    latency_bound: float | None = None, deadline: float = DEADLINE, folder: str | Path | None = None,
+    detect: Detect, samples: Sequence[tuple[int, bytes]], scenario: str, pattern: LoadPattern, *,
+    seconds: float = SECONDS, latency_bound: float | None = None, deadline: float = DEADLINE,
+    folder: str | Path | None = None,
 ) -> ScenarioResult:
     """Run a scenario of SCENARIOS for at least `seconds`, after a short trial that warms up and says what to expect.
 
-    Samples and `deadline` as in `drive`. `pattern.callers` threads send what was issued, in batches of up to
-    `pattern.batch_size`. Server, and it alone, needs `pattern.rate`, images a second, and `latency_bound`, seconds that
-    99 % must keep. A call that misses the deadline ends the run, and so does a backlog of more than twice as many
-    images as are due within the deadline. LoadGen's logs are kept in `folder` if there is one. Raises LoadGenMissing,
-    LogError, ValueError for a bad argument, RuntimeError while another scenario runs, and what reading a sample raises.
+    `samples` are (image id, bytes), `deadline` as in `drive`. `pattern.callers` threads send what was issued, in
+    batches of up to `pattern.batch_size`. Server, and it alone, needs `pattern.rate`, images a second, and
+    `latency_bound`, seconds that 99 % must keep. A call that misses the deadline ends the run, and so does a backlog of
+    more than twice as many images as are due within the deadline. LoadGen's logs are kept in `folder` if there is one.
+    Raises ImportError without LoadGen, LogError, ValueError for a folder that cannot be written, and RuntimeError while
+    another scenario runs.
     """
-    plan = Plan(scenario_named(scenario), pattern, seconds, latency_bound, deadline)
-    plan.check()
-    loadgen = _loadgen()
+    import mlperf_loadgen as loadgen
+
+    plan = Plan(SCENARIOS[scenario], pattern, seconds, latency_bound, deadline)
     with _logs(folder) as logs:
         trial = _try(detect, samples, plan)
         failed = _failures(trial)
         if failed:
             return _not_started(plan, trial, failed)
-        service = Service(loadgen, detect, *_loaded(samples), plan)
+        service = Service(loadgen, detect, *zip(*samples[:LOADED_SAMPLES]), plan)
         _run(loadgen, service, settings(loadgen, plan, trial, len(samples)), logs)
         return _result(plan, service, read_log(logs))
-
-
-def _loadgen():
-    try:
-        import mlperf_loadgen
-    except ImportError as error:
-        raise LoadGenMissing(f"MLPerf's scenarios need its load generator: pip install '{PACKAGE}'") from error
-    return mlperf_loadgen
 
 
 @contextmanager
@@ -178,15 +166,6 @@ def _guarded(service: Service, callback: Callable) -> Callable:
 
 def _nothing(places: Sequence[int]) -> None:
     """LoadGen's callback to load or unload images: all are in memory, read where a failure is still harmless."""
-
-
-def _loaded(samples) -> tuple[list[int], list[bytes]]:
-    """Ids and bytes of the images that are sent: all of a small dataset."""
-    if hasattr(samples, "image_bytes"):
-        image_ids = list(samples.image_ids[:LOADED_SAMPLES])
-        return image_ids, [samples.image_bytes(image_id) for image_id in image_ids]
-    chosen = samples[:LOADED_SAMPLES]
-    return [image_id for image_id, _ in chosen], [image for _, image in chosen]
 
 
 def _result(plan: Plan, service: Service, log: Log) -> ScenarioResult:

@@ -49,7 +49,7 @@ SCENARIOS = {scenario.name: scenario for scenario in (
 
 
 class Plan(NamedTuple):
-    """One run of a scenario; times in seconds, rates in images a second. `check` says what must hold of it."""
+    """One run of a scenario; times in seconds, rates in images a second."""
 
     scenario: Scenario
     pattern: LoadPattern
@@ -65,24 +65,6 @@ class Plan(NamedTuple):
     def most_waiting(self) -> int:
         """Images that wait for a caller in the Server scenario when all is well."""
         return math.ceil((self.pattern.rate or 0) * self.deadline) + FEW_WAITING
-
-    def check(self) -> None:
-        """Raises ValueError for a duration, rate or latency bound that the scenario cannot have."""
-        if not 0 < self.seconds < math.inf:
-            raise ValueError(f"seconds {self.seconds:g}: must be a finite number above 0")
-        for name, value in (("rate", self.pattern.rate), ("latency_bound", self.latency_bound)):
-            if value is not None and not self.is_server:
-                raise ValueError(f"{name} {value:g}: is for the Server scenario alone; leave it out for "
-                                 f"{self.scenario.name}")
-            if self.is_server and not 0 < (value or 0) < math.inf:
-                raise ValueError(f"{name} {value}: the Server scenario needs a finite number above 0")
-
-
-def scenario_named(name: str) -> Scenario:
-    """A row of SCENARIOS; ValueError for an unknown name."""
-    if name not in SCENARIOS:
-        raise ValueError(f"scenario {name!r} is unknown; MLPerf has {', '.join(SCENARIOS)}")
-    return SCENARIOS[name]
 
 
 def settings(loadgen, plan: Plan, trial: Load, count: int):

@@ -41,11 +41,6 @@ def cores() -> int:
     return min(allowed, max(1, math.ceil(int(quota) / int(period)))) if quota.isdigit() else allowed
 
 
-def matrix_product_rate(seconds: float = 1.0) -> float:
-    """The highest of `matrix_product_rates`, in FLOP/s."""
-    return max(matrix_product_rates(seconds))
-
-
 def matrix_product_rates(seconds: float = 0.3) -> list[float]:
     """FP32 rate in FLOP/s of each matrix product done in about `seconds`, four at least, by NumPy's BLAS.
 

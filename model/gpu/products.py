@@ -10,7 +10,7 @@ from time import perf_counter
 
 import tensorflow as tf
 
-from model.gpu import PRODUCT_FORMATS, placement
+from model.gpu import placement
 
 SIDE = 4096  # rows and columns: large enough to keep every multiprocessor of a GPU busy
 CHAIN = 8  # products that follow one another in a run, so that starting it does not count
@@ -21,10 +21,8 @@ def rates(seconds: float, number_format: str = "fp32", device: str = "/device:GP
     """The rate in FLOP/s of each run of products done in about `seconds`, at least four.
 
     A product of two n x n matrices counts 2 n^3 operations (LINPACK's convention). Raises RuntimeError where
-    TensorFlow does not see the device or the GPU does not have the format, and ValueError for an unknown one.
+    TensorFlow does not see the device or the GPU does not have the format.
     """
-    if number_format not in PRODUCT_FORMATS:
-        raise ValueError(f"number_format {number_format}: must be one of {', '.join(PRODUCT_FORMATS)}")
     fault = placement.tf32_fault() if number_format == "tf32" else ""
     if fault:
         raise RuntimeError(f"matrix products in TF32: {fault}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 IN_MODEL = Path("assets.extra", "compiler.log")  # in the compiled SavedModel, so that a cached model keeps it
 LONGEST_LOG = 1 << 20  # characters of all log files together
@@ -23,43 +22,35 @@ NOISE = re.compile(r"\d{4}-\d\d-\d\d [\d:.]+: [IWE] |[IWE]\d{4} |All log message
                    r"Please contact |neuron-cc (error message|failed with):$|An Internal Compiler Error has occurred|"
                    r"Internal details:|File \"|Traceback |Converted .* operators? will be running")
 FAILED = re.compile(r"Failed to fuse subgraph|neuron-cc failed with|Not fusing subgraph|failed to compile|has "
-                    r"undetermined "
-                    r"shape|Cannot infer output tensor shapes|neuron-cc is not (found|behaving correctly)")
+                    r"undetermined shape|Cannot infer output tensor shapes|neuron-cc is not (found|behaving correctly)")
 
-
-class Symptom(NamedTuple):
-    """Words of a failed compilation (a regular expression), and the next step."""
-
-    words: str
-    step: str
-
-
+# Words of a failed compilation (a regular expression), and the next step.
 SYMPTOMS = (
-    Symptom(r"BrokenProcessPool|process pool was terminated|bad_alloc|MemoryError|Cannot allocate memory|\bKilled\b"
-            r"|SIGKILL|status \(?-?(9|137)\b", f"the compiler had too little memory (#287, #434); {LARGER_MACHINE}"),
-    Symptom(r"No space left on device", "the disk is full; make room under $TMPDIR and in --cache-dir"),
-    Symptom(r"gave no response within|TimeoutExpired|timed out after",
-            f"the compiler took too long (#352, #459, #730); {LARGER_MACHINE}"),
-    Symptom(r"WRONG PACKAGE|neuron-cc is not found|neuron-cc is not behaving|No module named "
-            r"'?(neuroncc|tensorflow_neuron)",
-            "run `python -m model doctor --detector-python PATH`, which says how to install it"),
-    Symptom(r"undefined symbol|GLIBCXX|cannot open shared object",
-            "another package has replaced files of Neuron's (#73, #328); install requirements-neuron-tf115.txt or "
-            "requirements-neuron-tf210.txt into a new environment"),
-    Symptom(r"neuroncore-pipeline-cores", "the compiler cannot divide this network among cores (#270, #291, #618); "
-            "compile it for one core, as this project does by itself"),
-    Symptom(r"batch_size is not sufficient|[Ii]nconsistent .*batch size|undetermined shape|Cannot infer output",
-            "a tensor's shape is unknown before the model runs (#54, #60, #405); build the model by `python -m model "
-            "build`, which leaves only the batch open"),
-    Symptom(r"without accelerator or cpu compute ops", "nothing in the network depends on its input (#422); look at "
-            "the model with `python -m model plan`"),
-    Symptom(r"unrecognized arguments|invalid choice", "this neuron-cc does not know a flag of the project; install the "
-            "version that `python -m model doctor --detector-python PATH` names"),
-    Symptom(r"StatefulPartitionedCall", "TensorFlow 1.15 cannot compile a SavedModel of TensorFlow 2 (#191); build "
-            "it by `python -m model build`"),
-    Symptom(r"\b2 ?GB\b|extract-weights", "the frozen network is larger than 2 GB (#357, #424); use a smaller one"),
-    Symptom(r"CompilerInternalError|Internal ?Compiler ?Error|internal tensorizer error|AssertionError",
-            "a fault of the compiler; try another --cast, or report it to AWS with the log"),
+    (r"BrokenProcessPool|process pool was terminated|bad_alloc|MemoryError|Cannot allocate memory|\bKilled\b"
+     r"|SIGKILL|status \(?-?(9|137)\b", f"the compiler had too little memory (#287, #434); {LARGER_MACHINE}"),
+    (r"No space left on device", "the disk is full; make room under $TMPDIR and in --cache-dir"),
+    (r"gave no response within|TimeoutExpired|timed out after",
+     f"the compiler took too long (#352, #459, #730); {LARGER_MACHINE}"),
+    (r"WRONG PACKAGE|neuron-cc is not found|neuron-cc is not behaving|No module named "
+     r"'?(neuroncc|tensorflow_neuron)",
+     "run `python -m model doctor --detector-python PATH`, which says how to install it"),
+    (r"undefined symbol|GLIBCXX|cannot open shared object",
+     "another package has replaced files of Neuron's (#73, #328); install requirements-neuron-tf115.txt or "
+     "requirements-neuron-tf210.txt into a new environment"),
+    (r"neuroncore-pipeline-cores", "the compiler cannot divide this network among cores (#270, #291, #618); "
+     "compile it for one core, as this project does by itself"),
+    (r"batch_size is not sufficient|[Ii]nconsistent .*batch size|undetermined shape|Cannot infer output",
+     "a tensor's shape is unknown before the model runs (#54, #60, #405); build the model by `python -m model "
+     "build`, which leaves only the batch open"),
+    (r"without accelerator or cpu compute ops", "nothing in the network depends on its input (#422); look at "
+     "the model with `python -m model plan`"),
+    (r"unrecognized arguments|invalid choice", "this neuron-cc does not know a flag of the project; install the "
+     "version that `python -m model doctor --detector-python PATH` names"),
+    (r"StatefulPartitionedCall", "TensorFlow 1.15 cannot compile a SavedModel of TensorFlow 2 (#191); build "
+     "it by `python -m model build`"),
+    (r"\b2 ?GB\b|extract-weights", "the frozen network is larger than 2 GB (#357, #424); use a smaller one"),
+    (r"CompilerInternalError|Internal ?Compiler ?Error|internal tensorizer error|AssertionError",
+     "a fault of the compiler; try another --cast, or report it to AWS with the log"),
 )
 
 
@@ -90,7 +81,7 @@ def _sentence(text: str) -> str:
 
 def next_step(text: str) -> str:
     """What to do about a failed compilation that printed this; '' if that is not known."""
-    return next((symptom.step for symptom in SYMPTOMS if re.search(symptom.words, text)), "")
+    return next((step for words, step in SYMPTOMS if re.search(words, text)), "")
 
 
 def _lines(text: str) -> list:
@@ -110,7 +101,8 @@ def summary(warnings) -> str:
 
 def read(folder) -> str:
     """The compiler's log files below its working folder, each under its name; '' if there is none."""
-    paths = sorted(path for path in Path(folder).rglob("*") if path.is_file() and _is_log(path))
+    paths = sorted(path for path in Path(folder).rglob("*")
+                   if path.is_file() and (path.suffix == ".log" or "stderr" in path.name))
     texts = [f"== {path.relative_to(folder)}\n{path.read_text(errors='replace').strip()}\n" for path in paths]
     return "".join(texts)[-LONGEST_LOG:]
 
@@ -119,10 +111,6 @@ def kept_in(compiled) -> str:
     """The log of a compiled SavedModel's compilation; '' if it has none."""
     path = Path(compiled, IN_MODEL)
     return path.read_text(errors="replace") if path.is_file() else ""
-
-
-def _is_log(path: Path) -> bool:
-    return path.suffix == ".log" or "stderr" in path.name
 
 
 def last_lines(log: str) -> str:

@@ -18,8 +18,7 @@ MEANINGS = {
     r"Unable to determine Neuron Driver version|requires Neuron Driver version": "the driver is missing or too old; "
                         f"{DOCTOR}, which says how to install it",
     r"No neuron device available|Could not open the nd\d": "the process sees no device: the driver is not loaded, or "
-                                                           "the "
-                        f"container was started without --device=/dev/neuron0 (#482, #633); {DOCTOR}",
+                        f"the container was started without --device=/dev/neuron0 (#482, #633); {DOCTOR}",
     r"check /dev/neuron\S* is accessible": f"this user may not open the device (#415); {DOCTOR}",
     r"mc_alloc: device mempool": "the device's memory is full; load fewer models in a process, because it is given "
                                  "back only when the process ends (#625)",
@@ -29,8 +28,7 @@ MEANINGS = {
                            "2.16.18 or newer, older ones only take a range such as 0-3",
     r"Framework already registered": "tensorflow.neuron was imported twice in the process (#351); restart it",
     r"Nrt::Init failed": f"no Neuron device responds, or another process holds its cores; {DOCTOR}, which explains "
-                         f"what is "
-                         "missing",
+                         "what is missing",
     r"GetCoreCount": f"the runtime cannot count the cores, so no device responds; {DOCTOR}",
     r"Nrt::Load failed": "the model was not loaded on these cores and would run on fewer; restart the detector",
     r"Not enough runtime resource": "the device has too little memory or too few free cores for the model; end other "

@@ -1,4 +1,4 @@
-"""What an image's bytes say before decoding: kind and size of everything that people have, and what is refused."""
+"""What an image's bytes say before decoding: kind and size, and what is refused."""
 from __future__ import annotations
 
 import io
@@ -35,21 +35,16 @@ def frames(form) -> bytes:
 REFUSED = {
     "nothing": (b"", "is empty (0 bytes)"),
     "text": (b"this is not a picture", "it is not an image in a supported format (JPEG, PNG, BMP or GIF); convert it"),
-    "WebP": (encode(pixels(), "WEBP"), "it is WebP and declares 80 x 60 pixels; convert it to JPEG or PNG"),
-    "lossless WebP": (encode(pixels(), "WEBP", lossless=True), "it is WebP and declares 80 x 60 pixels; convert"),
-    "WebP with alpha": (encode(pixels(), "WEBP", "RGBA", exif=b"Exif\0\0II*\0" + bytes(8)),
-        "WebP and declares 80 x 60"),
-    "animated WebP": (frames("WEBP"), "it is WebP and declares 80 x 60 pixels; convert"),
+    "WebP": (encode(pixels(), "WEBP"), "it is WebP; convert it to JPEG or PNG"),
+    "animated WebP": (frames("WEBP"), "it is WebP; convert it to JPEG or PNG"),
     "animated GIF": (frames("GIF"),
         "it is a GIF and declares 80 x 60 pixels in 3 frames; save one frame as JPEG or PNG"),
-    "TIFF": (encode(pixels(), "TIFF"), "it is TIFF and declares 80 x 60 pixels; convert it to JPEG or PNG"),
+    "TIFF": (encode(pixels(), "TIFF"), "it is TIFF; convert it to JPEG or PNG"),
     "palette BMP": (encode(Image.fromarray(pixels()).quantize(64), "BMP"), "a BMP with a palette and declares 80 x 60"),
     "1-bit BMP": (encode(Image.fromarray(pixels()).convert("1"), "BMP"), "a BMP of 1 bits, packed or masked"),
-    "JPEG XL": (bytes.fromhex("ff0a463837611400"),
-        "it is JPEG XL and declares 244,651,326 x 203,876,105 pixels; convert"),
-    "small JPEG XL": (b"\xff\x0a" + struct.pack("<H", 0b1_00011_1), "it is JPEG XL and declares 32 x 32 pixels"),
-    "HEIC": (b"\0\0\0\x18ftypheic" + bytes(20) + b"\0\0\0\x14ispe" + struct.pack(">III", 0, 4032, 3024),
-             "it is HEIC and declares 4,032 x 3,024 pixels; convert it to JPEG or PNG"),
+    "JPEG XL": (bytes.fromhex("ff0a463837611400"), "it is JPEG XL; convert it to JPEG or PNG"),
+    "JPEG XL in a container": (b"\0\0\0\x0cJXL \r\n\x87\n", "it is JPEG XL; convert it to JPEG or PNG"),
+    "HEIC": (b"\0\0\0\x18ftypheic" + bytes(20), "it is HEIC; convert it to JPEG or PNG"),
     "JPEG 2000": (b"\0\0\0\x0cjP  \r\n\x87\n", "it is JPEG 2000; convert it to JPEG or PNG"),
     "HTML": (b"\n <!DOCTYPE html><title>404", "it is HTML or XML, as a failed download leaves it; restore the file"),
     "Git LFS": (b"version https://git-lfs.github.com/spec/v1",
@@ -74,14 +69,14 @@ def test_an_image_that_is_decoded_has_no_fault(kind):
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_is_not_decoded_is_named_with_kind_and_size(kind):
+def test_what_is_not_decoded_is_named(kind):
     encoded, message = REFUSED[kind]
     assert message in fault(encoded)
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow writes no AVIF")
 def test_avif_is_named():
-    assert "it is AVIF and declares 80 x 60 pixels; convert" in fault(encode(pixels(), "AVIF"))
+    assert "it is AVIF; convert" in fault(encode(pixels(), "AVIF"))
 
 
 # Few bytes that declare much.

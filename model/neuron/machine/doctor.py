@@ -135,16 +135,14 @@ def _system(machine: Machine) -> Check:
     text = here.name or here.id or "unknown"
     if here.support == "ended":
         return Check("operating system", WRONG, f"{text}: AWS supported it until "
-                                                f"{systems.ENDED[here.id, here.version]} "
-                     "only; start the instance with Ubuntu 22.04 or Amazon Linux 2023")
+                     f"{systems.ENDED[here.id, here.version]} only; start the instance with Ubuntu 22.04 or Amazon "
+                     "Linux 2023")
     if here.support == "unknown" or not here.manager:
         return Check("operating system", UNKNOWN, f"{text}: AWS's pages for Inf1 name Ubuntu 20.04, 22.04 and Amazon "
-                                                  f"Linux "
-                     "2023", needed=False)
+                     "Linux 2023", needed=False)
     if not systems.has_repository(machine.host) and not machine.system.in_container:
         return Check("operating system", MISSING, f"{text}, without AWS's {here.manager} repository for Neuron "
-                                                  f"(#483): no "
-                     "package of Neuron can be installed", here.repository, needed=False)
+                     "(#483): no package of Neuron can be installed", here.repository, needed=False)
     return Check("operating system", OK, text, needed=False)
 
 
@@ -154,8 +152,7 @@ def _driver(machine: Machine) -> Check:
     built = [name for name in (DRIVER_PACKAGE, OLD_DRIVER_PACKAGE) if name in packages]
     if in_container and built:
         return Check("driver", WRONG, f"{built[0]} {packages[built[0]]} is installed in a container, whose kernel is "
-                                      f"the "
-                     "host's (#353, #425); the driver belongs on the host", machine.system.remove(built[0]))
+                     "the host's (#353, #425); the driver belongs on the host", machine.system.remove(built[0]))
     if OLD_DRIVER_PACKAGE in packages:
         return Check("driver", WRONG, f"{OLD_DRIVER_PACKAGE} {packages[OLD_DRIVER_PACKAGE]} is the old name, which "
                      f"AWS no longer builds (#661); the package is now {DRIVER_PACKAGE}", machine.install_driver)
@@ -174,9 +171,8 @@ def _not_loaded(machine: Machine, text: str) -> Check:
     locked = systems.lockdown(machine.host)
     if locked:
         return Check("driver", WRONG, f"{text} is installed but not loaded: the kernel is locked down ({locked}, by "
-                                      f"Secure "
-                     "Boot) and loads only signed modules (#794); sign the module, or start the instance from an image "
-                     "without UEFI Secure Boot", "sudo dmesg | grep -iE 'neuron|lockdown|signature'")
+                     "Secure Boot) and loads only signed modules (#794); sign the module, or start the instance from "
+                     "an image without UEFI Secure Boot", "sudo dmesg | grep -iE 'neuron|lockdown|signature'")
     return Check("driver", WRONG, f"{text} is installed but not loaded", LOAD_DRIVER)
 
 
@@ -225,7 +221,7 @@ def _nodes(machine: Machine) -> Check:
     if absent:
         given = " ".join(f"--device={node}" for node in absent)
         return Check("device nodes", MISSING, f"{', '.join(absent)} does not exist; in a container: start it with "
-                                              f"{given}",
+                     f"{given}",
                      "" if machine.system.in_container else f"sudo modprobe -r neuron && {LOAD_DRIVER}")
     closed = [f"/dev/{path.name}" for path in nodes.values() if not machine.host.may_open(path)]
     if closed:
@@ -255,8 +251,6 @@ def _memory(host: Host) -> Check:
     text = f"{free / 2**30:.1f} GiB available"
     if free < COMPILER_BYTES:
         return Check("memory", WRONG, f"{text}: neuron-cc may end with std::bad_alloc or BrokenProcessPool (#287, "
-                                      f"#434, "
-                     "#1064), or take hours (#352, #730); compile on a machine with 32 GiB, such as c5.4xlarge; it "
-                     "needs "
-                     "no Inferentia", needed=False)
+                     "#434, #1064), or take hours (#352, #730); compile on a machine with 32 GiB, such as c5.4xlarge; "
+                     "it needs no Inferentia", needed=False)
     return Check("memory", OK, text, needed=False)

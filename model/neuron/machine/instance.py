@@ -17,11 +17,9 @@ from urllib.parse import urlsplit
 
 from model.neuron.machine import software
 from model.neuron.machine.host import HERE, SYSFS, Host
-from model.neuron.machine.monitor import Monitor
 
 NEURON_LS_SECONDS = 10
 IMDS_SECONDS = 1.0  # in all; outside EC2 nothing responds at that address
-MONITOR_SECONDS = 3.0
 INFERENTIA_PCI = {"0x7064", "0x7065", "0x7066", "0x7067"}  # device ids of vendor 0x1d0f, Amazon
 # (chips, vCPUs) → type, from the page "AWS Inf1 Architecture".
 INF1 = {(1, 4): "inf1.xlarge", (1, 8): "inf1.2xlarge", (4, 24): "inf1.6xlarge", (16, 96): "inf1.24xlarge"}
@@ -142,11 +140,10 @@ def family(host: Host = HERE) -> str | None:
 
 
 def instance_type(host: Host = HERE) -> Known:
-    """The EC2 instance type, such as inf1.2xlarge, from the first source that has it; takes at most a few seconds."""
+    """The EC2 instance type, such as inf1.2xlarge, from the first source that has it; takes at most a second."""
     sources = {
         "DMI": lambda: host.text("sys/devices/virtual/dmi/id/product_name"),
         "IMDS": lambda: _imds(host),
-        "neuron-monitor": lambda: _monitored_type(host),
         "sysfs": lambda: _type_by_size(host),
     }
     for source, ask in sources.items():
@@ -186,15 +183,6 @@ def _response(connection: HTTPConnection, method: str, path: str, headers: dict)
     response = connection.getresponse()
     body = response.read(1000)
     return body.decode("ascii").strip() if response.status == 200 else None
-
-
-def _monitored_type(host: Host) -> str | None:
-    if not _sysfs(host) and not nodes(host):
-        return None
-    with Monitor(host) as monitor:
-        report = next(iter(monitor.wait_for_next(MONITOR_SECONDS)), {})
-    info = report.get("instance_info")
-    return str(info.get("instance_type")) if isinstance(info, dict) else None
 
 
 def _type_by_size(host: Host) -> str | None:

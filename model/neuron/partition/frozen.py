@@ -31,7 +31,7 @@ def _from_saved_model(path):
         meta_graph = read_meta_graph(path)
     except SavedModelError:
         meta_graph = None  # TensorFlow's own loader explains it below
-    if meta_graph and not _calls_functions(meta_graph.graph_def):
+    if meta_graph and not meta_graph.graph_def.library.function:
         signature = meta_graph.signature_def[SIGNATURE]
         inputs, outputs = _tensors(signature.inputs), _tensors(signature.outputs)
         is_frozen = not any(node.op in VARIABLES for node in meta_graph.graph_def.node)
@@ -57,10 +57,6 @@ def _without_variables(path, tensors):
             return v1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), names)
     except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
         raise SavedModelError(f"{path}: cannot be frozen: {str(error).splitlines()[0]}; save the model again") from None
-
-
-def _calls_functions(graph_def) -> bool:
-    return bool(graph_def.library.function)
 
 
 def _tensors(infos) -> list[str]:

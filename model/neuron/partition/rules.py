@@ -66,7 +66,7 @@ class Rules:
 
 def tf1(graph: Graph, no_fuse, minimum_segment_size) -> Rules:
     """The rules of tfn.saved_model.compile in tensorflow-neuron 1.15; shapes matter only at the end."""
-    kinds = _normalized(graph)
+    kinds = [_normalized_type(graph, index, node) for index, node in enumerate(graph.nodes)]
     graph = _with_outputs_of(kinds, graph)
     causes = _first_cause({
         Reason.EXCLUDED: _named(graph, no_fuse),
@@ -116,12 +116,8 @@ def _unsupported(graph) -> set:
     return {i for i, node in enumerate(graph.nodes) if node.type not in SUPPORTED["tf2"]}
 
 
-def _normalized(graph: Graph) -> list[str]:
-    """The types under the names by which tf1 looks them up."""
-    return [_normalized_type(graph, index, node) for index, node in enumerate(graph.nodes)]
-
-
 def _normalized_type(graph, index, node: Node) -> str:
+    """The type under the name by which tf1 looks it up."""
     plain = {"StopGradient": "Identity", "AddV2": "Add"}
     if node.type == "FusedBatchNormV3":
         is_plain = node.outputs[0].dtype == "float32" and all(port < 3 for _, port in graph.consumers[index])

@@ -45,11 +45,6 @@ def test_each_product_is_timed(monkeypatch):
     assert products.rates(0.0) == pytest.approx([2 * 64**3 / seconds for seconds in took])
 
 
-def test_the_best_product_is_what_the_machine_can_do(monkeypatch):
-    monkeypatch.setattr(machine, "matrix_product_rates", lambda seconds: [1.0, 3.0, 2.0])
-    assert machine.matrix_product_rate() == 3.0
-
-
 def test_the_real_rates_are_plausible():
     assert all(1e8 < rate < 1e15 for rate in machine.matrix_product_rates(0.0))
 

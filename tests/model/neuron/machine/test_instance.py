@@ -279,23 +279,6 @@ def test_imds_is_asked_only_on_ec2_and_where_it_is_not_forbidden(machine, imds):
     assert instance.instance_type(machine.host) == (None, None) and not handler.requests
 
 
-def test_neuron_monitor_tells_the_instance_type(machine):
-    machine.chip().tool("neuron-monitor", json.dumps({"instance_info": {"instance_type": "inf1.xlarge"}}) + "\n")
-    assert instance.instance_type(machine.host) == ("inf1.xlarge", "neuron-monitor")
-
-
-@pytest.mark.parametrize("report", ["", "\n", "[]\n", "{}\n", '{"instance_info": null}\n',
-                                    '{"instance_info": {"instance_type": ""}}\n', '{"instance_info": {}}\n'])
-def test_a_neuron_monitor_that_does_not_know_tells_nothing(machine, report):
-    machine.chip().tool("neuron-monitor", report)
-    assert instance.instance_type(machine.host) == (None, None)
-
-
-def test_neuron_monitor_is_not_started_without_a_device(machine):
-    machine.script(f"{TOOLS}/neuron-monitor", f"#!/bin/sh\n/bin/touch {machine.root}/started\n")
-    assert instance.instance_type(machine.host) == (None, None) and not (machine.root / "started").exists()
-
-
 @pytest.mark.parametrize("chips, processors, kind", [
     (1, 4, "inf1.xlarge"), (1, 8, "inf1.2xlarge"), (4, 24, "inf1.6xlarge"), (16, 96, "inf1.24xlarge"), (1, 2, None),
 ])
