@@ -133,7 +133,10 @@ class Detector:
     def _cast_fallback(self, image) -> str:
         cast, expected = self.metadata["cast"], self.metadata["convolutions"]
         found = sum(_is_narrow_convolution(node) for graph in self._graphs_that_ran(image) for node in graph.node)
-        return "" if found >= expected else f"only {found} of {expected} convolutions compute in {cast.upper()}"
+        if found >= expected:
+            return ""
+        some = f"only {found} of {expected} convolutions compute" if found else f"none of {expected} convolutions computes"
+        return f"the cast did not happen: {some} in {cast.upper()}"
 
     def _gpu_fallback(self, image) -> str:
         is_compiled = self.metadata["backend"] == "xla"

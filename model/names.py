@@ -35,6 +35,8 @@ def read_names(path) -> list[str]:
         except UnicodeDecodeError as error:
             raise NamesError(f"is not a text file: {error}; save it as UTF-8") from None
         names = [line.strip() for line in lines if line.strip()]
+        if any(line.startswith("names:") for line in lines):
+            raise NamesError("is YAML; give a text file with one class name a line, those that it lists after names:")
         for number, name in enumerate(names, 1):
             if len(name) > LONGEST or not name.isprintable():
                 raise NamesError(f"name {number} must be printable and have at most {LONGEST} characters; correct it")

@@ -71,6 +71,25 @@ def _unmatched(a: Mapping[int, Any], b: Mapping[int, Any], iou: float) -> dict[i
     return unmatched
 
 
+def exchanged(expected: Mapping[int, Any], found: Mapping[int, Any]) -> list[tuple[int, int]]:
+    """(image, other image) where an image got the very detections that are expected of another one, and has other ones.
+
+    So it is with a batch in the wrong order, and with a buffer that two callers share. What is no detections at all is
+    left to others.
+    """
+    owners = {_content(own): image for image, own in expected.items() if len(own.scores)}
+    pairs = [(image, owners.get(_content(own))) for image, own in found.items()]
+    return [(image, other) for image, other in pairs if other not in (None, image)
+            and _content(expected.get(image)) != _content(found[image])]
+
+
+def _content(detections: Any) -> tuple[bytes, ...] | None:
+    try:
+        return content(detections)
+    except AttributeError:
+        return None
+
+
 def identical(responses: Mapping[int, Any], images: Mapping[int, bytes]) -> list[tuple[int, int]]:
     """Pairs of different images whose detections, if they have any, are the same bytes: a sign of a stale buffer.
 
@@ -228,5 +247,6 @@ def require_answered(load: Load) -> None:
     if load.failed:
         first = load.failed[0]
         sent = len(load.requests) + len(load.warm_up)
-        raise InvalidRun(f"{len(load.failed)} of {sent} requests failed; the first, for image "
-                         f"{first.image_ids[0]}: {first.error}")
+        before = sum(not one.error and one.end <= first.end for one in load.warm_up + load.requests)
+        raise InvalidRun(f"{len(load.failed)} of {sent} requests failed; the first, for image {first.image_ids[0]} "
+                         f"after {before} responses: {first.error}")

@@ -31,8 +31,8 @@ class Confusion(NamedTuple):
             return ""
         example = next((f", such as {one} as {other}" for one, other in self.mostly.items()), "")
         return (f"the boxes fit and the classes do not: {self.found} of {self.objects} objects have a box of IoU "
-                f"{FITS:g}, and {self.right} of these boxes the right class; the classes are confused{example}: give "
-                "the detector's class names in order")
+                f"{FITS:g}, and {self.right} of these boxes the right class; the classes are confused{example}: the "
+                "class names are not in the order of the detector's classes, correct it")
 
 
 def confusion(dataset: Dataset, detections: Mapping[int, Any]) -> Confusion:

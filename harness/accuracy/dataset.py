@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -66,6 +67,7 @@ class Dataset:
         if not chosen["annotations"]:
             raise DatasetError(f"limit {limit}: {annotations} annotates none of these images; raise it")
         _check_crowds(annotations, chosen["annotations"])
+        _name_as_stored(images, chosen["images"])
         place = _image_place(annotations, images, chosen["images"])
         return cls(
             name=images.name if images.name != "images" else images.resolve().parent.name,
@@ -79,6 +81,13 @@ class Dataset:
             turned=_turned(annotations, place, chosen["images"]),
             root=_root(content),
         )
+
+    def identity(self) -> str:
+        """A digest of the ground truth and of every image file: equal for the same data alone. Raises DatasetError."""
+        whole = hashlib.sha256(self.sha256.encode())
+        for _, content in self:
+            whole.update(hashlib.sha256(content).digest())
+        return whole.hexdigest()
 
     def unknown_to(self, names: Sequence[str]) -> list[str]:
         """The names of annotated categories that are not among these classes."""
@@ -183,16 +192,20 @@ def _folded(name: str) -> str:
 
 
 def _digest(ground_truth: dict) -> str:
-    return hashlib.sha256(json.dumps(ground_truth).encode()).hexdigest()
+    # A Mac stores the letters of names in another Unicode form than others do.
+    text = unicodedata.normalize("NFC", json.dumps(ground_truth, ensure_ascii=False))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
-        content = json.loads(path.read_bytes())
+        stored = path.read_bytes()
+        content = json.loads(stored)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); name an annotation file") from error
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: is not JSON, or cut short ({error}); restore the file") from error
+        why = _foreign(stored) or f"is not JSON, or cut short ({error}); restore the file"
+        raise DatasetError(f"{path}: {why}") from error
     sections = {section: _section(path, content, section) for section in FIELDS}
     for section, fields in PLAIN.items():
         for row in sections[section]:
@@ -203,6 +216,19 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     for row in sections["annotations"]:
         _complete(row)
     return sections
+
+
+# What a file that should be JSON may be, by its first bytes, and what to do.
+FOREIGN = {
+    b"\x1f\x8b": "is compressed by gzip; unpack it with gunzip",
+    b"PK\x03\x04": "is a zip archive; unpack it, and name the annotation file in it",
+    b"version https://git-lfs": "is a pointer of Git LFS, not the file itself; fetch it with git lfs pull",
+    b"<": "is HTML or XML, as a failed download leaves it; fetch it again",
+}
+
+
+def _foreign(content: bytes) -> str:
+    return next((what for start, what in FOREIGN.items() if content.lstrip().startswith(start)), "")
 
 
 # Numbers that some exporters write as text or with a decimal point: "7" or 7.0 for 7.
@@ -258,9 +284,15 @@ def _check_references(path: Path, images: list, annotations: list, categories: l
     for must, is_wrong in (
         ("image_id must be in images", lambda row: row["image_id"] not in sizes),
         ("category_id must be in categories", lambda row: row["category_id"] not in named),
-        ("bbox must lie inside the image to 1 pixel", lambda row: not _fits(row["bbox"], *sizes[row["image_id"]])),
     ):
         _refuse(path, must, "annotations", _labels(annotations, is_wrong))
+    boxes = [(row["bbox"], *sizes[row["image_id"]]) for row in annotations]
+    outside = _labels(annotations, lambda row: not _fits(row["bbox"], *sizes[row["image_id"]]))
+    many = len(outside) >= MANY * len(boxes)
+    for advice, explains in (FRACTIONS if not outside else OTHER_BOXES if many else {}).items():
+        if all(explains(*one) for one in boxes):
+            raise DatasetError(f"{path}: bbox must be x, y, width, height in pixels; {advice}")
+    _refuse(path, "bbox must lie inside the image to 1 pixel", "annotations", outside)
 
 
 def _labels(rows: list, is_wrong: Callable[[dict], bool]) -> list:
@@ -310,6 +342,20 @@ def _numbered(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return annotations
     by_content = sorted(annotations, key=lambda row: [row["image_id"], row["category_id"], row["bbox"], row["area"]])
     return [{**row, "id": number} for number, row in enumerate(by_content, 1)]
+
+
+def _name_as_stored(folder: Path, images: list[dict[str, Any]]) -> None:
+    """Writes file names as the folder has them: a Mac's zip has letters in another Unicode form than the JSON."""
+    absent = [row for row in images if not row["file_name"].isascii() and not (folder / row["file_name"]).exists()]
+    if absent:
+        stored = {unicodedata.normalize("NFC", name): name for name in _files_below(folder)}
+        for row in absent:
+            row["file_name"] = stored.get(unicodedata.normalize("NFC", row["file_name"]), row["file_name"])
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    for place, _, names in os.walk(folder):
+        yield from (os.path.relpath(os.path.join(place, name), folder) for name in names)
 
 
 def _image_place(annotations: Path, folder: Path, images: list[dict[str, Any]]) -> Path:
@@ -385,6 +431,23 @@ def _fits(box: list[float], width: int, height: int) -> bool:
     return max(-x, -y, x + w - width, y + h - height) <= BORDER_TOLERANCE
 
 
+def _is_fraction(box: list[float], width: int, height: int) -> bool:
+    return min(width, height) > 2 and max(box[0] + box[2], box[1] + box[3]) <= 1 + 1e-3
+
+
+def _has_two_corners(box: list[float], width: int, height: int) -> bool:
+    x1, y1, x2, y2 = box
+    return x2 > x1 and y2 > y1 and _fits([x1, y1, x2 - x1, y2 - y1], width, height)
+
+
+# What boxes may be in place of COCO's where all of them fit it, and what to do: inside of their images, and outside.
+MANY = 0.25  # of all boxes, from which on those outside are no mistakes of their own
+FRACTIONS = {"these are fractions of the image, from 0 to 1: multiply by its width and height": _is_fraction}
+OTHER_BOXES = {
+    "these are x1, y1, x2, y2: subtract": _has_two_corners,
+    "these fit where an image's width and height change places: correct its size":
+        lambda box, width, height: _fits(box, height, width),
+}
 # Advice where a field is missing.
 MISSING = {
     "bbox": " (add the bounds x, y, width, height of each object; segmentations are not scored)",

@@ -114,7 +114,7 @@ def _too_few(sent: int) -> str:
 
 
 def _ratio(above: Estimate, below: Estimate) -> Estimate:
-    """The ratio of two percentiles of the same requests, from the least to the most that their bounds allow."""
+    """The ratio of a percentile to a lower one of the same requests, from the least to the most that bounds allow."""
     needed = max(above.needed, below.needed)
 
     def more(limit: float, sense: str) -> str:
@@ -126,7 +126,7 @@ def _ratio(above: Estimate, below: Estimate) -> Estimate:
 
     return Estimate(
         above.value / below.value,
-        low=None if above.low is None or below.high is None else above.low / below.high,
+        low=None if above.low is None or below.high is None else max(above.low / below.high, 1.0),
         high=None if above.high is None or below.low is None else above.high / below.low,
         count=above.count, needed=needed, more=more,
     )

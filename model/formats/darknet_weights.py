@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from model.architecture import Architecture, Convolutional, kernel_count, parameter_count
-from model.formats.files import naming, opened, replace_file
+from model.formats.files import foreign, naming, opened, replace_file
 from model.formats.weights import BATCH_NORM_EPSILON, ConvolutionWeights, WeightsError, check_variance
 
 # Header of the format's version 0.2: major, minor, revision as int32, then the number of images seen as int64.
@@ -63,7 +63,8 @@ def _header_bytes(header: bytes) -> int:
         raise WeightsError(f"is not a darknet weights file: its {len(header)} bytes are less than a header")
     major, minor = np.frombuffer(header, "<i4", 2)
     if not (0 <= major <= 9 and 0 <= minor <= 9):
-        raise WeightsError(f"is not a darknet weights file: has version {major}.{minor} in its header")
+        why = foreign(header) or f"has version {major}.{minor} in its header; name the file that darknet has written"
+        raise WeightsError(f"is not a darknet weights file: {why}")
     return HEADER_BYTES if major * 10 + minor >= 2 else HEADER_BYTES - 4
 
 

@@ -227,7 +227,7 @@ def _ending(status) -> str:
         return "closed the connection, continued to run and was killed"
     if status >= 0:
         return f"ended with exit status {status}"
-    hint = ", as the kernel does when memory runs out" if status == -signal.SIGKILL else ""
+    hint = "; if memory ran out, `dmesg` says so" if status == -signal.SIGKILL else ""
     return f"was killed by signal {-status} ({signal.Signals(-status).name}){hint}"
 
 

@@ -29,6 +29,7 @@ def files(tmp_path_factory) -> Path:
     (folder / "small.cfg").write_text(CFG)
     write_weights(folder / "small.weights", random_weights(one_head(size=64), 0))
     (folder / "small.names").write_text("cup\n\n")
+    (folder / "data.yaml").write_text("train: images\nnames:\n  0: cup\n")
     (folder / "image.jpg").write_bytes(encode(pixels(), "JPEG"))
     (folder / "text.jpg").write_text("not an image")
     return folder
@@ -86,6 +87,7 @@ BAD_BUILDS = {
     "cfg that is an image": ({"--cfg": "image.jpg"}, "image.jpg:1: has a NUL byte, so it is not a cfg file"),
     "missing names": ({"--names": "no.names"}, "no.names"),
     "names that are an image": ({"--names": "image.jpg"}, "image.jpg: is not a text file"),
+    "names in YAML": ({"--names": "data.yaml"}, "data.yaml: is YAML; give a text file with one class name a line"),
     "too many names": ({"--names": "small.cfg"}, "class names for a detector of 1 classes"),
     "no size": ({"--size": "0"}, "--size 0: must be a whole number between 32 and 8,192"),
 }

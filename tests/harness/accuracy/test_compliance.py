@@ -5,13 +5,24 @@ import io
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from threading import Barrier, BrokenBarrierError
+from types import SimpleNamespace
 from zlib import crc32
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from harness.accuracy.compliance import LEAST_TURNS, LOOKS, MOST_TURNS, Freshness, _ratio, changed, identical, variant
+from harness.accuracy.compliance import (
+    LEAST_TURNS,
+    LOOKS,
+    MOST_TURNS,
+    Freshness,
+    _ratio,
+    changed,
+    exchanged,
+    identical,
+    variant,
+)
 from harness.accuracy.evaluation import InvalidRun
 from harness.load.generator import LoadPattern, drive
 from harness.stats.estimate import PROVEN, REFUTED, UNDECIDED, decide
@@ -74,6 +85,18 @@ def test_a_response_where_there_was_none_is_seen():
 
 def test_swapped_responses_are_seen(right_detections):
     assert changed(right_detections, {**right_detections, 3: right_detections[8], 8: right_detections[3]}) == [3, 8]
+
+
+def test_responses_of_another_image_are_named_with_both(right_detections):
+    swapped = {**right_detections, 1: right_detections[2], 2: right_detections[1]}
+    assert exchanged(right_detections, swapped) == [(1, 2), (2, 1)]
+    assert exchanged(right_detections, right_detections) == []
+
+
+def test_images_that_look_alike_and_broken_detections_exchange_nothing(right_detections):
+    alike = {1: right_detections[1], 2: right_detections[1], 3: NOTHING}
+    assert exchanged(alike, alike) == []
+    assert exchanged(alike, {1: None, 2: SimpleNamespace(boxes=3), 3: NOTHING}) == []
 
 
 def test_stale_responses_are_seen(right_detections):
@@ -324,7 +347,7 @@ def test_a_failed_request_is_an_error_that_names_its_image():
     def lost(images):
         raise RuntimeError("device lost")
 
-    with pytest.raises(InvalidRun, match="1 of 1 requests failed; the first, for image 0: RuntimeError: device lost"):
+    with pytest.raises(InvalidRun, match="for image 0 after 0 responses: RuntimeError: device lost"):
         Freshness(lost, SAMPLES[:1], ONE).measure(1)
 
 

@@ -16,7 +16,7 @@ def test_swapped_classes_are_hinted_at_with_an_example(made_up_dataset, right_de
     found = confusion(made_up_dataset, changed(right_detections, lambda a: {"classes": 1 - a.classes}))
     assert found == Confusion(16, 16, 0, {"cup": "can", "can": "cup"})
     assert "16 of 16 objects have a box of IoU 0.5, and 0 of these boxes the right class" in found.hint()
-    assert "such as cup as can: give the detector's class names in order" in found.hint()
+    assert "such as cup as can: the class names are not in the order" in found.hint()
 
 
 def test_boxes_elsewhere_are_not_called_confused(made_up_dataset, right_detections):

@@ -1,9 +1,11 @@
 """The dataset: what it holds, and that every way of being broken is named with its file."""
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import struct
+import unicodedata
 import zlib
 from pathlib import Path
 
@@ -173,6 +175,81 @@ def test_a_file_that_is_not_json_is_named(tmp_path, coco, text):
     annotations.write_text(text, encoding="latin-1")
     with pytest.raises(DatasetError, match=r"instances_val\.json: is not JSON, or cut short"):
         Dataset.load(annotations, images)
+
+
+FOREIGN = {
+    "gzip": (gzip.compress(b"{}"), "is compressed by gzip; unpack it"),
+    "zip": (b"PK\x03\x04rest", "is a zip archive; unpack it"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of Git LFS.* git lfs pull"),
+    "page": (b"\n<!DOCTYPE html><title>403</title>", "is HTML or XML, as a failed download leaves it"),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_another_kind_of_file_is_called_by_its_name(tmp_path, coco, case):
+    annotations, images = synthetic.write(tmp_path, coco)
+    content, message = FOREIGN[case]
+    annotations.write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"instances_val\.json: {message}"):
+        Dataset.load(annotations, images)
+
+
+def fractions(x, y, w, h):
+    return [x / 200, y / 200, w / 200, h / 200]
+
+
+def corners(x, y, w, h):
+    return [x, y, x + w, y + h]
+
+
+def beside(x, y, w, h):
+    return [x + 100, y, w, h]
+
+
+OTHER_BOXES = {
+    "fractions": (fractions, (200, 200), "these are fractions of the image, from 0 to 1: multiply by"),
+    "corners": (corners, (200, 200), "these are x1, y1, x2, y2: subtract"),
+    "turned images": (beside, (200, 300), "these fit where an image's width and height change places"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_BOXES)
+def test_boxes_of_another_kind_are_called_so(tmp_path, coco, case):
+    other, (width, height), message = OTHER_BOXES[case]
+    for row in coco["images"]:
+        row.update(width=width, height=height)
+    for row in coco["annotations"]:
+        row["bbox"] = other(*row["bbox"])
+    with pytest.raises(DatasetError, match=rf"bbox must be x, y, width, height in pixels; {message}"):
+        Dataset.load(*synthetic.write(tmp_path, coco))
+
+
+def test_one_box_that_fits_another_kind_alone_is_only_outside(tmp_path, coco):
+    coco["annotations"][3]["bbox"] = [150.0, 10.0, 190.0, 60.0]
+    with pytest.raises(DatasetError, match=r"bbox must lie inside the image to 1 pixel; correct or remove 1 "):
+        Dataset.load(*synthetic.write(tmp_path, coco))
+
+
+@pytest.mark.parametrize(("named", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_file_names_may_have_another_unicode_form_than_the_annotations(tmp_path, coco, named, stored):
+    for row in coco["images"]:
+        row["file_name"] = unicodedata.normalize(named, f"Küche {row['id']}.jpg")
+    annotations, images = synthetic.write(tmp_path, coco)
+    same = Dataset.load(annotations, images)
+    for path in list(images.iterdir()):
+        path.rename(images / unicodedata.normalize(stored, path.name))
+    found = Dataset.load(annotations, images)
+    assert found.image_bytes(3) == b"image 3" and found.sha256 == same.sha256
+
+
+def test_the_identity_of_a_dataset_is_that_of_its_images_too(tmp_path, coco):
+    annotations, images = synthetic.write(tmp_path, coco)
+    loaded = Dataset.load(annotations, images)
+    before = loaded.identity()
+    assert before == Dataset.load(annotations, images).identity()
+    (images / "5.jpg").write_bytes(b"another")
+    assert Dataset.load(annotations, images).identity() != before
+    assert Dataset.load(annotations, images).sha256 == loaded.sha256
 
 
 @pytest.mark.parametrize("value", [[], 3, {}, {"images": {}}, {"images": [1]}])

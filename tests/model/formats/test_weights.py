@@ -113,6 +113,19 @@ def test_another_kind_of_file_is_not_taken_for_weights(tmp_path, make):
     assert "is not a darknet weights file: has version" in refused(tmp_path / "w.weights", make())
 
 
+LEFT = {
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\n", "fetch it with git lfs pull"),
+    "page": (b"<!DOCTYPE html><html><head>", "is HTML or XML, as a failed download leaves it"),
+    "gzip": (b"\x1f\x8b\x08" + bytes(60), "is compressed by gzip; unpack it"),
+}
+
+
+@pytest.mark.parametrize("case", LEFT)
+def test_what_is_left_of_a_download_says_what_to_do(tmp_path, case):
+    content, message = LEFT[case]
+    assert message in refused(tmp_path / "w.weights", content)
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_a_number_that_is_not_finite_is_refused_with_its_place(tmp_path, content, number):
     broken = content[:20 + 4 * 17] + np.float32(number).tobytes() + content[20 + 4 * 18:]

@@ -139,7 +139,7 @@ FAILED = {
     "empty": ("tf1", "1 of 1 NeuronOps have no program"),
     "uncompiled": ("tf2", "tensorflow.neuron.trace returned the network uncompiled"),
     "must compile": ("tf1", "ValueError: The following subgraphs failed to compile"),
-    "killed": ("tf2", "was killed by signal 9 (SIGKILL), as the kernel does when memory runs out; the compiler had "
+    "killed": ("tf2", "was killed by signal 9 (SIGKILL); if memory ran out, `dmesg` says so; the compiler had "
                       "too"),
     "hung": ("tf1", "gave no response within 20 s and was killed; the compiler took too long (#352, #459, #730)"),
 }

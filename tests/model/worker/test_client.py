@@ -158,7 +158,7 @@ def assert_dead(worker, pid, message):
 
 ENDS = {
     "killed": ("last_words_and_death", {"number": signal.SIGKILL},
-               "was killed by signal 9 (SIGKILL), as the kernel does when memory runs out; its last output:\n"
+               "was killed by signal 9 (SIGKILL); if memory ran out, `dmesg` says so; its last output:\n"
                "  so long"),
     "crashed": ("last_words_and_death", {"number": signal.SIGABRT},
                 "was killed by signal 6 (SIGABRT); its last output:\n  so long"),
