@@ -24,11 +24,16 @@ ROW = "{:<20}  {:<12}  {:<19}  {:<25}  {}"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code; the module's first lines say which."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
     try:
-        found, left_out = History(given.place).runs(most=given.last or None)
+        history = History(given.place)
     except PlaceError as error:
-        print(f"error: {shown(given.place)}: {printable(error)}", file=sys.stderr)
+        parser.error(f"{shown(given.place)}: {error}")
+    try:
+        found, left_out = history.runs(most=given.last or None)
+    except PlaceError as error:
+        print(f"error: {printable(error)}", file=sys.stderr)
         return 2
     print(ROW.format("end (UTC)", "commit", "key", "verdicts", "baseline"))
     print(*map(_row, found), sep="\n")
