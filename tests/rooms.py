@@ -21,7 +21,7 @@ class Room(NamedTuple):
 ROOMS = (
     Room("conftest.py", "loads the gate's plugins from fixtures/", ("fixtures/",)),
     Room("fixtures/", "all that pytest sees of the gate: hooks, options, session fixtures, a file for each check",
-         ("harness/", "model/", "fixtures/cache/", "fixtures/embedded/")),
+         ("harness/", "model/", "fixtures/__init__.py", "fixtures/cache/", "fixtures/embedded/")),
     Room("fixtures/__init__.py", "where the project is"),
     Room("fixtures/cache/", "built and compiled models, keyed by a hash of all their inputs; folder or URL",
          ("fixtures/__init__.py", "harness/places.py")),
