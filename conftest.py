@@ -3,6 +3,7 @@ pytest_plugins = [
     "fixtures.options",
     "fixtures.paid",
     "fixtures.session",
+    "fixtures.report",
     "fixtures.placement",
     "fixtures.verdicts",
     "fixtures.system_under_test",
@@ -15,6 +16,5 @@ pytest_plugins = [
     "fixtures.sweep",
     "fixtures.soak",
     "fixtures.mlperf",
-    "fixtures.report",
     "fixtures.hooks",
 ]
