@@ -26,6 +26,7 @@ from harness.history.between_runs import (
 from harness.history.causes import changed, same_code
 from harness.history.choice import Chosen, described
 from harness.stats.estimate import NOISY, TOO_FEW, Estimate
+from harness.text import shown as shown_name
 from harness.verdict.metrics import label, percent, shown
 from harness.verdict.targets import HISTORY, RELEASE, Target
 from harness.verdict.verdict import BROKEN, FAIL, INVALID, NOT_COMPARABLE, NOT_JUDGED, PASS
@@ -54,6 +55,11 @@ class Row:
     verdict: str = INVALID
     reason: str = NOT_JUDGED
     why: str = ""
+
+    @property
+    def name(self) -> str:
+        """The metric of its target."""
+        return VANISHED if self.metric == VANISHED else f"{self.check}.{self.metric}"
 
     def as_record(self) -> dict[str, Any]:
         """A dictionary for strict JSON; fields as the report reads them."""
@@ -246,9 +252,30 @@ class Against:
                 "images": [one._asdict() for one in self.images], "causes": self.causes}
 
 
+def lost_most(found: Against) -> list[str]:
+    """Which classes, sizes and images lost most, in words; a line for each of the three that has any."""
+    lines = []
+    for name in ("classes", "sizes"):
+        parts = [f"{shown_name(part.name)} {part.change:+.3f}" for part in getattr(found, name) if part.change < 0]
+        lines += [f"{name}: {', '.join(parts[:NAMED])}"] if parts else []
+    images = [f"{shown_name(one.file_name)} ({one.lost} objects)" for one in found.images if one.lost > one.gained]
+    return lines + ([f"images: {', '.join(images[:NAMED])}"] if images else [])
+
+
 def evidence(chosen: Chosen) -> str:
     """Which earlier runs a verdict stands on, in words."""
     return "; ".join([f"against {chosen.words}", *chosen.remarks])
+
+
+def lines(found: Against) -> list[str]:
+    """What the verdicts are against and, of a loss, where it is and what else changed: lines below the verdicts."""
+    if not found.chosen.runs:
+        return []
+    lines = [evidence(found.chosen)]
+    if any(row.verdict == FAIL for row in found.rows):
+        lines += [f"lost most, {line}" for line in lost_most(found)]
+        lines += [f"also changed since then: {'; '.join(found.causes) or 'nothing that is known'}"]
+    return lines
 
 
 def causes(now: Run, chosen: Chosen) -> list[str]:

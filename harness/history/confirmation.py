@@ -17,17 +17,28 @@ from typing import Any, NamedTuple
 from harness.text import shown
 
 DIFFERENT, ALIKE, OPEN = "DIFFERENT", "SAME", "UNKNOWN"  # the command's outcomes
+# What measuring in turns has no figure of, and the figure that stands for it.
+STANDS_FOR = {
+    ("soak", "images_per_second"): ("throughput", "images_per_second"),
+    ("jitter", "P50_seconds"): ("latency", "P50_seconds"), ("jitter", "P90_seconds"): ("latency", "P90_seconds"),
+}
 LONGEST = 4 * 3600  # seconds: two builds, and rounds until the command can answer
 
 
 class Confirmation(NamedTuple):
-    """What measuring in turns found of one metric: its outcome, the change B against A with its bounds, and rounds."""
+    """What measuring in turns found of one metric: its outcome, the change as a share of A's with bounds, and rounds."""
 
     outcome: str
     change: float | None
     low: float | None
     high: float | None
     rounds: int
+
+    def __str__(self) -> str:
+        if None in (self.change, self.low, self.high):
+            return f"{self.outcome} after {self.rounds} rounds in turns"
+        change, low, high = (f"{100 * one:+.1f} %" for one in (self.change, self.low, self.high))
+        return f"{self.outcome}, {change} ({low} to {high}) in {self.rounds} rounds in turns"
 
 
 class Unconfirmed(RuntimeError):
@@ -37,10 +48,12 @@ class Unconfirmed(RuntimeError):
 def command(before: str, after: str, options: Sequence[str] = ()) -> list[str]:
     """What measures two revisions in turns with these options of the gate; `.` is the working tree."""
     both = ["--both", shlex.join(options)] if options else []
-    return [sys.executable, "-m", "harness.turns", f"A={before}", f"B={after}", *both]
+    return [sys.executable, "-m", "harness.turns", f"A={before}", f"B={after}", "--only", "speed", *both]
 
 
-def measured_in_turns(arguments: Sequence[str], root: Path, seconds: float = LONGEST) -> dict[tuple[str, str], Confirmation]:
+def measured_in_turns(
+    arguments: Sequence[str], root: Path, seconds: float = LONGEST
+) -> dict[tuple[str, str], Confirmation]:
     """Runs such a command in the project's folder; what it found by (check, metric). Raises Unconfirmed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "turns.json")
