@@ -29,7 +29,7 @@ from harness.stats.estimate import NOISY, TOO_FEW, Estimate
 from harness.text import shown as shown_name
 from harness.verdict.metrics import label, percent, shown
 from harness.verdict.targets import HISTORY, RELEASE, Target
-from harness.verdict.verdict import BROKEN, FAIL, INVALID, NOT_COMPARABLE, NOT_JUDGED, PASS
+from harness.verdict.verdict import BROKEN, FAIL, INVALID, NOT_COMPARABLE, NOT_JUDGED, PASS, Verdict
 
 FILE = "against.json"
 VANISHED, AP = "vanished", ("accuracy", "AP")
@@ -242,6 +242,15 @@ class Against:
     classes: list = field(default_factory=list)
     sizes: list = field(default_factory=list)
     images: list = field(default_factory=list)
+
+    def verdict(self, target: Target, **details) -> Verdict:
+        """The verdict on a target of the check `history`; `details` as for `harness.verdict.verdict.judge`."""
+        row = next(one for one in self.rows if one.name == target.metric)
+        loss = row.loss or Estimate(None)
+        interval = None if loss.is_exact or row.loss is None else (loss.low, loss.high)
+        return Verdict(target.check, target.metric, loss.value, target.bound, target.sense, row.verdict,
+                       len(self.chosen.runs), evidence=evidence(self.chosen), interval=interval, reason=row.reason,
+                       why=row.why, **details)
 
     def as_record(self) -> dict[str, Any]:
         """The content of `against.json`."""

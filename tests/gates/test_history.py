@@ -7,4 +7,4 @@ import pytest
 @pytest.mark.history
 @pytest.mark.gate("history")
 def test_target(target, against, judge):
-    judge.conclude(against.verdict(target))
+    judge.conclude(against.verdict)
