@@ -4,13 +4,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-DRAFT = re.compile(r"\..+\.(\d+)\.draft")
+DRAFT = re.compile(r"\..+\.(\d{1,9})\.draft")
 
 
 class Unwritable(ValueError):
@@ -27,11 +29,15 @@ def write(path: str | Path, content: bytes) -> None:
         _write_new(draft, content)
         os.replace(draft, path)
     except OSError as error:
-        raise Unwritable(f"{path}: was not written ({error.strerror or error}); make room, remove what is in its way, "
-                         "or name another folder") from error
+        raise _unwritable(path, error) from error
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> Unwritable:
+    return Unwritable(f"{path}: was not written ({error.strerror or error}); make room, remove what is in its way, or "
+                      "name another folder")
 
 
 def _write_new(path: Path, content: bytes) -> None:
@@ -42,13 +48,50 @@ def _write_new(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def write_folder(path: str | Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of files durably, or raise Unwritable. One that is there by this name stays as it is.
+
+    What a killed process leaves beside it is a draft (`is_draft`).
+    """
+    path = Path(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        draft.mkdir(parents=True)
+        for name, content in files.items():
+            _write_new(draft / name, content)
+        _flush(draft)
+        try:
+            os.rename(draft, path)
+        except OSError:
+            if not path.is_dir():
+                raise
+        _flush(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """Makes the names in a folder as durable as the content of its files, where the file system can."""
+    handle = os.open(folder, os.O_RDONLY)
+    with suppress(OSError):
+        os.fsync(handle)
+    os.close(handle)
+
+
+def as_json(content: Any) -> bytes:
+    """Strict JSON, as `write_json` writes it. Raises ValueError, TypeError or RecursionError for what has none."""
+    return f"{json.dumps(content, indent=1, allow_nan=False)}\n".encode()
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write strict JSON, or raise Unwritable."""
     try:
-        text = json.dumps(content, indent=1, allow_nan=False)
+        encoded = as_json(content)
     except (ValueError, TypeError, RecursionError) as error:
         raise Unwritable(f"{path}: was not written ({error}); it would not be JSON") from error
-    write(path, f"{text}\n".encode())
+    write(path, encoded)
 
 
 def own_folder(path: str | Path) -> Path:
@@ -75,6 +118,17 @@ def clear_drafts(folder: Path) -> list[str]:
             except OSError as error:
                 lines.append(f"{draft}: a killed run left it and it cannot be removed ({error.strerror}); remove it")
     return lines
+
+
+def is_draft(name: str) -> bool:
+    """Whether a file or folder of this name is half written, by a process that was killed or still runs."""
+    return DRAFT.fullmatch(name) is not None
+
+
+def is_being_written(name: str) -> bool:
+    """Whether it is a draft of a process that runs on this machine."""
+    found = DRAFT.fullmatch(name)
+    return found is not None and psutil.pid_exists(int(found[1]))
 
 
 def _runs_elsewhere(pid: int) -> bool:

@@ -11,6 +11,7 @@ from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from model.detections import Detections
 from model.gpu import placement as gpu
+from model.graph.reference_pixels import digests
 from model.graph.saved_model import NETWORK, SavedModelError, read_metadata
 from model.image_headers import MAX_PIXELS, fault
 from model.neuron.placement import placement, with_warning
@@ -123,6 +124,10 @@ class Detector:
             if layer and op.type not in NOT_LAYERS and op.outputs[0].shape.ndims == 4:
                 last[layer.group(1)] = op.name
         return list(last.values())
+
+    def reference_pixels(self) -> dict:
+        """The hashes of `model.graph.reference_pixels`, by the TensorFlow that the detector runs in."""
+        return digests()
 
     def outputs(self, image: bytes, layers: list) -> list:
         """The outputs of these operators (`layers()`) for one encoded image."""

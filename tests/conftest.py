@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests import real_data
+from tests.buckets import bucket, connect, server  # noqa: F401 - fixtures of tests of what is kept at a URL
 
 # No deadlines and no chance: what fails on a busy machine, or on one run in ten, says nothing of a change. New examples
 # are looked for by `--hypothesis-profile search`.

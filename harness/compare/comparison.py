@@ -112,7 +112,7 @@ def differing(base: Run, other: Run) -> list[str]:
     """What differs between the runs as a comparison may: what explains a difference, in words."""
     words = [_differs(name, getattr(base, name), getattr(other, name))
              for name in ("platform", "backend", "cast") if getattr(base, name) != getattr(other, name)]
-    for group in ("build", "machine"):
+    for group in ("build", "machine", "environment"):
         left, right = getattr(base, group), getattr(other, group)
         words += [_differs(f"{group} {name}", left[name], right[name]) for name in left
                   if name in right and left[name] != right[name] and name not in ("load_average", "backend", "cast")]

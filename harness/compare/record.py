@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,17 +15,28 @@ from typing import Any, Callable, NamedTuple
 
 from harness.stats.estimate import Estimate
 from harness.text import shown
+from harness.verdict.verdict import PASS
 
-FILE, KIND, VERSION = "run.json", "detector gate run", 1
+FILE, KIND, VERSION = "run.json", "detector gate run", 2
 MEASURED, PUBLISHED = "measured", "published"
+UNCLEAN, UNKNOWN = "uncommitted changes", "its commit is unknown"
 LARGEST = 64 * 2**20  # bytes: a run with AP of 1,000 resamples and 80 classes has 0.1 MB
 MOST_ROWS = 20_000
+MOST_RATES = 1_000_000  # of a check: a soak of 30 days has 86,400 windows
 MOST = 1e21  # of any figure
 ROUNDING = 1e-9  # by which a value may be beyond its own bound
+COMMIT = re.compile("[0-9a-f]{40}([0-9a-f]{24})?")  # SHA-1 or SHA-256
 
 
 class RunError(ValueError):
-    """The folder has no run that can be compared; the message names the file, what is wrong and what to do."""
+    """The folder has no run that can be compared; the message names the file, what is wrong and what to do.
+
+    `why` is what is wrong, alone.
+    """
+
+    def __init__(self, message: str, why: str = ""):
+        super().__init__(message)
+        self.why = why or message
 
 
 class Figure(NamedTuple):
@@ -50,8 +62,12 @@ class Run:
     """One run, measured or published. `figures` by (check, metric); of a check's several casts the first.
 
     `name` is the short one that a comparison gives it. `detector`, `dataset`, `build` and `machine` are facts by name,
-    empty where nothing is known. `resampled_AP` is that of all images and of each bootstrap resample, None where it was
-    not stored. `detections` is the SHA-256 of the file beside the record that has them, '' without one.
+    empty where nothing is known. Of two runs the `key` must be equal to compare their speed, and what differs of their
+    `environment` may explain a difference; both are facts by name. `commit` has hash, clean, branch, title and
+    author_date, or is empty. `resampled_AP` is that of all images and of each bootstrap resample, None where it was
+    not stored; `rates` are images a second of each round or window, by check. `detections` is the SHA-256 of the file
+    beside the record that has them, '' without one. `incomplete` says why the run is not a whole gate, and `missed`
+    which rows that decide are not PASS, both in words and empty where all is well.
     """
 
     name: str
@@ -67,8 +83,14 @@ class Run:
     dataset: dict[str, Any]
     build: dict[str, Any]
     machine: dict[str, Any]
+    key: dict[str, Any]
+    environment: dict[str, Any]
+    commit: dict[str, Any]
     resampled_AP: tuple[float, ...] | None
+    rates: dict[str, tuple[float, ...]]
     detections: str
+    incomplete: tuple[str, ...]
+    missed: tuple[str, ...]
     figures: Mapping[tuple[str, str], Figure]
     content: bytes
 
@@ -77,12 +99,34 @@ class Run:
         """Whether the figures were published without the samples behind them."""
         return self.kind == PUBLISHED
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every row of its gate was judged, and nothing was easier than the target table."""
+        return not (self.is_published or self.incomplete)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether later runs may be compared with it without being asked to."""
+        return not self.objections
+
+    @property
+    def objections(self) -> tuple[str, ...]:
+        """Why it is not a baseline, in words; empty for one that is."""
+        if self.is_published:
+            return ("its samples were not published",)
+        unclean = () if self.commit.get("clean") is True else (UNCLEAN if self.commit else UNKNOWN,)
+        return (*unclean, *self.incomplete, *self.missed)
+
 
 def read(folder: str | Path, name: str) -> Run:
     """The run of a report folder, by this name from now on. Raises RunError."""
     folder = Path(folder)
+    return parsed(_content(folder, folder / FILE), folder, name)
+
+
+def parsed(content: bytes, folder: Path, name: str) -> Run:
+    """The run of a record with this content, which is or will be in the folder. Raises RunError."""
     path = folder / FILE
-    content = _content(folder, path)
     try:
         record = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -98,7 +142,8 @@ class _Fault(ValueError):
 
 
 def _unreadable(path: Path, why: str) -> RunError:
-    return RunError(f"{shown(path, 300)}: {shown(why, 300)}; name a folder that --report of this release has written")
+    why = shown(why, 300)
+    return RunError(f"{shown(path, 300)}: {why}; name a folder that --report of this release has written", why)
 
 
 def _refuse_constant(name: str):
@@ -142,12 +187,16 @@ def _run(name: str, folder: Path, record: Any, content: bytes) -> Run:
     kind = _field(origin, "kind", _text)
     if kind not in (MEASURED, PUBLISHED):
         raise _Fault(f"origin: kind is {shown(kind)}, must be {MEASURED} or {PUBLISHED}")
+    rows = _field(record, "rows", _list)
     return Run(
         name, folder, kind, _field(origin, "date", _text), _field(origin, "source", _text),
         **{field: _field(record, field, _text) for field in ("platform", "backend", "cast", "instance")},
         **{field: _field(record, field, _facts) for field in ("detector", "dataset", "build", "machine")},
-        resampled_AP=_field(record, "resampled_AP", _resamples), detections=_text(record.get("detections") or ""),
-        figures=_figures(_field(record, "rows", _list), kind == PUBLISHED), content=content,
+        **{field: _field(record, field, _plain_facts) for field in ("key", "environment")},
+        commit=_field(record, "commit", _commit), resampled_AP=_field(record, "resampled_AP", _resamples),
+        rates=_field(record, "rates", _rates), detections=_text(record.get("detections") or ""),
+        incomplete=_field(record, "incomplete", _texts), missed=_missed(rows),
+        figures=_figures(rows, kind == PUBLISHED), content=content,
     )
 
 
@@ -172,15 +221,28 @@ def _object(value: Any) -> dict:
     return value
 
 
-def _list(value: Any) -> list:
-    if not isinstance(value, list) or len(value) > MOST_ROWS:
-        raise _Fault(f" must be a list of at most {MOST_ROWS:,}")
+def _list(value: Any, most: int = MOST_ROWS) -> list:
+    if not isinstance(value, list) or len(value) > most:
+        raise _Fault(f" must be a list of at most {most:,}")
     return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(_text, _list(value)))
 
 
 def _facts(value: Any) -> dict[str, Any]:
     """Facts by name; {} where nothing is known."""
     return _object({} if value is None else value)
+
+
+def _plain_facts(value: Any) -> dict[str, Any]:
+    """Facts that are texts, numbers, true, false or null."""
+    facts = _facts(value)
+    for name, fact in facts.items():
+        if isinstance(fact, (dict, list)):
+            raise _Fault(f": {shown(name)} is {shown(fact)}, must be a text or a number")
+    return facts
 
 
 def _number(value: Any) -> float | None:
@@ -204,6 +266,33 @@ def _resamples(value: Any) -> tuple[float, ...] | None:
     if len(numbers) < 2 or None in numbers or not all(0 <= one <= 1 for one in numbers):
         raise _Fault(" must have the AP of all images and of each resample, from 0 to 1")
     return tuple(numbers)
+
+
+def _commit(value: Any) -> dict[str, Any]:
+    """What git says of the project, {} where it says nothing."""
+    facts = _facts(value)
+    if facts and not COMMIT.fullmatch(str(facts.get("hash"))):
+        raise _Fault(f": hash is {shown(facts.get('hash'))}, must be that of a commit")
+    return facts
+
+
+def _rates(value: Any) -> dict[str, tuple[float, ...]]:
+    rates = {check: tuple(map(_number, _list(own, MOST_RATES))) for check, own in _facts(value).items()}
+    if any(None in own for own in rates.values()):
+        raise _Fault(" must have a list of numbers for each check")
+    return rates
+
+
+def _missed(rows: list) -> tuple[str, ...]:
+    """The rows that decide and are not PASS, in words."""
+    decisive = [row for row in rows if isinstance(row, dict) and row.get("decisive") is True]
+    missed = [_named(row) for row in decisive if row.get("verdict") != PASS]
+    return tuple(missed if decisive else ["no row that decides was judged"])
+
+
+def _named(row: dict) -> str:
+    parts = (row.get(name) for name in ("check", "metric", "variant", "verdict"))
+    return " ".join(shown(part) for part in parts if part)
 
 
 def _figures(rows: list, is_published: bool) -> dict[tuple[str, str], Figure]:

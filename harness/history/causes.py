@@ -8,12 +8,26 @@ from harness.history import key
 from harness.history.choice import words_of
 
 
+# Facts of the environment that say which code was measured: the compiled model, and the sources of two rooms.
+CODE = ("compiled_model", "model", "harness")
+
+
 def changed(before: Run, after: Run) -> list[str]:
     """Facts of key and environment that differ, in words; none where all that is known is equal."""
     return words_of({**key.differing(before.key, after.key), **key.differing(before.environment, after.environment)})
 
 
 def same_code(now: Run, earlier: Sequence[Run]) -> str:
-    """That all runs are of the same commit, in words; '' where the code may differ."""
-    hashes = {run.commit.get("hash") if run.commit.get("clean") is True else None for run in (now, *earlier)}
-    return "both are of the same commit" if len(hashes) == 1 and None not in hashes else ""
+    """That this run and all earlier ones measured the same code, in words; '' where the code may differ."""
+    commits = {_commit(run) for run in (now, *earlier)}
+    if len(commits) == 1 and None not in commits:
+        return "all are runs of one commit"
+    sources = {tuple(run.environment.get(name) for name in CODE) for run in (now, *earlier)}
+    if len(sources) == 1 and None not in next(iter(sources)):
+        return "compiled model, model/ and harness/ are the same in all of them"
+    return ""
+
+
+def _commit(run: Run) -> str | None:
+    """The commit of a run that measured it without changes."""
+    return run.commit.get("hash") if run.commit.get("clean") is True else None

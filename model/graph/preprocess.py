@@ -38,12 +38,13 @@ def preprocess(images, height: int, width: int, resize="stretch"):
 def _decoded(encoded):
     """The image as it is stored, uint8 [rows, columns, 3]."""
     start = tf.strings.substr(encoded, 0, tf.minimum(tf.strings.length(encoded), 2))
-    image = tf.cond(tf.equal(start, b"BM"), lambda: _bmp(encoded), lambda: _jpeg(encoded))
+    image = tf.cond(tf.equal(start, b"BM"), lambda: _bmp(encoded), lambda: decoded_jpeg(encoded))
     image.set_shape([None, None, 3])
     return image
 
 
-def _jpeg(encoded):
+def decoded_jpeg(encoded):
+    """A JPEG as it is stored, uint8 [rows, columns, 3]."""
     # This decodes PNG and GIF too. Other decoders use the accurate inverse DCT; TensorFlow's default is faster.
     return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 

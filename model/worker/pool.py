@@ -17,6 +17,7 @@ from model.worker.protocol import FrameError
 
 DEADLINE = 60.0  # seconds a request
 CALLERS = 128  # two for each core of the largest Inf1 instance
+PIXELS = "model.graph.reference_pixels:digests"
 
 
 class RemoteDetector(Worker):
@@ -50,6 +51,10 @@ class RemoteDetector(Worker):
     def layers(self) -> list[str]:
         """As `Detector.layers`."""
         return self.ask("layers", deadline=self._deadline)[0]["layers"]
+
+    def reference_pixels(self) -> dict[str, str]:
+        """As `Detector.reference_pixels`."""
+        return self.call(PIXELS, deadline=self._first_deadline)
 
     def outputs(self, image: bytes, layers: list[str]) -> list[np.ndarray]:
         """As `Detector.outputs`, with float32 in place of BF16."""
@@ -133,6 +138,10 @@ class WorkerPool(AbstractContextManager):
     def layers(self) -> list[str]:
         """As `Detector.layers`."""
         return self.detectors[0].layers()
+
+    def reference_pixels(self) -> dict[str, str]:
+        """As `Detector.reference_pixels`."""
+        return self.detectors[0].reference_pixels()
 
     def outputs(self, image: bytes, layers: list[str]) -> list[np.ndarray]:
         """As `Detector.outputs`."""

@@ -145,7 +145,7 @@ def instance_type(host: Host = HERE) -> Known:
     """The EC2 instance type, such as inf1.2xlarge, from the first source that has it; takes at most a few seconds."""
     sources = {
         "DMI": lambda: host.text("sys/devices/virtual/dmi/id/product_name"),
-        "IMDS": lambda: _imds(host),
+        "IMDS": lambda: _imds(host, "instance-type"),
         "neuron-monitor": lambda: _monitored_type(host),
         "sysfs": lambda: _type_by_size(host),
     }
@@ -156,26 +156,32 @@ def instance_type(host: Host = HERE) -> Known:
     return Known(None, None)
 
 
-def _imds(host: Host) -> str | None:
-    """The instance type from IMDS. In a thread, because a socket's timeout is per packet, not for the response."""
+def machine_image(host: Host = HERE) -> str | None:
+    """The id of the machine image (AMI) that the instance was started from, from IMDS."""
+    found = _imds(host, "ami-id") or ""
+    return found if re.fullmatch("ami-[0-9a-f]+", found) else None
+
+
+def _imds(host: Host, fact: str) -> str | None:
+    """A fact of the instance from IMDS. In a thread, because a socket's timeout is per packet, not for the response."""
     vendor = host.text("sys/devices/virtual/dmi/id/sys_vendor") or "Amazon EC2"
     if vendor != "Amazon EC2" or host.environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         return None
     base = host.environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or "http://169.254.169.254"
     responses: list[str | None] = []
-    thread = Thread(target=lambda: responses.append(_ask_imds(base)), daemon=True)
+    thread = Thread(target=lambda: responses.append(_ask_imds(base, fact)), daemon=True)
     thread.start()
     thread.join(IMDS_SECONDS)
     return responses[0] if responses else None
 
 
-def _ask_imds(base: str) -> str | None:
+def _ask_imds(base: str, fact: str) -> str | None:
     # Not urllib, because it would send the token through a proxy in the environment.
     try:
         url = urlsplit(base)
         with closing(HTTPConnection(url.hostname or "", url.port or 80, timeout=IMDS_SECONDS)) as connection:
             token = _response(connection, "PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"})
-            return token and _response(connection, "GET", "/latest/meta-data/instance-type",
+            return token and _response(connection, "GET", f"/latest/meta-data/{fact}",
                                        {"X-aws-ec2-metadata-token": token})
     except (OSError, ValueError, HTTPException):
         return None

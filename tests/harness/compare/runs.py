@@ -12,12 +12,14 @@ from harness.compare.record import FILE, KIND, VERSION
 from harness.verdict.loads import METHODS
 
 SOAK = METHODS["soak"].format(window_seconds=30)
+COMMIT = {"hash": "67709ce" + 33 * "0", "clean": True, "branch": "main", "title": "A change",
+          "author_date": "2026-11-25T09:00:00+00:00"}
 
 
 def row(check: str, metric: str, value, interval=None, load="2 callers × batch 1", method="", **fields) -> dict:
     """A row of a record."""
     return {"check": check, "metric": metric, "value": value, "interval": interval, "count": 1000, "load": load,
-            "method": method, "verdict": "PASS", "reason": "", "why": "", "variant": "", **fields}
+            "method": method, "verdict": "PASS", "reason": "", "why": "", "variant": "", "decisive": True, **fields}
 
 
 def rows(speed: float = 100.0, seconds: float = 0.02, spread: float = 0.02) -> list[dict]:
@@ -48,6 +50,8 @@ def record(platform: str = "cpu", backend: str = "cpu", found: list[dict] | None
                      "profile": "aws"},
         "dataset": {"name": "val2017", "sha256": "d", "images": 5000},
         "build": {"engine": "native"}, "machine": {"processor": "made up", "cores": 4},
+        "key": {"weights": "w", "cast": "fp32", "cores": 4, "tensorflow": "2.21.0"},
+        "environment": {"kernel": "6.1"}, "commit": COMMIT, "incomplete": [], "rates": {"throughput": [100.0, 101.0]},
         "resampled_AP": [0.5, 0.49, 0.51, 0.5], "detections": None,
         "rows": rows() if found is None else found, **fields,
     })

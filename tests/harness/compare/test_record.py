@@ -58,7 +58,7 @@ CONTENTS = {
     "a list": (lambda content: "[]", "is not the record of a gate's run"),
     "a text": (lambda content: '"run"', "is not the record of a gate's run"),
     "another program's": (lambda content: '{"benchmarks": []}', "is not the record of a gate's run"),
-    "a newer release's": (changed(version=2), "has version 2 of the run record, and this release reads version 1"),
+    "a newer release's": (changed(version=3), "has version 3 of the run record, and this release reads version 2"),
     "a version that is true": (changed(version=True), "has version True"),
     "an unknown origin": (changed(origin={"kind": "guessed", "date": "", "source": ""}), "kind is guessed, must be"),
     "no origin": (without("origin"), "origin is missing"),
