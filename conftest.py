@@ -15,7 +15,7 @@ pytest_plugins = [
     "fixtures.sweep",
     "fixtures.soak",
     "fixtures.mlperf",
-    "fixtures.against",
     "fixtures.report",
+    "fixtures.against",
     "fixtures.hooks",
 ]

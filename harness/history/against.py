@@ -98,7 +98,7 @@ def _found(now: Run, chosen: Chosen, target: Target) -> Compared | Row:
     if why := distrusted(now):
         return replace(row, reason=BROKEN, why=why)
     figure = now.figures.get(key)
-    earlier = [one for run in chosen.runs if (one := run.figures.get(key)) and one.estimate]
+    earlier = _measured(chosen.runs, key)
     if figure is None or figure.estimate is None:
         return _missing(row, now, figure, earlier)
     if not earlier:
@@ -111,6 +111,11 @@ def _found(now: Run, chosen: Chosen, target: Target) -> Compared | Row:
         return Compared(target, key, _change(key, now, figure, alike, chosen))
     except ValueError as error:
         return replace(row, after=figure.estimate.value, reason=NOT_COMPARABLE, why=str(error))
+
+
+def _measured(runs: Sequence[Run], key: tuple[str, str]) -> list[Figure]:
+    """The figures of the runs that have a value."""
+    return [figure for run in runs if (figure := run.figures.get(key)) and figure.estimate]
 
 
 def _missing(row: Row, now: Run, figure: Figure | None, earlier: list[Figure]) -> Row:
@@ -136,9 +141,8 @@ def _change(key, now: Run, figure: Figure, earlier: list[Figure], chosen: Chosen
     spec = SENSES[key]
     if key == AP:
         return _ap_change(now, figure, chosen)
-    values, spread_of = ([one.estimate.value for one in figures] for figures in (
-        earlier, [one for run in chosen.others if (one := run.figures.get(key)) and one.estimate]))
-    return between_runs(values, figure.estimate.value, spec.how, spec.sense, spread_of)
+    return between_runs([one.estimate.value for one in earlier], figure.estimate.value, spec.how, spec.sense,
+                        [one.estimate.value for one in _measured(chosen.others, key)])
 
 
 def _ap_change(now: Run, figure: Figure, chosen: Chosen) -> Change:

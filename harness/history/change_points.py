@@ -17,8 +17,8 @@ import numpy as np
 
 from harness.history.between_runs import RATIO
 
-PACKAGE = "apache-otava>=0.8,<2"
-MISSING = f"change points by ranks alone, because apache-otava is not installed: pip install '{PACKAGE}'"
+MISSING = ("change points by ranks alone, because apache-otava is not installed: "
+           "pip install --no-deps -r requirements-history.txt")
 LEAST_POINTS = 3  # runs on either side of a step
 LEAST_RATIO, LEAST_DIFFERENCE = 0.02, 0.002  # of a step: a share of speed, a difference of AP
 OTAVA_P, RANKS_P = 0.001, 0.01  # otava's own default; the ranks only say whether they agree
@@ -39,6 +39,8 @@ class Step(NamedTuple):
 def steps(values: Sequence[float], how: str) -> list[Step]:
     """The steps of a series in the order of its runs. Values of a ratio must be above 0, all must be finite."""
     values = np.asarray(values, np.float64)
+    if len(values) < 2 * LEAST_POINTS:
+        return []
     least = float(np.log1p(LEAST_RATIO)) if how == RATIO else LEAST_DIFFERENCE
     scaled = np.log(values) if how == RATIO else values
     by_ranks = _lasting(scaled, rank_steps(scaled), least)
@@ -103,14 +105,17 @@ def _lasting(values: np.ndarray, places: Sequence[int], least: float) -> list[in
 
 @cache
 def otava() -> Callable[[np.ndarray], list[int]] | None:
-    """A function: values → the places where apache-otava sees a change; None where it is not installed."""
+    """A function: values → the places where apache-otava sees a change; None where it is not installed.
+
+    Only its analysis is imported, which needs NumPy and SciPy alone.
+    """
     try:
         analysis = import_module("otava.analysis")
     except ImportError:
         return None
 
     def places(values: np.ndarray) -> list[int]:
-        if len(values) < 2 * LEAST_POINTS or not np.ptp(values):
+        if not np.ptp(values):
             return []
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # SciPy's, where the values before or after a step do not vary at all

@@ -9,7 +9,7 @@ from harness.history import change_points
 from harness.history.between_runs import DIFFERENCE, RATIO
 from harness.history.change_points import LEAST_POINTS, rank_steps, steps
 
-SERIES = 40
+SERIES = 20
 
 
 @pytest.fixture(params=["otava", "ranks alone"])
@@ -31,7 +31,7 @@ def test_a_step_of_5_percent_is_found_at_its_run(method):
 @pytest.mark.parametrize("kind", ["flat", "spikes"])
 def test_noise_and_single_spikes_are_no_steps(method, kind):
     found = step_counts(kind, SERIES)
-    assert found["any"] <= 0.05 * SERIES and found["agreed"] <= 1
+    assert found["any"] <= 1 and found["agreed"] <= 1
 
 
 def test_a_step_says_from_what_to_what(method):
@@ -41,8 +41,10 @@ def test_a_step_says_from_what_to_what(method):
 
 
 def test_a_step_is_quiet_until_three_runs_are_behind_it(method):
+    """Ranks need a fourth: three runs that are the slowest of 33 may stand last by chance."""
     values = [100.0 + 0.1 * (place % 3) for place in range(30)]
-    assert [steps(values + [80.0] * after, RATIO) != [] for after in range(1, LEAST_POINTS + 1)] == [False, False, True]
+    found = [steps(values + [80.0] * after, RATIO) != [] for after in range(1, LEAST_POINTS + 2)]
+    assert found == [False, False, method == "otava", True]
 
 
 def test_an_accuracy_that_never_varies_has_a_step_where_it_falls(method):
@@ -81,6 +83,6 @@ def test_without_otava_its_lack_is_said(monkeypatch):
     monkeypatch.setattr(change_points, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
     change_points.otava.cache_clear()
     try:
-        assert change_points.otava() is None and "pip install 'apache-otava" in change_points.MISSING
+        assert change_points.otava() is None and "requirements-history.txt" in change_points.MISSING
     finally:
         change_points.otava.cache_clear()
