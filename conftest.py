@@ -4,6 +4,7 @@ pytest_plugins = [
     "fixtures.paid",
     "fixtures.session",
     "fixtures.placement",
+    "fixtures.report",
     "fixtures.verdicts",
     "fixtures.system_under_test",
     "fixtures.measurements",
@@ -15,7 +16,6 @@ pytest_plugins = [
     "fixtures.sweep",
     "fixtures.soak",
     "fixtures.mlperf",
-    "fixtures.report",
     "fixtures.against",
     "fixtures.hooks",
 ]
