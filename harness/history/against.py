@@ -125,16 +125,16 @@ def _missing(row: Row, now: Run, figure: Figure | None, earlier: list[Figure]) -
     before = earlier[-1].estimate.value
     if figure is not None:
         return replace(row, before=before, reason=figure.reason or NOT_JUDGED, why=figure.why or "no value in this run")
-    if why := _left_out(now, row.check):
-        return replace(row, before=before, why=why)
+    if unmeasured := _unmeasured(now, row.check):
+        return replace(row, before=before, reason=unmeasured.reason, why=unmeasured.why)
     return replace(row, before=before, verdict=FAIL, reason="", why="vanished: the baseline measured it, and this run "
                    "does not have it; measure it again, or compare with runs that lack it too")
 
 
-def _left_out(now: Run, check: str) -> str:
-    """Why this run did not judge the check, where a row of it says so: it was deselected, or the run ended early."""
+def _unmeasured(now: Run, check: str) -> Figure | None:
+    """A row that says why the whole check has no value in this run: deselected, broken off; None where it has any."""
     own = [figure for figure in now.figures.values() if figure.check == check]
-    return next((figure.why for figure in own if figure.reason == NOT_JUDGED), "")
+    return own[0] if own and not any(figure.estimate for figure in own) else None
 
 
 def _change(key, now: Run, figure: Figure, earlier: list[Figure], chosen: Chosen) -> Change:
@@ -228,7 +228,7 @@ def _vanished(now: Run, chosen: Chosen) -> Row:
     last = chosen.runs[-1]
     lost = [f"{check} {label(metric)}" for (check, metric), figure in last.figures.items()
             if figure.estimate and (figure.verdict or (check, metric) in SENSES) and check not in (HISTORY, RELEASE)
-            and (check, metric) not in now.figures and not _left_out(now, check)]
+            and (check, metric) not in now.figures and not _unmeasured(now, check)]
     names = ", ".join(lost[:NAMED]) + (f" and {len(lost) - NAMED} more" if len(lost) > NAMED else "")
     value = Estimate.exactly(float(len(lost)))
     return replace(row, before=0.0, after=float(len(lost)), loss=value, verdict=FAIL if lost else PASS, reason="",
