@@ -169,17 +169,19 @@ def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.between_runs", description=__doc__.split(":")[0])
     parser.add_argument("--comparisons", type=int, default=400, metavar="N", help="of each row (default 400)")
+    parser.add_argument("--series", type=int, default=100, metavar="N", help="of each kind (default 100)")
     parser.add_argument("runs", nargs="*", type=Path, metavar="DIR", help="report folders of runs of one detector")
     given = parser.parse_args()
-    if given.comparisons < 1:
-        parser.error(f"--comparisons {given.comparisons}: must be at least 1")
+    for name in ("comparisons", "series"):
+        if getattr(given, name) < 1:
+            parser.error(f"--{name} {getattr(given, name)}: must be at least 1")
     print("| machine | runs differ by | k | alarms, same detector | cannot tell 5 % | 5 % slower found | 10 % found |\n"
           "|---|---|---|---|---|---|---|", flush=True)
     for line in report_real(given.runs) if given.runs else report_simulated(given.comparisons):
         print(line, flush=True)
     if not given.runs:
-        print(f"\n| {given.comparisons} series | with a step | both methods | at its place |\n|---|---|---|---|", flush=True)
-        for line in report_steps(given.comparisons):
+        print(f"\n| {given.series} series | with a step | both methods | at its place |\n|---|---|---|---|", flush=True)
+        for line in report_steps(given.series):
             print(line, flush=True)
 
 

@@ -4,11 +4,12 @@ What counts as earlier runs is `harness.history.choice`'s, and how a difference 
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from harness.compare.comparison import DIFFERENCE, SPECS, distrusted
+from harness.compare.comparison import DIFFERENCE, RATIO, SPECS, distrusted
 from harness.compare.record import Figure, Run
 from harness.history.between_runs import (
     BETTER,
@@ -34,6 +35,10 @@ from harness.verdict.verdict import BROKEN, FAIL, INVALID, NOT_COMPARABLE, NOT_J
 FILE = "against.json"
 VANISHED, AP = "vanished", ("accuracy", "AP")
 NAMED = 5  # metrics in a sentence
+# The figure of each measurement whose bounds say how much the machine may have slowed it.
+SPEED_OF = {"throughput": ("throughput", "images_per_second"), "latency": ("latency", "P50_seconds"),
+            "soak": ("soak", "images_per_second"), "jitter": ("soak", "images_per_second")}
+LEAST_NOISE = 0.05
 SENSES = {(spec.check, spec.metric): spec for spec in SPECS}
 
 
@@ -141,8 +146,34 @@ def _change(key, now: Run, figure: Figure, earlier: list[Figure], chosen: Chosen
     spec = SENSES[key]
     if key == AP:
         return _ap_change(now, figure, chosen)
-    return between_runs([one.estimate.value for one in earlier], figure.estimate.value, spec.how, spec.sense,
-                        [one.estimate.value for one in _measured(chosen.others, key)])
+    change = between_runs([one.estimate.value for one in earlier], figure.estimate.value, spec.how, spec.sense,
+                          [one.estimate.value for one in _measured(chosen.others, key)])
+    return replace(change, noise=noise(key, now, chosen.runs))
+
+
+def noise(key: tuple[str, str], now: Run, earlier: Sequence[Run]) -> float:
+    """By how much the machine may have made a metric worse beyond what it did in any of the earlier runs.
+
+    It is the logarithm of a factor, from what each run's own bounds excuse of the speed of the same measurement. Of a
+    difference, which has no factor, noise explains all from 5 % on.
+    """
+    speed = SPEED_OF[key[0]]
+    own = [_excused(run.figures.get(speed), SENSES[speed].sense) for run in (now, *earlier)]
+    most = max(own[1:])
+    more = 0.0 if math.isinf(most) else max(own[0] - most, 0.0)
+    return more if SENSES[key].how == RATIO else (math.inf if more > LEAST_NOISE else 0.0)
+
+
+def _excused(figure: Figure | None, sense: str) -> float:
+    """The logarithm of the factor by which a speed may be better than it was measured; 0 where it is not known."""
+    if figure is None or figure.estimate is None or figure.estimate.is_exact:
+        return 0.0
+    worse, better = figure.estimate.value, figure.estimate.high
+    if sense == "<=":
+        worse, better = figure.estimate.low, figure.estimate.value
+    if not worse or worse < 0 or not better or better < 0:
+        return math.inf
+    return math.log(better / worse)
 
 
 def _ap_change(now: Run, figure: Figure, chosen: Chosen) -> Change:
@@ -171,7 +202,8 @@ def _row(one: Compared, found: Outcome, family: int, same: str) -> Row:
     change, verdict, reason = one.change, PASS, ""
     why = f"{_values(one)}: {_words(one, found, family)}"
     if found.outcome == UNKNOWN:
-        verdict, reason = INVALID, TOO_FEW if change.is_paired or change.runs < MOST_RUNS else NOISY
+        is_few = change.is_paired or (change.runs < MOST_RUNS and not change.noise)
+        verdict, reason = INVALID, TOO_FEW if is_few else NOISY
     elif found.outcome == WORSE and same and one.key != AP:
         verdict, reason, why = INVALID, NOISY, f"{why}; {same}, so the difference is the machine's"
     elif found.outcome == WORSE:
@@ -207,6 +239,9 @@ def _words(one: Compared, found: Outcome, family: int) -> str:
         return f"not worse by more than {within}, where {_amount(one.key, most)} matters"
     if found.outcome in (BETTER, WORSE):
         return f"{found.outcome}, which chance explains in {percent(found.chance, 2)} of comparisons"
+    if change.noise and change.loss.value > 0:
+        return f"cannot tell: the machine was noisier than in the earlier runs{_slower(change.noise)}; stop other work and " \
+               "repeat"
     if visible is None:
         few = "too few images for bounds" if one.key == AP else f"{LEAST_RUNS} runs show how much they differ anyway"
         return f"cannot tell: {few}"
@@ -214,6 +249,10 @@ def _words(one: Compared, found: Outcome, family: int) -> str:
         return f"cannot tell changes below {_amount(one.key, visible)}; more images would"
     more = f"{LEAST_RUNS} runs are needed to judge" if change.runs < LEAST_RUNS else "more or quieter runs would"
     return f"cannot tell changes below {_amount(one.key, visible)}, by how much runs differ anyway; {more}"
+
+
+def _slower(noise: float) -> str:
+    return "" if math.isinf(noise) else f", which explains up to {percent(math.expm1(noise))} more time"
 
 
 def _amount(key: tuple[str, str], value: float) -> str:

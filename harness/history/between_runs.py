@@ -35,6 +35,8 @@ class Change:
 
     `shift` is the new value less the earlier one on the scale of the test: the logarithm for a ratio. `error` is the
     standard error of the shift and `freedom` its degrees of freedom; both are None where one run shows no spread.
+    `noise`, on the same scale, is by how much the machine may have made the new run worse than the earlier ones: a loss
+    of no more than that is not shown.
     """
 
     before: float
@@ -46,15 +48,17 @@ class Change:
     freedom: float | None
     runs: int
     is_paired: bool = False
+    noise: float = 0.0
 
     @property
     def p(self) -> float:
-        """How often runs of one detector differ by as much; 1 where that is not known."""
+        """How often runs of one detector differ by as much, beyond the noise; 1 where that is not known."""
+        shift = abs(self.shift)
+        if (self.shift > 0) == (self.sense == "<="):
+            shift = max(shift - self.noise, 0.0)
         if self.error is None:
             return 1.0
-        if not self.error:
-            return float(not self.shift)
-        return student_p(self.shift / self.error, self.freedom)
+        return student_p(shift / self.error, self.freedom) if self.error else float(not shift)
 
     @property
     def estimate(self) -> Estimate:

@@ -223,3 +223,47 @@ def test_every_target_of_history_has_a_row(tmp_path):
     found = against(run(100), history(tmp_path))
     assert [one.name for one in found.rows] == [target.metric for target in TARGETS]
     assert AP == ("accuracy", "AP") and Path(found.chosen.runs[0].folder).is_dir()
+
+
+# ---- noise of the machine
+
+
+def noisy(speed: float, factor: float) -> dict:
+    """Fields of a run at this speed, which the machine may have slowed by a factor in every measurement."""
+    found = records.rows(speed, 2 / speed)
+    for one in found:
+        if one["metric"] == "images_per_second":
+            one["interval"] = [0.98 * one["value"], factor * one["value"]]
+        elif one["metric"] == "P50_seconds":
+            one["interval"] = [one["value"] / factor, 1.02 * one["value"]]
+    return {"found": found}
+
+
+def test_a_loss_that_the_noise_of_the_machine_explains_is_not_shown(tmp_path):
+    found = against(run(60.0, **noisy(60.0, 2.0)), history(tmp_path))
+    assert not [one.name for one in found.rows if one.verdict == FAIL]
+    assert (row(found).outcome, row(found).reason) == (UNKNOWN, NOISY) and "noisier than in the earlier" in row(found).why
+
+
+def test_noise_that_the_earlier_runs_had_too_explains_nothing(tmp_path):
+    kept = history(tmp_path, [])
+    for hour, speed in enumerate(STEADY):
+        kept.add(content(speed, hour, **noisy(speed, 2.0)))
+    assert row(against(run(60.0, **noisy(60.0, 2.0)), kept)).verdict == FAIL
+
+
+def test_a_loss_beyond_the_noise_is_shown(tmp_path):
+    assert row(against(run(30.0, **noisy(30.0, 1.5)), history(tmp_path))).verdict == FAIL
+
+
+def test_noise_makes_nothing_better(tmp_path):
+    assert row(against(run(97.0, **noisy(97.0, 2.0)), history(tmp_path, (100, 110, 90, 105, 95)))).verdict == INVALID
+    assert row(against(run(120.0, **noisy(120.0, 2.0)), history(tmp_path / "b"))).outcome == BETTER
+
+
+@pytest.mark.parametrize("interval", [None, [None, None], [0.0, 0.03]])
+def test_bounds_that_are_missing_hold_anything(tmp_path, interval):
+    found = records.rows(100.0)
+    place = next(place for place, one in enumerate(found) if one["check"] == "latency" and "P50" in one["metric"])
+    found[place]["interval"] = interval
+    assert row(against(run(100.0, found=found), history(tmp_path)), "latency.P50_seconds").verdict == PASS
