@@ -1,8 +1,8 @@
-"""False alarms and found slow-downs of `--against`, on made-up histories and on real runs: `python -m benchmarks.between_runs`.
+"""False alarms and found slow-downs of `--against`: `python -m benchmarks.between_runs [DIR …]`.
 
 Each made-up run has the speeds that the check `history` judges. Its machine makes all of them a little faster or slower
 together, and each differs a little by itself. With folders of real runs of one detector, each is also held against
-those before it, as it is and made slower.
+those before it, as it is and with every time made longer.
 """
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from harness.compare.comparison import DIFFERENCE, SPECS
-from harness.compare.record import read
+from harness.compare.comparison import DIFFERENCE, SPECS, Spec
+from harness.compare.record import Run, read
+from harness.history.against import noise
 from harness.history.between_runs import LEAST_RUNS, MOST_RUNS, UNKNOWN, WORSE, Change, between_runs, outcomes
 from harness.history.change_points import steps
 from harness.verdict.targets import HISTORY, TARGETS
@@ -66,9 +68,12 @@ def history(rng: np.random.Generator, machine: Callable, deviation: float, runs:
 
 def judged(before: np.ndarray, after: np.ndarray, slower: float) -> dict[tuple[str, str], str]:
     """The outcome of each metric of a run that is slower by a share than its speeds say; both hold logarithms."""
-    changes = [_change(spec, before[:, place], after[place] + math.log1p(-slower)) for place, spec in enumerate(SPEEDS)]
-    least = [LEAST[spec.check, spec.metric] for spec in SPEEDS]
-    found = outcomes(changes, least)
+    return _outcomes([_change(spec, before[:, place], after[place] + math.log1p(-slower))
+                      for place, spec in enumerate(SPEEDS)])
+
+
+def _outcomes(changes: Sequence[Change]) -> dict[tuple[str, str], str]:
+    found = outcomes(changes, [LEAST[spec.check, spec.metric] for spec in SPEEDS])
     return {(spec.check, spec.metric): one.outcome for spec, one in zip(SPEEDS, found)}
 
 
@@ -101,16 +106,30 @@ def simulated(machine: Callable, deviation: float, count: int, slower: float, co
     return shares(found)
 
 
-def speeds(folders: Sequence[Path]) -> np.ndarray:
-    """Logarithms of speed [runs, metrics] of real runs in the order of their dates; times count as their inverse."""
+def whole_runs(folders: Sequence[Path]) -> list[Run]:
+    """The real runs that have every speed, in the order of their dates."""
     runs = sorted((read(folder, folder.name) for folder in folders), key=lambda run: run.date)
-    values = [[run.figures[spec.check, spec.metric].estimate.value for spec in SPEEDS] for run in runs]
-    return np.log(values) * [1 if spec.sense == ">=" else -1 for spec in SPEEDS]
+    return [run for run in runs if all(_value(run, spec) for spec in SPEEDS)]
 
 
-def real(runs: np.ndarray, count: int, slower: float) -> Shares:
+def _value(run: Run, spec: Spec) -> float | None:
+    figure = run.figures.get((spec.check, spec.metric))
+    return figure.estimate.value if figure and figure.estimate else None
+
+
+def real(runs: Sequence[Run], count: int, slower: float) -> Shares:
     """Each real run against the `count` before it."""
-    return shares([judged(runs[place - count:place], runs[place], slower) for place in range(count, len(runs))])
+    found = []
+    for place in range(count, len(runs)):
+        now, earlier = runs[place], runs[place - count:place]
+        changes = []
+        for spec in SPEEDS:
+            factor = 1 - slower if spec.sense == ">=" else 1 / (1 - slower)
+            before = [_value(run, spec) for run in earlier]
+            change = between_runs(before, factor * _value(now, spec), spec.how, spec.sense)
+            changes.append(replace(change, noise=noise((spec.check, spec.metric), now, earlier)))
+        found.append(_outcomes(changes))
+    return shares(found)
 
 
 def series(rng: np.random.Generator, kind: str) -> np.ndarray:
@@ -146,10 +165,11 @@ def report_simulated(comparisons: int) -> Iterator[str]:
 
 def report_real(folders: Sequence[Path]) -> Iterator[str]:
     """Rows of the table of real runs."""
-    runs = speeds(folders)
+    runs = whole_runs(folders)
+    deviation = np.log([_value(run, SPEEDS[0]) for run in runs]).std(ddof=1)
     for count in range(LEAST_RUNS, min(MOST_RUNS, len(runs) - 1) + 1):
         cells = [real(runs, count, slower) for slower in (0.0, *SLOWER)]
-        yield f"| real | {runs[:, 0].std(ddof=1):.1%} | {count} ({len(runs) - count} comparisons) | {_cells(cells)} |"
+        yield f"| real | {deviation:.1%} | {count}, {len(runs) - count} comparisons | {_cells(cells)} |"
 
 
 def _cells(found: Sequence[Shares]) -> str:

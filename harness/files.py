@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import psutil
@@ -54,7 +55,7 @@ def write_folder(path: str | Path, files: Mapping[str, bytes]) -> None:
     What a killed process leaves beside it is a draft (`is_draft`).
     """
     path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft = path.with_name(f".{path.name}-{get_ident()}.{os.getpid()}.draft")
     try:
         draft.mkdir(parents=True)
         for name, content in files.items():

@@ -21,7 +21,7 @@ class Room(NamedTuple):
 ROOMS = (
     Room("conftest.py", "loads the gate's plugins from fixtures/", ("fixtures/",)),
     Room("fixtures/", "all that pytest sees of the gate: hooks, options, session fixtures, a file for each check",
-         ("harness/", "model/", "fixtures/cache/", "fixtures/embedded/")),
+         ("harness/", "model/", "fixtures/__init__.py", "fixtures/cache/", "fixtures/embedded/")),
     Room("fixtures/__init__.py", "where the project is"),
     Room("fixtures/cache/", "built and compiled models, keyed by a hash of all their inputs; folder or URL",
          ("fixtures/__init__.py", "harness/places.py")),
@@ -75,8 +75,8 @@ ROOMS = (
          ("harness/files.py", "harness/load/", "harness/machine/", "harness/soak/", "harness/text.py")),
     Room("harness/compare/", "two or more runs beside each other; the published runs, as folders like any other",
          ("harness/accuracy/", "harness/files.py", "harness/stats/", "harness/text.py", "harness/verdict/")),
-    Room("harness/history/", "the runs of the past, in a folder or at a URL; which may be compared, what a new one lost "
-                             "against them, where a metric changed for good",
+    Room("harness/history/", "the runs of the past, in a folder or at a URL; which may be compared, what a new one "
+                             "lost against them, where a metric changed for good",
          ("harness/accuracy/", "harness/compare/", "harness/files.py", "harness/places.py", "harness/stats/",
           "harness/text.py", "harness/verdict/")),
     Room("benchmarks/", "rivals beside the detector and the harness, as ratios in one run",

@@ -33,11 +33,15 @@ class DetectionsError(ValueError):
 
 
 def packed(detections: Mapping[int, Any]) -> bytes:
-    """The content of the file for detections by image id, each with `boxes` [n, 4], `scores` and `classes` [n]."""
-    own = list(detections.values())
+    """The content of the file for detections by image id, each with `boxes` [n, 4], `scores` and `classes` [n].
+
+    Equal detections are equal files, in whatever order the images came.
+    """
+    ids = sorted(detections)
+    own = [detections[image] for image in ids]
     content = io.BytesIO()
     np.savez_compressed(
-        content, image_ids=np.array(list(detections), np.int64),
+        content, image_ids=np.array(ids, np.int64),
         counts=np.array([len(one.scores) for one in own], np.int64),
         boxes=np.concatenate([*(one.boxes for one in own), np.empty((0, 4), np.float32)]).astype(np.float32),
         scores=np.concatenate([*(one.scores for one in own), []]).astype(np.float32),

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         history = History(given.place)
     except PlaceError as error:
-        parser.error(f"{shown(given.place)}: {error}")
+        parser.error(f"PLACE: {error}")
     try:
         found, left_out = history.runs(most=given.last or None)
     except PlaceError as error:

@@ -1,6 +1,6 @@
 """A run held against earlier ones: a row a metric, what vanished, where accuracy was lost, and what else changed.
 
-What counts as earlier runs is `harness.history.choice`'s, and how a difference is judged `harness.history.between_runs`'.
+`harness.history.choice` says what counts as earlier runs, `harness.history.between_runs` how a difference is judged.
 """
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NAMED = 5  # metrics in a sentence
 # The figure of each measurement whose bounds say how much the machine may have slowed it.
 SPEED_OF = {"throughput": ("throughput", "images_per_second"), "latency": ("latency", "P50_seconds"),
             "soak": ("soak", "images_per_second"), "jitter": ("soak", "images_per_second")}
-LEAST_NOISE = 0.05
+LEAST_NOISE = 0.05  # that explains a difference
 SENSES = {(spec.check, spec.metric): spec for spec in SPECS}
 
 
@@ -107,7 +107,8 @@ def _found(now: Run, chosen: Chosen, target: Target) -> Compared | Row:
     if figure is None or figure.estimate is None:
         return _missing(row, now, figure, earlier)
     if not earlier:
-        return replace(row, after=figure.estimate.value, why=f"nothing to compare with: {chosen.words} did not measure it")
+        why = f"nothing to compare with: {chosen.words} did not measure it"
+        return replace(row, after=figure.estimate.value, why=why)
     alike = [one for one in earlier if (one.load, one.method) == (figure.load, figure.method)]
     if not alike:
         ways = f"{earlier[-1].load} {earlier[-1].method}, now {figure.load} {figure.method}"
@@ -240,8 +241,8 @@ def _words(one: Compared, found: Outcome, family: int) -> str:
     if found.outcome in (BETTER, WORSE):
         return f"{found.outcome}, which chance explains in {percent(found.chance, 2)} of comparisons"
     if change.noise and change.loss.value > 0:
-        return f"cannot tell: the machine was noisier than in the earlier runs{_slower(change.noise)}; stop other work and " \
-               "repeat"
+        noisier = f"the machine was noisier than in the earlier runs{_slower(change.noise)}"
+        return f"cannot tell: {noisier}; stop other work and repeat"
     if visible is None:
         few = "too few images for bounds" if one.key == AP else f"{LEAST_RUNS} runs show how much they differ anyway"
         return f"cannot tell: {few}"

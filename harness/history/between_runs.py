@@ -91,7 +91,9 @@ class Change:
         return math.expm1(shift) if self.how == RATIO else shift
 
 
-def between_runs(before: Sequence[float], after: float, how: str, sense: str, spread_of: Sequence[float] = ()) -> Change:
+def between_runs(
+    before: Sequence[float], after: float, how: str, sense: str, spread_of: Sequence[float] = ()
+) -> Change:
     """The change from the median of earlier runs, with the spread between them, or between other runs `spread_of`.
 
     Those are used where fewer than three runs are compared with. ValueError for a ratio of a value that is not above 0,

@@ -7,7 +7,6 @@ from harness.compare.record import Run
 from harness.history import key
 from harness.history.choice import words_of
 
-
 # Facts of the environment that say which code was measured: the compiled model, and the sources of two rooms.
 CODE = ("compiled_model", "model", "harness")
 

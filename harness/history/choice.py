@@ -1,4 +1,4 @@
-"""Which earlier runs a new one is held against: `--against baseline`, a number of runs back, a commit or a report folder.
+"""Which earlier runs a new one is held against: baselines, a number of runs back, a commit, a report folder (--against).
 
 Only runs of the same key are compared without being asked to. What a user names may differ in the versions of
 TensorFlow and Neuron, because an upgrade is a release too; the comparison then says so.
@@ -108,8 +108,8 @@ def _no_baseline(now: Run, history: History) -> str:
     if not newest:
         return "nothing to compare with yet: a whole run of a clean commit whose deciding rows pass becomes a baseline"
     other = "; ".join(words_of(key.differing(newest[-1].key, now.key)))
-    return (f"nothing to compare with yet: the newest baseline, {dated(newest[-1])}, has another key ({other}); name it "
-            "by --against to compare all the same")
+    return (f"nothing to compare with yet: the newest baseline, {dated(newest[-1])}, has another key ({other}); name "
+            "it by --against to compare all the same")
 
 
 def _strange(run: Run, now: Run) -> list[str]:

@@ -26,7 +26,7 @@ LONGEST = 4 * 3600  # seconds: two builds, and rounds until the command can answ
 
 
 class Confirmation(NamedTuple):
-    """What measuring in turns found of one metric: its outcome, the change as a share of A's with bounds, and rounds."""
+    """What measuring in turns found of one metric: outcome, change as a share of A's with its bounds, and rounds."""
 
     outcome: str
     change: float | None

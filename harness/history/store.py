@@ -229,7 +229,9 @@ class _Remote(Url):
             filesystem, root = self.place
             filesystem.invalidate_cache()  # others write there too
             paths = [path.rstrip("/") for path in filesystem.ls(root, detail=False)]
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not error.errno and str(error).strip("/") != root.strip("/"):  # there is no such bucket
+                raise self._unreachable("read", error) from None
             return []
         except Exception as error:  # every file system of fsspec has its own
             raise self._unreachable("read", error) from None

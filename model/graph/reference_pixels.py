@@ -20,6 +20,15 @@ SIDE = 32
 
 def digests() -> dict:
     """SHA-256 of the pixels as `decoded` and as `resized`, of all files together, in the order of their names."""
+    hashes = {"decoded": hashlib.sha256(), "resized": hashlib.sha256()}
+    for found in pixels():
+        for name, array in found.items():
+            hashes[name].update(repr(array.shape).encode() + array.tobytes())
+    return {name: one.hexdigest() for name, one in hashes.items()}
+
+
+def pixels() -> list:
+    """For each file its pixels as `decoded`, uint8 [rows, columns, 3], and as `resized`, float32 [1, SIDE, SIDE, 3]."""
     graph = tf.Graph()
     with graph.as_default(), tf.device("/device:CPU:0"):
         encoded = tf.compat.v1.placeholder(tf.string, [])
@@ -28,10 +37,6 @@ def digests() -> dict:
         # As tf.image.resize of TensorFlow 2 does, which another TensorFlow has by another name.
         resized = tf.raw_ops.ResizeBilinear(images=image, size=[SIDE, SIDE], align_corners=False,
                                             half_pixel_centers=True)
-    hashes = {"decoded": hashlib.sha256(), "resized": hashlib.sha256()}
+    wanted = {"decoded": decoded, "resized": resized}
     with tf.compat.v1.Session(graph=graph, config=tf.compat.v1.ConfigProto(device_count={"GPU": 0})) as session:
-        for path in sorted(FOLDER.glob("*.jpg")):
-            found = session.run({"decoded": decoded, "resized": resized}, {encoded: path.read_bytes()})
-            for name, pixels in found.items():
-                hashes[name].update(repr(pixels.shape).encode() + pixels.tobytes())
-    return {name: one.hexdigest() for name, one in hashes.items()}
+        return [session.run(wanted, {encoded: path.read_bytes()}) for path in sorted(FOLDER.glob("*.jpg"))]

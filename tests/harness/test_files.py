@@ -9,7 +9,16 @@ import sys
 
 import pytest
 
-from harness.files import Unwritable, clear_drafts, own_folder, write, write_json
+from harness.files import (
+    Unwritable,
+    clear_drafts,
+    is_being_written,
+    is_draft,
+    own_folder,
+    write,
+    write_folder,
+    write_json,
+)
 
 
 def test_what_was_written_is_read_back(tmp_path):
@@ -79,6 +88,29 @@ def test_a_pipe_is_replaced_without_waiting_for_its_reader(tmp_path):
     os.mkfifo(tmp_path / "results.json")
     write_json(tmp_path / "results.json", [1])
     assert json.loads((tmp_path / "results.json").read_text()) == [1]
+
+
+def test_a_folder_of_files_is_there_whole_and_stays_as_it_is(tmp_path):
+    for content in (b"first", b"second"):
+        write_folder(tmp_path / "deep" / "entry", {"a": content, "b": b""})
+    found = {path.name: path.read_bytes() for path in (tmp_path / "deep" / "entry").iterdir()}
+    assert found == {"a": b"first", "b": b""}
+    assert os.listdir(tmp_path / "deep") == ["entry"]
+
+
+@pytest.mark.parametrize("plant", [
+    lambda path: path.write_text(""), lambda path: path.symlink_to(path.parent / "nowhere"),
+], ids=["a file", "a link"])
+def test_what_is_in_the_way_of_a_folder_is_named_and_no_draft_stays(tmp_path, plant):
+    plant(tmp_path / "entry")
+    with pytest.raises(Unwritable, match=r"entry: was not written \("):
+        write_folder(tmp_path / "entry", {"a": b""})
+    assert os.listdir(tmp_path) == ["entry"]
+
+
+def test_a_draft_is_known_by_its_name_and_so_is_one_that_is_being_written():
+    assert is_draft(".a.1.draft") and not is_draft("a.1.draft") and not is_draft(".a.draft")
+    assert is_being_written(f".a.{os.getpid()}.draft") and not is_being_written(".a.999999999.draft")
 
 
 def test_a_folder_may_be_there_and_a_file_or_a_link_may_not(tmp_path):

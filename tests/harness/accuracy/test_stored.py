@@ -18,10 +18,14 @@ def test_detections_come_back_bit_for_bit(tmp_path):
     content = packed(DETECTIONS)
     (tmp_path / "x.npz").write_bytes(content)
     found = unpacked(tmp_path / "x.npz", digest(content))
-    assert list(found) == [7, 3, 9]
+    assert list(found) == [3, 7, 9]
     for image, own in DETECTIONS.items():
         for name in ("boxes", "scores", "classes"):
             assert getattr(found[image], name).tobytes() == getattr(own, name).tobytes()
+
+
+def test_equal_detections_are_equal_files_in_whatever_order_they_came():
+    assert packed(dict(reversed(DETECTIONS.items()))) == packed(DETECTIONS)
 
 
 def test_no_image_at_all(tmp_path):

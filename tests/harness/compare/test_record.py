@@ -79,6 +79,17 @@ CONTENTS = {
     "resamples of one": (changed(resampled_AP=[0.5]), "resampled_AP must have"),
     "resamples beyond 1": (changed(resampled_AP=[0.5, 7]), "resampled_AP must have"),
     "a platform that is a number": (changed(platform=7), "platform is 7, must be a text"),
+    "a key with a list": (changed(key={"cast": ["fp32"]}), "key: cast is ['fp32'], must be a text or a number"),
+    "an environment that is a text": (changed(environment="x"), "environment is x, must be an object"),
+    "no key": (without("key"), "key is missing"),
+    "a commit that is a path": (changed(commit={"hash": "../../etc"}),
+                                "commit: hash is ../../etc, must be that of a commit"),
+    "a commit without a hash": (changed(commit={"clean": True}), "commit: hash is None"),
+    "rates that are not numbers": (changed(rates={"soak": [1, None]}),
+                                   "rates must have a list of numbers for each check"),
+    "rates in words": (changed(rates={"soak": ["fast"]}), "rates is fast, must be null or a number"),
+    "reasons that are not texts": (changed(incomplete=[1]), "incomplete is 1, must be a text"),
+    "more rates than a month has": (changed(rates={"soak": [1] * 1_000_001}), "at most 1,000,000"),
 }
 
 

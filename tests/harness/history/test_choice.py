@@ -19,8 +19,8 @@ def test_the_baseline_is_the_last_ten_of_its_key(tmp_path):
     kept.add(content(2.0, 21, commit={**hashed(21), "clean": False}))
     chosen = choose("baseline", run(100), kept)
     assert speeds(chosen) == [104.0 + place for place in range(10)] and chosen.others == chosen.runs
-    assert chosen.words == ("the median of 10 runs from 2026-11-01 to 2026-11-01, commits 000000d, 000000c, 000000b and "
-                            "7 more")
+    assert chosen.words == ("the median of 10 runs from 2026-11-01 to 2026-11-01, commits 000000d, 000000c, 000000b "
+                            "and 7 more")
 
 
 def test_a_first_run_has_nothing_to_compare_with(tmp_path):

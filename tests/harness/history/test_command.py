@@ -27,7 +27,7 @@ def test_each_run_is_a_line(tmp_path, listed):
     history.add(content(1, commit={**COMMIT, "clean": False}, incomplete=["3 rows were not judged"]))
     code, lines, _ = listed()
     assert code == 0 and lines[-1] == "2 runs" and len(lines) == 4
-    assert lines[1].split()[:2] == ["2026-11-25T10:00:00Z", "67709ce00000"] and lines[1].endswith("PASS  yes")
+    assert lines[1].split()[:2] == ["2026-11-25T10:00:00Z", "67709ce00000"] and lines[1].endswith(" yes")
     assert lines[2].endswith("no: uncommitted changes; 3 rows were not judged")
 
 

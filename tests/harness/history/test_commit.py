@@ -13,7 +13,7 @@ DATE = "2026-11-25T09:00:00+01:00"
 
 def git(folder, *arguments) -> str:
     """What git prints in this folder, for an author of its own."""
-    settings = [f"-c{name}" for name in ("user.name=A", "user.email=a@b", "commit.gpgsign=false")]
+    settings = [part for one in ("user.name=A", "user.email=a@b", "commit.gpgsign=false") for part in ("-c", one)]
     environment = {**os.environ, "GIT_AUTHOR_DATE": DATE, "GIT_COMMITTER_DATE": DATE}
     return subprocess.run(["git", *settings, "-C", folder, *arguments], capture_output=True, text=True, check=True,
                           env=environment).stdout.strip()
@@ -22,7 +22,8 @@ def git(folder, *arguments) -> str:
 @pytest.fixture
 def checkout(tmp_path):
     """A repository with one commit."""
-    git(tmp_path, "init", "-q", "-b", "feature")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "checkout", "-q", "-b", "feature")
     (tmp_path / "code.py").write_text("x = 1\n")
     (tmp_path / ".gitignore").write_text("ignored/\n")
     git(tmp_path, "add", "-A")

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import files
-from harness.accuracy.stored import DetectionsError, digest, packed
 from harness.accuracy.stored import FILE as DETECTIONS
+from harness.accuracy.stored import DetectionsError, digest, packed
 from harness.compare.record import FILE, RunError
 from harness.history import key, store
 from harness.history.store import History, runs
@@ -36,7 +36,7 @@ def content(second: int = 0, **fields) -> bytes:
     return files.as_json({**record(), "origin": origin, **fields})
 
 
-DETECTED = packed({7: detected((0.9, 3, (1, 2, 30, 40)))})
+DETECTED = packed({7: detected([[1, 2, 30, 40]], [0.9], [3])})
 KEPT = {"detections": digest(DETECTED)}
 
 
@@ -360,14 +360,22 @@ def test_a_run_that_is_killed_while_it_is_uploaded_is_uploaded_by_the_next(bucke
 # ---- two at once
 
 
-def test_two_that_publish_at_once_both_have(place):
-    """Different runs, and one run by two."""
-    seconds = [1, 2, 3, 4, 1, 2, 3, 4]
+def test_machines_that_publish_at_once_all_have(place, working_copy):
+    histories = []
+    for second in range(4):
+        working_copy(f"machine {second}")
+        histories.append(History(place))
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda second: History(place).add(content(second, **KEPT), DETECTED), seconds))
+        list(pool.map(lambda second: histories[second].add(content(second, **KEPT), DETECTED), range(4)))
     found = runs(place)
-    assert [run.content for run in found.runs] == [content(second, **KEPT) for second in (1, 2, 3, 4)]
+    assert [run.content for run in found.runs] == [content(second, **KEPT) for second in range(4)]
     assert found.left_out == []
+
+
+def test_one_run_that_is_published_by_several_at_once_is_one(tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: History(tmp_path).add(content(**KEPT), DETECTED), range(8)))
+    assert [run.content for run in runs(tmp_path).runs] == [content(**KEPT)] and len(os.listdir(tmp_path)) == 1
 
 
 ADDS = """

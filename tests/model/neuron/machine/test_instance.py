@@ -173,7 +173,8 @@ class Imds(BaseHTTPRequestHandler):
     def do_GET(self):
         self.requests.append(self.path)
         good = self.headers["X-aws-ec2-metadata-token"] == "the token"
-        self.respond(200 if good else 401, self.kind if good and self.path == "/latest/meta-data/instance-type" else "")
+        known = self.path in ("/latest/meta-data/instance-type", "/latest/meta-data/ami-id")
+        self.respond(200 if good else 401, self.kind if good and known else "")
 
     def respond(self, status, text):
         self.send_response(status)
@@ -220,6 +221,18 @@ def test_imds_tells_the_instance_type_to_who_has_a_token(machine, imds):
     handler = imds()
     assert instance.instance_type(machine.host) == ("inf1.6xlarge", "IMDS")
     assert handler.requests == ["/latest/api/token", "/latest/meta-data/instance-type"]
+
+
+def test_imds_knows_the_machine_image(machine, imds):
+    handler = imds(kind="ami-0123456789abcdef0")
+    assert instance.machine_image(machine.host) == "ami-0123456789abcdef0"
+    assert handler.requests == ["/latest/api/token", "/latest/meta-data/ami-id"]
+
+
+@pytest.mark.parametrize("kind", ["", "<html>log in</html>", "ami-xyz", "ami-1; rm -rf /"])
+def test_what_is_not_an_image_s_id_is_none(machine, imds, kind):
+    imds(kind=kind)
+    assert instance.machine_image(machine.host) is None
 
 
 def test_imds_is_not_asked_through_a_proxy(machine, imds, monkeypatch):
