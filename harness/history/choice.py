@@ -1,4 +1,4 @@
-"""Which earlier runs a new one is held against: baselines, a number of runs back, a commit, a report folder (--against).
+"""Which earlier runs a new one is held against (`--against`): baselines, a number of runs back, a commit, a folder.
 
 Only runs of the same key are compared without being asked to. What a user names may differ in the versions of
 TensorFlow and Neuron, because an upgrade is a release too; the comparison then says so.

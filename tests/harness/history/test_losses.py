@@ -24,16 +24,16 @@ def test_classes_and_sizes_by_falling_loss():
 
 
 @pytest.fixture
-def dataset(tmp_path) -> Dataset:
+def drawn(tmp_path) -> Dataset:
     return Dataset.load(*write(tmp_path, content(4)))
 
 
-def test_images_by_how_many_objects_they_lost(dataset):
-    before = perfect(dataset)
-    first, second, third, _ = dataset.image_ids
+def test_images_by_how_many_objects_they_lost(drawn):
+    before = perfect(drawn)
+    first, second, third, _ = drawn.image_ids
     after = {**before, first: NOTHING, second: part(before[second], [0])}
     earlier = {**before, third: part(before[third], [1])}
-    assert losses.images(dataset, earlier, after) == [
+    assert losses.images(drawn, earlier, after) == [
         Image(first, "1.jpg", 2, 0), Image(second, "2.jpg", 1, 0), Image(third, "3.jpg", 0, 1)]
 
 
@@ -42,20 +42,20 @@ def part(own, places):
 
 
 @pytest.mark.parametrize("fault", ["class", "place", "score"])
-def test_an_object_is_found_by_a_confident_detection_of_its_class_in_its_place(dataset, fault):
-    before, image = perfect(dataset), dataset.image_ids[0]
+def test_an_object_is_found_by_a_confident_detection_of_its_class_in_its_place(drawn, fault):
+    before, image = perfect(drawn), drawn.image_ids[0]
     own = before[image]
     worse = {"class": detected(own.boxes, own.scores, 1 - own.classes),
              "place": detected(own.boxes + 60, own.scores, own.classes),
              "score": detected(own.boxes, own.scores * 0.2, own.classes)}[fault]
-    assert losses.images(dataset, before, {**before, image: worse}) == [Image(image, "1.jpg", 2, 0)]
+    assert losses.images(drawn, before, {**before, image: worse}) == [Image(image, "1.jpg", 2, 0)]
 
 
-def test_one_detection_finds_one_object(dataset):
-    before, image = perfect(dataset), dataset.image_ids[0]
+def test_one_detection_finds_one_object(drawn):
+    before, image = perfect(drawn), drawn.image_ids[0]
     own = before[image]
     twice = detected(own.boxes[[0, 0]], own.scores, own.classes[[0, 0]])
-    assert losses.images(dataset, before, {**before, image: twice}) == [Image(image, "1.jpg", 1, 0)]
+    assert losses.images(drawn, before, {**before, image: twice}) == [Image(image, "1.jpg", 1, 0)]
 
 
 def test_crowds_do_not_count(tmp_path):

@@ -45,7 +45,7 @@ def test_only_the_newest_runs_are_kept(tmp_path, monkeypatch):
 
 
 def test_runs_stand_in_the_order_of_their_commits():
-    """So a commit that was measured after later ones is no step forth and back."""
+    """So a commit that was measured after later ones does not make a step forth and back."""
     early = {**hashed(1), "author_date": "2026-10-01T00:00:00+00:00"}
     late = {**hashed(2), "author_date": "2026-10-02T00:00:00+00:00"}
     measured = [run(100.0, 1, commit=early), run(90.0, 2, commit=late), run(100.0, 3, commit=early)]
