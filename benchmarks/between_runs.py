@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ import numpy as np
 from harness.compare.comparison import DIFFERENCE, SPECS, Spec
 from harness.compare.record import Run, read
 from harness.history.against import noise
-from harness.history.between_runs import LEAST_RUNS, MOST_RUNS, UNKNOWN, WORSE, Change, between_runs, outcomes
+from harness.history.between_runs import UNKNOWN, WORSE, Change, between_runs, outcomes
 from harness.history.change_points import steps
 from harness.verdict.targets import HISTORY, TARGETS
 
@@ -158,23 +158,23 @@ def report_simulated(comparisons: int) -> Iterator[str]:
     """Rows of the table of made-up histories."""
     for name, machine in MACHINES.items():
         for deviation in (0.005, 0.01, 0.02, 0.04):
-            for count in COUNTS:
-                cells = [simulated(machine, deviation, count, slower, comparisons) for slower in (0.0, *SLOWER)]
-                yield f"| {name} | {deviation:.1%} | {count} | {_cells(cells)} |"
+            cells = [_cell(simulated(machine, deviation, count, slower, comparisons) for slower in (0.0, *SLOWER))
+                     for count in COUNTS]
+            yield f"| {name} | {deviation:.1%} | {' | '.join(cells)} |"
 
 
 def report_real(folders: Sequence[Path]) -> Iterator[str]:
     """Rows of the table of real runs."""
     runs = whole_runs(folders)
     deviation = np.log([_value(run, SPEEDS[0]) for run in runs]).std(ddof=1)
-    for count in range(LEAST_RUNS, min(MOST_RUNS, len(runs) - 1) + 1):
-        cells = [real(runs, count, slower) for slower in (0.0, *SLOWER)]
-        yield f"| real | {deviation:.1%} | {count}, {len(runs) - count} comparisons | {_cells(cells)} |"
+    counts = [count for count in COUNTS if count < len(runs)]
+    cells = [_cell(real(runs, count, slower) for slower in (0.0, *SLOWER)) for count in counts]
+    yield f"| {len(runs)} real runs | {deviation:.1%} | {' | '.join(cells)} |"
 
 
-def _cells(found: Sequence[Shares]) -> str:
+def _cell(found: Iterable[Shares]) -> str:
     same, *slower = found
-    return " | ".join([f"{same.alarmed:.1%}", f"{same.undecided:.0%}", *(f"{one.alarmed:.0%}" for one in slower)])
+    return " / ".join([f"{same.alarmed:.1%}", f"{same.undecided:.0%}", *(f"{one.alarmed:.0%}" for one in slower)])
 
 
 def report_steps(how_many: int) -> Iterator[str]:
@@ -195,12 +195,12 @@ def main() -> None:
     for name in ("comparisons", "series"):
         if getattr(given, name) < 1:
             parser.error(f"--{name} {getattr(given, name)}: must be at least 1")
-    print("| machine | runs differ by | k | alarms, same detector | cannot tell 5 % | 5 % slower found | 10 % found |\n"
-          "|---|---|---|---|---|---|---|", flush=True)
+    print("alarms on the same detector / throughput undecided / 5 % slower found / 10 % slower found, by earlier runs\n\n"
+          f"| machine | runs differ by | {' | '.join(map(str, COUNTS))} |\n|---|---|{'---|' * len(COUNTS)}", flush=True)
     for line in report_real(given.runs) if given.runs else report_simulated(given.comparisons):
         print(line, flush=True)
     if not given.runs:
-        print(f"\n| {given.series} series | with a step | both methods | at its place |\n|---|---|---|---|", flush=True)
+        print(f"\n| {given.series} series | with a step | both methods | at its place |\n|---|---|---|---|")
         for line in report_steps(given.series):
             print(line, flush=True)
 
