@@ -195,7 +195,7 @@ def main() -> None:
     for name in ("comparisons", "series"):
         if getattr(given, name) < 1:
             parser.error(f"--{name} {getattr(given, name)}: must be at least 1")
-    print("alarms on the same detector / throughput undecided / 5 % slower found / 10 % slower found, by earlier runs\n\n"
+    print("alarms / throughput undecided / 5 % slower found / 10 % slower found, by how many earlier runs there are\n\n"
           f"| machine | runs differ by | {' | '.join(map(str, COUNTS))} |\n|---|---|{'---|' * len(COUNTS)}", flush=True)
     for line in report_real(given.runs) if given.runs else report_simulated(given.comparisons):
         print(line, flush=True)
