@@ -16,5 +16,6 @@ pytest_plugins = [
     "fixtures.sweep",
     "fixtures.soak",
     "fixtures.mlperf",
+    "fixtures.against",
     "fixtures.hooks",
 ]

@@ -75,9 +75,10 @@ ROOMS = (
          ("harness/files.py", "harness/load/", "harness/machine/", "harness/soak/", "harness/text.py")),
     Room("harness/compare/", "two or more runs beside each other; the published runs, as folders like any other",
          ("harness/accuracy/", "harness/files.py", "harness/stats/", "harness/text.py", "harness/verdict/")),
-    Room("harness/history/", "the runs of the past, in a folder or at a URL; the key by which runs may be compared",
-         ("harness/accuracy/", "harness/compare/", "harness/files.py", "harness/places.py", "harness/text.py",
-          "harness/verdict/")),
+    Room("harness/history/", "the runs of the past, in a folder or at a URL; which may be compared, what a new one "
+                             "lost against them, where a metric changed for good",
+         ("harness/accuracy/", "harness/compare/", "harness/files.py", "harness/places.py", "harness/stats/",
+          "harness/text.py", "harness/verdict/")),
     Room("benchmarks/", "rivals beside the detector and the harness, as ratios in one run",
          ("fixtures/embedded/", "harness/", "model/")),
     Room("tests/", "tests of the project itself, in folders named as the rooms that they test",

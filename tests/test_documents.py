@@ -152,6 +152,9 @@ def check_python(words: list, folder) -> None:
 def check_pip(words: list, folder) -> None:
     """What the reader may add is what the project's own environments have."""
     known = "\n".join(path.read_text() for path in ROOT.glob("requirements*.txt"))
+    if words[2:] and words[-2] == "-r":
+        assert (ROOT / words[-1]).is_file()
+        return
     for package in words[2:]:
         assert re.search(rf"^{re.escape(package)}\b", known, re.MULTILINE), f"{package} is in no requirements file"
 

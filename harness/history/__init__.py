@@ -1,1 +1,1 @@
-"""The runs of the past: where they are kept, which may be compared, and what became of them."""
+"""Runs over time: what is kept of them, what a new one is judged against, and where a metric has changed for good."""

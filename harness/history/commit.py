@@ -24,6 +24,14 @@ def head(folder: str | Path) -> dict[str, Any]:
     return {"hash": name, "clean": not (changed or added), "branch": branch, "title": title, "author_date": date}
 
 
+def of(folder: str | Path, revision: str) -> str:
+    """The hash of the commit that a revision is of; '' where git knows none."""
+    try:
+        return _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ""
+
+
 def _git(folder: str | Path, *arguments: str) -> str:
     """What git prints. Raises OSError or SubprocessError where it cannot."""
     # Variables such as GIT_DIR, which git's own hooks set, would lead to another repository.

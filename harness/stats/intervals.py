@@ -66,14 +66,27 @@ def student_t(confidence: float, freedom: float) -> float:
     return _student_t(confidence, round(freedom, 2))
 
 
+def student_p(t: float, freedom: float) -> float:
+    """How often chance alone makes Student's t as far from 0 as this, on either side; from 1 degree of freedom."""
+    angles, below = _student_angles(round(freedom, 2))
+    return float(1 - np.interp(math.atan(abs(t) / math.sqrt(freedom)), angles, below))
+
+
 @lru_cache(maxsize=4096)
 def _student_t(confidence: float, freedom: float) -> float:
-    # With t = sqrt(freedom) tan(angle) the density is a power of the cosine, on an interval that ends.
+    angles, below = _student_angles(freedom)
+    angle = np.interp(1 - 2 * error_rate(confidence), below, angles)
+    return math.sqrt(freedom) * math.tan(angle)
+
+
+@lru_cache(maxsize=64)
+def _student_angles(freedom: float) -> tuple[np.ndarray, np.ndarray]:
+    """Angles from 0, with t = sqrt(freedom) tan(angle), and how often chance stays within each."""
+    # So the density is a power of the cosine, on an interval that ends.
     angles = np.linspace(0, math.pi / 2, ANGLES)
     density = np.cos(angles).clip(0) ** (freedom - 1)
     below = np.concatenate([[0], np.cumsum(density[1:] + density[:-1])])
-    angle = np.interp(1 - 2 * error_rate(confidence), below / below[-1], angles)
-    return math.sqrt(freedom) * math.tan(angle)
+    return angles, below / below[-1]
 
 
 def is_stable(rates: Sequence[float]) -> bool:

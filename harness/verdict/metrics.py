@@ -67,6 +67,19 @@ METRICS = {
     "cost_ratio": _times("cost, Inf1 / G4"),
     "valid": Metric("valid"),
     "exceptions": Metric("exceptions"),
+    # Of the check `history`: what was lost against earlier runs.
+    "accuracy.AP": Metric("AP lost", digits=4),
+    "throughput.images_per_second": _share("throughput lost"),
+    "latency.P50_seconds": _share("P50 added"),
+    "latency.P90_seconds": _share("P90 added"),
+    "latency.P99_seconds": _share("P99 added"),
+    "soak.images_per_second": _share("soak throughput lost"),
+    "soak.drift": _share("drift added"),
+    "jitter.P50_seconds": _share("soak P50 added"),
+    "jitter.P90_seconds": _share("soak P90 added"),
+    "jitter.P99_seconds": _share("soak P99 added"),
+    "jitter.fps_spread": _share("throughput spread added"),
+    "vanished": Metric("vanished metrics"),
 }
 SIGNS = {">=": "≥", "<=": "≤"}
 

@@ -47,7 +47,9 @@ UNCOMPILED = "AWS's article on its Inferentia run: YOLOv4 uncompiled on this GPU
 TABLE = "AWS Neuron Inf1 performance table, SDK 2.20, YOLOv4 in PyTorch, batch 1, 8 callers"
 MARGIN = "2 % margin as in MLPerf's audits"
 RELEASE = "release"  # the check of a run as a whole
+HISTORY = "history"  # the check of a run against earlier ones (--against)
 REHEARSAL = "own bound for a rehearsal: a busy machine meets it, a broken measurement does not"
+MATTERS = "own bound: the least loss that matters, against earlier runs (--against)"
 
 TARGETS = (
     Target("accuracy", "AP", 0.48, ">=", ANY, f"98.6 % of the 0.487 of the {TUTORIAL}", "2020-10-07"),
@@ -133,6 +135,19 @@ TARGETS = (
     Target("cost", "dollars_per_million", 1000.0, "<=", "cpu", REHEARSAL, "2026-11-24"),
     Target("mlperf", "valid", 1, ">=", ANY, "LoadGen's own verdict on the scenario, and no request failed",
            "2026-11-24"),
+    Target(HISTORY, "accuracy.AP", 0.005, "<=", ANY, MATTERS, "2026-11-26"),
+    Target(HISTORY, "throughput.images_per_second", 0.05, "<=", ANY, MATTERS, "2026-11-26"),
+    Target(HISTORY, "latency.P50_seconds", 0.05, "<=", ANY, MATTERS, "2026-11-26"),
+    Target(HISTORY, "latency.P90_seconds", 0.05, "<=", ANY, MATTERS, "2026-11-26"),
+    Target(HISTORY, "latency.P99_seconds", 0.1, "<=", ANY, MATTERS, "2026-11-26"),
+    Target(HISTORY, "soak.images_per_second", 0.05, "<=", ANY, MATTERS, "2026-11-26"),
+    Target(HISTORY, "soak.drift", 0.01, "<=", ANY, MATTERS, "2026-11-26"),
+    Target(HISTORY, "jitter.P50_seconds", 0.05, "<=", ANY, MATTERS, "2026-11-26"),
+    Target(HISTORY, "jitter.P90_seconds", 0.05, "<=", ANY, MATTERS, "2026-11-26"),
+    Target(HISTORY, "jitter.P99_seconds", 0.1, "<=", ANY, MATTERS, "2026-11-26"),
+    Target(HISTORY, "jitter.fps_spread", 0.5, "<=", ANY, MATTERS, "2026-11-26"),
+    Target(HISTORY, "vanished", 0, "<=", ANY, "own bound: what earlier runs have measured and this one lacks",
+           "2026-11-26"),
     Target(RELEASE, "exceptions", 0, "<=", ANY, "own rule, with --release alone: options that make the run easier than "
            "this table, and rows that were not judged", "2026-11-25"),
 )

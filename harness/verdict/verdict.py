@@ -23,8 +23,9 @@ REASONS = (TOO_FEW, NOISY, BROKEN, OTHER_PLATFORM, NOT_COMPARABLE, NOT_JUDGED, E
 class Verdict:
     """The outcome for one target row; value and bound in the metric's unit, `count` the samples behind it.
 
-    Where the row is INVALID, `reason` is one of REASONS and `why` says it in words; else both are ''. `evidence` is
-    what was measured and how. `variant` names the cast or the scenario where a check judges several.
+    Where the row is INVALID, `reason` is one of REASONS and `why` says it in words; else both are '', but for the check
+    `history`, of which `why` always says what changed. `evidence` is what was measured and how. `variant` names the
+    cast or the scenario where a check judges several.
     """
 
     check: str
