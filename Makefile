@@ -2,7 +2,11 @@
 PYTHON ?= python3
 TOX = .venv/bin/tox
 
-.PHONY: gate test slow accuracy performance lint neuron gpu newest lowest tf210 tf115 clean coco weights
+.PHONY: gate test compare # Two commits in turns: make compare A=v1.0 B=HEAD. Options of the gate follow a commit: A="HEAD --cast fp32".
+compare: $(TOX)
+	$(TOX) run -q -e compare -- 'A=$(A)' 'B=$(B)' $(ARGS)
+
+slow accuracy performance lint neuron gpu newest lowest tf210 tf115 clean coco weights
 
 gate: $(TOX)
 	$(TOX) run -q -e gate -- $(ARGS)
