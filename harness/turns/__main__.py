@@ -105,7 +105,7 @@ def _place(repository: Repository, arm: Arm, commit: Commit, given: argparse.Nam
         python = python_of(checkout, given.requirements, ROOT, own / "environments")
     except (CheckoutError, EnvironmentFailed) as error:
         raise type(error)(f"{arm.name} ({commit}): {error}") from error
-    return Place(arm, commit, checkout, python, CACHE, own / "logs" / f"{arm.name}.log")
+    return Place(arm, commit, checkout, python, CACHE, own / "logs" / f"{arm.name}-{commit.hash[:12]}.log")
 
 
 @contextmanager

@@ -80,11 +80,9 @@ class Comparison:
 
     def run(self) -> None:
         """Measures. What was measured stays, whatever ends it. Raises ArmError, NotComparable, DatasetError."""
-        rng, end = random.Random(self.plan.seed), monotonic() + self.plan.seconds
-        iterations = calibrated_iterations()
-        control = partial(_reference, iterations)
+        rng, control = random.Random(self.plan.seed), partial(_reference, calibrated_iterations())
         for number in range(self.plan.most if self.plan.only != ACCURACY else 1):
-            if number and monotonic() + max(self.round_seconds) > end:
+            if number > 1 and (number + 1) * self._seconds > self.plan.seconds:
                 return
             start = monotonic()
             self._round(number, control, rng)
@@ -106,7 +104,7 @@ class Comparison:
 
     @property
     def _seconds(self) -> float:
-        """Of a round; the first also has the detections of the whole dataset."""
+        """Of a round; the first may have compiled the detectors too, and has the detections of the whole dataset."""
         return fmean(self.round_seconds[1:] or self.round_seconds or [0.0])
 
     def _line(self) -> str:
@@ -123,6 +121,7 @@ class Comparison:
             for name in order:
                 processes[name] = self.start(self.places[name])
                 stack.callback(processes[name].end)
+            stack.callback(lambda: [process.release() for process in processes.values()])
             facts = {name: processes[name].hello(self.plan.startup) for name in order}
             if not number:
                 self.facts, self.plan = facts, _with_load(self.plan, facts["A"])

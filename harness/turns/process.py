@@ -168,12 +168,16 @@ class Process:
                     return f": {shown(found[0] if pattern is ERRORS[-1] else found[-1], 400)}"
         return ""
 
+    def release(self) -> None:
+        """Lets the process end by itself; `end` waits for it."""
+        self._line.close()
+
     def end(self, grace: float = GRACE) -> None:
         """Ends the process and all that it has started, by itself within `grace` seconds or by force."""
         children = []
         with suppress(psutil.Error):
             children = psutil.Process(self._process.pid).children(recursive=True)
-        self._line.close()
+        self.release()
         with suppress(subprocess.TimeoutExpired):
             if grace:
                 self._process.wait(grace)
