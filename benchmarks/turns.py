@@ -20,7 +20,7 @@ from harness.turns.process import Burst
 from harness.turns.rounds import Round, measured
 
 IMAGE_SECONDS = 0.025
-BURST_IMAGES = 12
+BURST_IMAGES, PAIRS = 4, 20
 STARTUP = 6.0  # seconds between two rounds, in which the machine drifts on
 WITHIN, MOST = 0.02, 16
 LATENCY_SPREAD = 0.05  # standard deviation of the logarithm of a latency
@@ -100,17 +100,17 @@ def comparison(world: World, slower: float, seed: int, most: int = MOST, within:
     rng, order = np.random.default_rng(seed), Random(seed)
     machine, rounds = Machine(world, rng), []
     while len(rounds) < most:
-        rounds.append(_round(machine, world, slower, rng, order, len(rounds)))
+        rounds.append(_round(machine, world, slower, rng, order))
         rows = outcomes(rounds, within, most, STARTUP)
         if len(rounds) in looks(most) and all(row.outcome != UNKNOWN for row in rows):
             break
     return rows
 
 
-def _round(machine, world, slower, rng, order: Random, number: int) -> Round:
+def _round(machine, world, slower, rng, order: Random) -> Round:
     machine.spend(STARTUP)
     arms = {name: SimulatedArm(machine, world, share, rng) for name, share in (("A", 0.0), ("B", slower))}
-    return measured(arms, BURST_IMAGES, machine.reference, order, first=number)
+    return measured(arms, BURST_IMAGES, machine.reference, order, PAIRS)
 
 
 class Count(NamedTuple):

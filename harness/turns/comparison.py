@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -23,7 +23,6 @@ from harness.turns.rounds import LEAST_REQUESTS, PAIRS, THROUGHPUT, Round, burst
 from harness.verdict.loads import pattern_for
 from harness.verdict.targets import GPU
 
-REFERENCE_RUNS = 5  # of the reference workload before a burst
 PLATFORMS = {"neuron": "inf1", "gpu": GPU}  # backend → platform of the load table
 BOTH, SPEED, ACCURACY = "both", "speed", "accuracy"
 
@@ -80,7 +79,7 @@ class Comparison:
 
     def run(self) -> None:
         """Measures. What was measured stays, whatever ends it. Raises ArmError, NotComparable, DatasetError."""
-        rng, control = random.Random(self.plan.seed), partial(_reference, calibrated_iterations())
+        rng, control = random.Random(self.plan.seed), partial(timed, calibrated_iterations())
         for number in range(self.plan.most if self.plan.only != ACCURACY else 1):
             if number > 1 and (number + 1) * self._seconds > self.plan.seconds:
                 return
@@ -148,10 +147,6 @@ class Comparison:
                 self.plan.startup, Path(folder, f"{name}.npz"), callers=self.plan.callers,
                 batch_size=self.plan.batch_size) for name in NAMES}
         return accuracy.compared(dataset, found["A"], found["B"], self.plan.within_ap)
-
-
-def _reference(iterations: int) -> float:
-    return median(timed(iterations) for _ in range(REFERENCE_RUNS))
 
 
 def _with_load(plan: Plan, facts: dict[str, Any]) -> Plan:

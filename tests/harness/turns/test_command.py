@@ -9,11 +9,10 @@ import sys
 import pytest
 
 from harness.turns import __main__ as command
-from harness.turns import rounds
 from tests import waiting
 from tests.harness.turns import projects
 
-FEW = ("--rounds", "4", "--pairs", "4", "--callers", "1")
+FEW = ("--rounds", "4", "--pairs", "20", "--callers", "1")
 
 
 @pytest.fixture
@@ -21,7 +20,6 @@ def compare(project, monkeypatch, tmp_path):
     """A function: arguments → exit code; the commits are those of the small repository."""
     monkeypatch.setattr(command, "ROOT", project.root)
     monkeypatch.setattr(command, "CACHE", project.root / ".cache")
-    monkeypatch.setattr(rounds, "BURST_SECONDS", 0.05)
     monkeypatch.chdir(project.root)
 
     def run(*arguments: str) -> int:

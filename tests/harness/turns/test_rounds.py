@@ -53,6 +53,17 @@ def test_a_tail_of_few_requests_is_left_out():
 
 
 def test_a_burst_has_whole_batches_for_each_caller():
-    assert burst_images(0.01, callers=2, batch_size=1) == 30
-    assert burst_images(0.01, callers=2, batch_size=8) == 64  # four batches each
-    assert burst_images(10.0, callers=1, batch_size=1) == 4
+    assert burst_images(0.005, callers=2, batch_size=1) == 10
+    assert burst_images(0.005, callers=2, batch_size=8) == 32  # two batches each
+    assert burst_images(10.0, callers=1, batch_size=1) == 2
+
+
+def test_a_neighbour_in_a_few_bursts_does_not_count():
+    class Disturbed(Arm):
+        def burst(self, first, images):
+            self._clock.append(10.0 if len(self._clock) % 10 == 3 else 1.0)
+            return Burst(images, images * self._clock[-1], [self._clock[-1]] * images)
+
+    clock: list = []
+    found = measured({name: Disturbed(clock) for name in "AB"}, 4, lambda: 0.001, Random(0), pairs=40)
+    assert found.values["B"][THROUGHPUT] == pytest.approx(found.values["A"][THROUGHPUT])
