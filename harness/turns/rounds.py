@@ -4,15 +4,14 @@ What the machine does in a second meets both arms alike, and what differs betwee
 spread of the rounds. In each two pairs of bursts one starts with A and one with B, in an order that chance decides.
 Before each burst the reference workload is timed, as a control that must not differ between the arms.
 
-The throughput of a round is that of its bursts pair by pair, of which the middle half counts: a neighbour that comes or
-goes within a pair is in the rest. A detector that stalls by itself shows in P90.
+No burst is left out: the throughput of a round is that of all of them, because a detector that stalls now and then is
+slower. What others do to single requests is in the throughput and in P90 too, and hardly in P50.
 """
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Mapping
-from statistics import fmean, median
+from statistics import median
 from typing import Any, NamedTuple, Protocol
 
 from harness.stats.percentiles import percentile
@@ -21,7 +20,6 @@ from harness.turns.arms import NAMES
 PAIRS = 100  # of bursts in a round
 BURST_SECONDS = 0.05
 LEAST_REQUESTS = 2  # of each caller in a burst
-TRIMMED = 4  # one part of so many is left out at either end
 P90_REQUESTS = 50  # of an arm in a round, from which on its P90 says something
 THROUGHPUT, P50, P90, CONTROL = "images_per_second", "P50_seconds", "P90_seconds", "reference_seconds"
 
@@ -56,9 +54,7 @@ def measured(
         for name in pair:
             controls[name].append(control())
             bursts[name].append(arms[name].burst(first + place * images, images))
-    rates = dict(zip(NAMES, _rates(*(bursts[name] for name in NAMES))))
-    return Round(order[0], {name: {THROUGHPUT: rates[name], **_latencies(bursts[name]),
-                                   CONTROL: median(controls[name])} for name in NAMES})
+    return Round(order[0], {name: {**_figures(bursts[name]), CONTROL: median(controls[name])} for name in NAMES})
 
 
 def orders(pairs: int, rng: random.Random) -> list[str]:
@@ -75,23 +71,12 @@ def burst_images(seconds_an_image: float, callers: int, batch_size: int) -> int:
     return batches * batch_size
 
 
-def _rates(a: list, b: list) -> tuple[float, float]:
-    """Images a second of both arms, whose ratio and whose geometric mean are those of the middle half of the pairs."""
-    pairs = [tuple(math.log(burst.images / burst.seconds) for burst in pair) for pair in zip(a, b)]
-    half = _middle([after - before for before, after in pairs]) / 2
-    centre = _middle([(before + after) / 2 for before, after in pairs])
-    return math.exp(centre - half), math.exp(centre + half)
-
-
-def _middle(values: list[float]) -> float:
-    """The mean without the lowest and the highest quarter."""
-    left_out = len(values) // TRIMMED
-    return fmean(sorted(values)[left_out:len(values) - left_out])
-
-
-def _latencies(bursts: list) -> dict[str, float]:
+def _figures(bursts: list) -> dict[str, float]:
     latencies = [seconds for burst in bursts for seconds in burst.latencies]
-    figures = {P50: percentile(latencies, 50)}
+    figures = {
+        THROUGHPUT: sum(burst.images for burst in bursts) / sum(burst.seconds for burst in bursts),
+        P50: percentile(latencies, 50),
+    }
     if len(latencies) >= P90_REQUESTS:
         figures[P90] = percentile(latencies, 90)
     return figures

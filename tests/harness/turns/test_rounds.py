@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from harness.turns.process import Burst
-from harness.turns.rounds import P90, THROUGHPUT, burst_images, measured, orders
+from harness.turns.rounds import P50, P90, THROUGHPUT, burst_images, measured, orders
 
 
 @pytest.mark.parametrize("pairs", [2, 10, 11])
@@ -58,12 +58,16 @@ def test_a_burst_has_whole_batches_for_each_caller():
     assert burst_images(10.0, callers=1, batch_size=1) == 2
 
 
-def test_a_neighbour_in_a_few_bursts_does_not_count():
-    class Disturbed(Arm):
+def test_a_detector_that_stalls_now_and_then_is_slower():
+    class Stalling(Arm):
         def burst(self, first, images):
-            self._clock.append(10.0 if len(self._clock) % 10 == 3 else 1.0)
+            self._clock.append(2.0 if len(self._clock) % 20 == 3 else 1.0)
             return Burst(images, images * self._clock[-1], [self._clock[-1]] * images)
 
-    clock: list = []
-    found = measured({name: Disturbed(clock) for name in "AB"}, 4, lambda: 0.001, Random(0), pairs=40)
-    assert found.values["B"][THROUGHPUT] == pytest.approx(found.values["A"][THROUGHPUT])
+    class Steady(Arm):
+        def burst(self, first, images):
+            return Burst(images, images * 1.0, [1.0] * images)
+
+    found = measured({"A": Steady([]), "B": Stalling([])}, 4, lambda: 0.001, Random(0), pairs=40)
+    assert found.values["B"][THROUGHPUT] == pytest.approx(found.values["A"][THROUGHPUT] / 1.05)
+    assert found.values["B"][P50] == found.values["A"][P50]
