@@ -101,9 +101,10 @@ def comparison(world: World, slower: float, seed: int, most: int = MOST, within:
     machine, rounds = Machine(world, rng), []
     while len(rounds) < most:
         rounds.append(_round(machine, world, slower, rng, order))
-        rows = outcomes(rounds, within, most, STARTUP)
-        if len(rounds) in looks(most) and all(row.outcome != UNKNOWN for row in rows):
-            break
+        if len(rounds) in looks(most):
+            rows = outcomes(rounds, within, most, STARTUP)
+            if all(row.outcome != UNKNOWN for row in rows):
+                break
     return rows
 
 

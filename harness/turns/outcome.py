@@ -79,10 +79,13 @@ class Student(NamedTuple):
 
     def more(self, within: float) -> int | None:
         """How many more rounds would decide about, None for more than a thousand."""
-        wanted = (rounds for rounds in range(self.rounds + 1, self.rounds + MOST_MORE)
-                  if self.decides(within, rounds) != UNKNOWN)
-        found = next(wanted, None)
-        return None if found is None else found - self.rounds
+        few, many = self.rounds, self.rounds + MOST_MORE
+        if self.decides(within, many) == UNKNOWN:
+            return None
+        while many - few > 1:  # what so many rounds decide, more of them decide too
+            middle = (few + many) // 2
+            few, many = (middle, many) if self.decides(within, middle) == UNKNOWN else (few, middle)
+        return many - self.rounds
 
 
 def looks(most: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ of the commit are the fixtures `detector` and `dataset` of its gate. The load ge
 those of the project that compares, so that both arms are measured by the same code. Requests and responses are lines of
 JSON on the socket whose number the variable TURNS has.
 """
+import inspect
 import json
 import os
 import socket
@@ -29,6 +30,7 @@ class Probe:
     """What can be asked of an arm; each method takes and gives what JSON can hold."""
 
     def __init__(self, detector, dataset, settings):
+        self._code = inspect.getfile(type(detector))
         self._detector, self._dataset = detector, dataset
         self._generator, self._stored = map(_module, (settings["generator"], settings["stored"]))
         self._samples = [(image, dataset.image_bytes(image)) for image in dataset.image_ids[:settings["images"]]]
@@ -37,6 +39,7 @@ class Probe:
         """What is measured."""
         facts = getattr(self._detector, "metadata", {})
         return {
+            "code": self._code,
             "metadata": {name: value for name, value in facts.items() if isinstance(value, PLAIN)},
             "versions": {"python": sys.version.split()[0], **dict(_versions())},
             "dataset": {"annotations": str(self._dataset.annotations), "images": str(self._dataset.images),

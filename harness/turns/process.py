@@ -33,8 +33,12 @@ SPEED_IMAGES = 500  # held in memory by each arm
 DATASET = {"annotations", "images", "names", "image_ids"}  # facts of a dataset
 LARGEST = 2**26  # bytes of a response
 GRACE = 10.0  # seconds to end by itself
-# Lines of pytest's report that say what went wrong, the best last.
-ERRORS = (re.compile(r"(\S.*)"), re.compile(r"ERROR:? (?!turns_probe)(\S.*)"), re.compile(r"E\s+(?:[\w.]+: )?(\S.*)"))
+# What of a log says what went wrong, the best first: wrong options, the first exception, pytest's other errors, else
+# the last line.
+ERRORS = (
+    (0, re.compile(r".*\berror: (\S.*)")), (0, re.compile(r"E\s+([\w.]*(?:Error|Exception)\b.*|fixture '\w+' not found)")),
+    (0, re.compile(r"E\s+(?!\[)(\S.*)")), (-1, re.compile(r"ERROR:? (?!turns_probe)(\S.*)")), (-1, re.compile(r"(\S.*)")),
+)
 FOREIGN = ("PYTHON", "PYTEST_", "GIT_", "TOX_", "COV_")  # variables that are meant for the process that compares
 
 
@@ -58,9 +62,14 @@ class Place(NamedTuple):
 
     @property
     def command(self) -> list[str]:
-        """The command line that runs the probe."""
+        """The command line that runs the probe.
+
+        The checkout lies within the project that compares. pytest would take that one's settings and conftest.py, hence
+        its detector, where it finds the root folder by itself, or takes the value of an option for a path.
+        """
         return [self.python, "-m", "pytest", NAME, "-q", "--tb=short", "-p", "no:cacheprovider",
-                "--cache-dir", str(self.cache), *self.arm.options]
+                "-c", str(self.checkout / "pytest.ini"), f"--rootdir={self.checkout}", f"--confcutdir={self.checkout}",
+                f"--cache-dir={self.cache}", *self.arm.options]
 
 
 class Burst(NamedTuple):
@@ -102,6 +111,8 @@ class Process:
         dataset, is_whole = found.get("dataset"), isinstance(found.get("metadata"), dict)
         if not is_whole or not isinstance(dataset, dict) or not DATASET <= dataset.keys():
             raise self._failed("sent facts that cannot be read")
+        if self._place.checkout not in Path(str(found.get("code"))).parents:
+            raise self._failed(f"runs {shown(found.get('code'))}, which is not of its commit")
         return found
 
     def burst(self, deadline: float, **load: int) -> Burst:
@@ -163,9 +174,9 @@ class Process:
         """What the log says of the reason."""
         with suppress(OSError):
             lines = self._place.log.read_text(encoding="utf-8", errors="replace").splitlines()
-            for pattern in reversed(ERRORS):
+            for place, pattern in ERRORS:
                 if found := [match[1] for line in lines if (match := pattern.match(line))]:
-                    return f": {shown(found[0] if pattern is ERRORS[-1] else found[-1], 400)}"
+                    return f": {shown(found[place], 400)}"
         return ""
 
     def release(self) -> None:

@@ -1,8 +1,8 @@
 """Whatever an arm's process does, the comparison gets what it asked for or one sentence that names the arm."""
 from __future__ import annotations
 
+import json
 import os
-import signal
 import sys
 
 import psutil
@@ -14,7 +14,7 @@ from harness.turns.process import ArmError, Place, Process
 from tests import waiting
 
 COMMIT = Commit("1234567890" * 4, "a title", {})
-HELLO = '{"dataset": {"annotations": "", "images": "", "names": [], "image_ids": []}, "metadata": {}}'
+FACTS = {"dataset": {"annotations": "", "images": "", "names": [], "image_ids": []}, "metadata": {}}
 BURST = '{"images": 4, "seconds": 0.5, "latencies": [0.1, 0.2]}'
 # An arm that gives the responses which it is started with, one a request, and then runs the last argument.
 SCRIPT = """
@@ -49,8 +49,8 @@ def load(process, deadline: float = waiting.PATIENCE):
     return process.burst(deadline, first=0, images=4, callers=1, batch_size=1)
 
 
-def test_responses_are_read(start):
-    process = start(HELLO, BURST)
+def test_responses_are_read(start, tmp_path):
+    process = start(json.dumps({**FACTS, "code": str(tmp_path / "model" / "detector.py")}), BURST)
     assert process.hello(waiting.PATIENCE)["metadata"] == {}
     assert load(process) == (4, 0.5, [0.1, 0.2])
 
@@ -60,7 +60,7 @@ def test_responses_are_read(start):
     ("sys.exit('no disk')", "its process ended with exit code 1: no disk"),
     ("os.kill(os.getpid(), 9)", "its process was killed by SIGKILL"),
     ("os.kill(os.getpid(), 11)", "its process was killed by SIGSEGV"),
-    ("print('E   RuntimeError: the device is gone')", "exit code 0: the device is gone"),
+    ("print('E   RuntimeError: the device is gone')", "exit code 0: RuntimeError: the device is gone"),
     ("print('ERROR: not found: x')", "exit code 0: not found: x"),
     ("time.sleep(600)", "gave no response within 2 s and was ended"),
     ("stream.write(b'x' * 9); stream.flush(); time.sleep(600)", "gave no response within 2 s"),
@@ -85,6 +85,12 @@ def test_a_response_that_is_not_a_measurement_is_named(start, response):
 def test_facts_that_are_not_whole_are_named(start):
     with pytest.raises(ArmError, match="sent facts that cannot be read"):
         start('{"dataset": {}, "metadata": {}}').hello(waiting.PATIENCE)
+
+
+def test_code_of_another_place_is_named(start):
+    """Else one version would be compared with itself."""
+    with pytest.raises(ArmError, match=r"runs /elsewhere/detector.py, which is not of its commit"):
+        start(json.dumps({**FACTS, "code": "/elsewhere/detector.py"})).hello(waiting.PATIENCE)
 
 
 def test_an_error_of_the_detector_is_passed_on(start):
@@ -114,6 +120,4 @@ def test_an_end_takes_all_that_was_started_with_it(start, tmp_path):
 
 
 def test_an_interrupt_of_the_terminal_does_not_reach_an_arm(start):
-    process = start(HELLO)
-    assert os.getpgid(process._process.pid) != os.getpgid(0)
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    assert os.getpgid(start()._process.pid) != os.getpgid(0)
