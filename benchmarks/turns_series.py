@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.turns_series", description=__doc__.split(":")[0])
     parser.add_argument("folder", metavar="DIR", type=Path, help="where the records are kept")
     parser.add_argument("kinds", metavar="NAME=REV,REV", nargs="*", help="a kind of comparison: its name, A and B")
-    parser.add_argument("--each", metavar="N", type=int, default=20, help="comparisons of a kind (default: %(default)s)")
+    parser.add_argument("--each", metavar="N", type=int, default=20, help="of each kind (default: %(default)s)")
     parser.add_argument("--options", metavar="OPTIONS", default="", help="options of harness.turns, in quotes")
     parser.add_argument("--count", action="store_true", help="print what was found so far")
     given = parser.parse_args(arguments)

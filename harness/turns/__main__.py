@@ -5,8 +5,8 @@ checkout and an environment of its own. Then they are measured alternately, in f
 DIFFERENT, SAME or UNKNOWN. REV is a commit, branch or tag, or . for the working tree with its uncommitted changes;
 options of the gate after it are those of this arm alone: A="HEAD --cast fp32" B="HEAD --cast bf16".
 
-Exit code 0: nothing is worse in B, every metric is SAME or better; 1: a metric is worse; 2: wrong usage, or an arm could
-not be built or measured, or an interrupt; 3: nothing is known to be worse, and a metric is UNKNOWN.
+Exit code 0: nothing is worse in B, every metric is SAME or better; 1: a metric is worse; 2: wrong usage, an arm that
+could not be built or measured, or an interrupt; 3: nothing is known to be worse, and a metric is UNKNOWN.
 """
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import argparse
 import re
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path

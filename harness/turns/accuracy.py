@@ -81,7 +81,7 @@ def _lost_classes(before: Evaluation, after: Evaluation) -> str:
 
 
 def _matched(a: Mapping[int, Any], b: Mapping[int, Any], ap: Row) -> Row:
-    """The share of A's confident detections that B has too; few of them are no loss where AP is higher."""
+    """The share of A's confident detections that B has too; a low share costs nothing where AP is higher."""
     pairs = matched(a, b)
     found, total = (sum(pair[place] for pair in pairs.values()) for place in (0, 1))
     if not total:

@@ -30,9 +30,10 @@ BOTH, SPEED, ACCURACY = "both", "speed", "accuracy"
 class Plan(NamedTuple):
     """What is compared and for how long.
 
-    `callers` and `batch_size` are 0 where the load table decides. `within` and `within_ap` are the least changes that matter, of a speed as a share and of AP. `most` is the number of
-    rounds that are planned for, `seconds` the time in which the last of them must have ended. `startup` and `deadline`
-    are seconds that an arm has to load (or compile) its detector, and for a response.
+    `callers` and `batch_size` are 0 where the load table decides. `within` and `within_ap` are the least changes that
+    matter, of a speed as a share and of AP. `most` is the number of rounds that are planned for, `seconds` what all of
+    them may take, without what is done once. `startup` and `deadline` are seconds that an arm has to load (or compile)
+    its detector, and for a response.
     """
 
     callers: int = 0

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.stats.intervals import student_t
+from harness.turns.arms import NAMES
 from harness.turns.rounds import CONTROL, P50, P90, THROUGHPUT, Round
 from harness.verdict.metrics import percent
 
@@ -24,7 +25,7 @@ DIFFERENT, SAME, UNKNOWN = "DIFFERENT", "SAME", "UNKNOWN"
 ERROR = 0.05  # of a whole comparison
 # With fewer rounds two processes that are fast or slow by chance may differ in the same way in all of them.
 LEAST_ROUNDS = 4
-MOST_MORE = 1_000  # rounds: more is no advice
+MOST_MORE = 1_000  # rounds: more would not help anybody
 SMALLEST = 1e-9  # standard error of a logarithm: of made-up rounds that are all the same
 CHECKS = {THROUGHPUT: "throughput", P50: "latency", P90: "latency"}
 HIGHER_IS_BETTER = (THROUGHPUT,)
@@ -101,7 +102,8 @@ def outcomes(rounds: Sequence[Round], within: float, most: int, round_seconds: f
 
     `most` is the number of rounds that the looks are planned for, and `round_seconds` what one takes.
     """
-    metrics = [metric for metric in CHECKS if rounds and all(metric in one.values[arm] for one in rounds for arm in "AB")]
+    metrics = [metric for metric in CHECKS
+               if rounds and all(metric in one.values[arm] for one in rounds for arm in NAMES)]
     if len(rounds) < LEAST_ROUNDS:
         few = f"{len(rounds)} of at least {LEAST_ROUNDS} rounds were measured; give it more time"
         return [Row(CHECKS[metric], metric, UNKNOWN, *_undecided(rounds, metric), len(rounds), few,
@@ -146,19 +148,21 @@ def _typical(rounds: Sequence[Round], metric: str) -> tuple[float | None, float 
     """The geometric means of A's and B's figures."""
     if not rounds:
         return None, None
-    a, b = (math.exp(float(np.mean([math.log(one.values[arm][metric]) for one in rounds]))) for arm in "AB")
+    a, b = (math.exp(float(np.mean([math.log(one.values[arm][metric]) for one in rounds]))) for arm in NAMES)
     return a, b
 
 
 def _row(metric, test: Student, control: Student, rounds, within: float, round_seconds: float) -> Row:
     outcome, (change, low, high) = test.decides(within), test.interval
     if outcome == DIFFERENT and _is_suspect(control, test):
-        outcome, why = UNKNOWN, (f"the reference workload differed by {percent(abs(math.expm1(control.mean)))} too: the "
-                                 "machine did not treat both alike; stop other work and repeat")
+        outcome = UNKNOWN
+        why = (f"the reference workload differed by {percent(abs(math.expm1(control.mean)))} too: the machine did not "
+               "treat both alike; stop other work and repeat")
     else:
         why = _why(metric, outcome, test, within, round_seconds)
     is_worse = outcome == DIFFERENT and _is_worse(metric, test.mean)
-    return Row(CHECKS[metric], metric, outcome, change, low, high, test.rounds, why, *_typical(rounds, metric), is_worse)
+    return Row(CHECKS[metric], metric, outcome, change, low, high, test.rounds, why, *_typical(rounds, metric),
+               is_worse)
 
 
 def _is_worse(metric: str, mean: float) -> bool:

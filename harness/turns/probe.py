@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import sys
+from contextlib import suppress
 from importlib import metadata, util
 from pathlib import Path
 
@@ -75,10 +76,8 @@ class Probe:
 
 def _versions():
     for name in VERSIONS:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             yield name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            pass
 
 
 def test_turns(detector, dataset):

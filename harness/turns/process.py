@@ -36,8 +36,11 @@ GRACE = 10.0  # seconds to end by itself
 # What of a log says what went wrong, the best first: wrong options, the first exception, pytest's other errors, else
 # the last line.
 ERRORS = (
-    (0, re.compile(r".*\berror: (\S.*)")), (0, re.compile(r"E\s+([\w.]*(?:Error|Exception)\b.*|fixture '\w+' not found)")),
-    (0, re.compile(r"E\s+(?!\[)(\S.*)")), (-1, re.compile(r"ERROR:? (?!turns_probe)(\S.*)")), (-1, re.compile(r"(\S.*)")),
+    (0, re.compile(r".*\berror: (\S.*)")),
+    (0, re.compile(r"E\s+([\w.]*(?:Error|Exception)\b.*|fixture '\w+' not found)")),
+    (0, re.compile(r"E\s+(?!\[)(\S.*)")),
+    (-1, re.compile(r"ERROR:? (?!turns_probe)(\S.*)")),
+    (-1, re.compile(r"(\S.*)")),
 )
 FOREIGN = ("PYTHON", "PYTEST_", "GIT_", "TOX_", "COV_")  # variables that are meant for the process that compares
 
@@ -109,7 +112,7 @@ class Process:
         """The facts of the loaded detector: metadata, versions, dataset."""
         found = self._ask(deadline, do="hello")
         dataset, is_whole = found.get("dataset"), isinstance(found.get("metadata"), dict)
-        if not is_whole or not isinstance(dataset, dict) or not DATASET <= dataset.keys():
+        if not is_whole or not isinstance(dataset, dict) or not dataset.keys() >= DATASET:
             raise self._failed("sent facts that cannot be read")
         if self._place.checkout not in Path(str(found.get("code"))).parents:
             raise self._failed(f"runs {shown(found.get('code'))}, which is not of its commit")

@@ -62,7 +62,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     a, b = (metrics.shown(row.metric, value) for value in (row.a, row.b))
     is_bounded = None not in (row.low, row.high)
     interval = f"{_change(row, row.low)} to {_change(row, row.high)}" if is_bounded else "–"
-    return row.outcome, row.check, metrics.label(row.metric), a, b, _change(row, row.change), interval, f"{row.rounds:,}"
+    return (row.outcome, row.check, metrics.label(row.metric), a, b, _change(row, row.change), interval,
+            f"{row.rounds:,}")
 
 
 def _change(row: Row, value: float | None) -> str:
@@ -82,8 +83,8 @@ def _about(found: Comparison) -> Iterator[str]:
         yield f"what differs between A and B: {', '.join(words)}"
     if len(found.rounds) >= LEAST_ROUNDS:
         control = control_record(found)
-        yield (f"control: the reference workload differed by {100 * control['change']:+.1f} % between the arms, interval "
-               f"{100 * control['low']:+.1f} to {100 * control['high']:+.1f} %")
+        change, low, high = (f"{100 * control[name]:+.1f}" for name in ("change", "low", "high"))
+        yield f"control: the reference workload differed by {change} % between the arms, interval {low} to {high} %"
 
 
 def differing(found: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Commits become folders and leave nothing behind; what is no commit gets a sentence."""
+"""Commits become folders and leave nothing behind; whatever is not a commit gets a sentence."""
 from __future__ import annotations
 
 import os
@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
+from harness.turns.arms import read_arms
 from harness.turns.checkout import CheckoutError, Repository
 from harness.turns.report import is_equal, remarks
-from harness.turns.arms import read_arms
 
 
 def test_a_commit_is_checked_out_and_removed(project, tmp_path):
@@ -24,7 +24,8 @@ def test_a_commit_is_checked_out_and_removed(project, tmp_path):
 
 def test_a_checkout_is_removed_after_an_error(project, tmp_path):
     project.commit("first")
-    with pytest.raises(KeyboardInterrupt), project.repository.checkout("A", project.repository.commit("HEAD"), tmp_path):
+    commit = project.repository.commit("HEAD")
+    with pytest.raises(KeyboardInterrupt), project.repository.checkout("A", commit, tmp_path):
         raise KeyboardInterrupt
     assert project.checkouts == []
 

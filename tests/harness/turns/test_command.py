@@ -147,8 +147,8 @@ def test_an_interrupt_leaves_what_was_measured_and_no_checkout(project, tmp_path
                "command.CACHE = command.ROOT / '.cache'; sys.exit(command.main(sys.argv[2:]))")
     with open(tmp_path / "printed", "w+") as printed:
         running = subprocess.Popen(
-            [sys.executable, "-c", program, str(project.root), "A=HEAD", "B=HEAD", "--json", str(path), "--rounds", "99",
-             "--pairs", "2"],
+            [sys.executable, "-c", program, str(project.root), "A=HEAD", "B=HEAD", "--json", str(path),
+             "--rounds", "99", "--pairs", "2"],
             stdout=printed, stderr=printed, env={**os.environ, "PYTHONPATH": str(projects.ROOT)}, cwd=project.root)
         waiting.until(lambda: "round 1" in (tmp_path / "printed").read_text() or running.poll() is not None)
         running.send_signal(number)

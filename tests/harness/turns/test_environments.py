@@ -52,7 +52,7 @@ def test_an_environment_that_was_not_finished_is_made_again(tmp_path, made):
 
 
 def test_a_commit_without_the_file_is_named(tmp_path):
-    with pytest.raises(EnvironmentFailed, match="requirements-gpu.txt: the commit has no such file"):
+    with pytest.raises(EnvironmentFailed, match=r"requirements-gpu\.txt: the commit has no such file"):
         python_of(commit(tmp_path / "theirs"), "requirements-gpu.txt", tmp_path, tmp_path)
 
 

@@ -36,7 +36,8 @@ def start(tmp_path):
     started = []
 
     def starting(*responses: str, then: str = "") -> Process:
-        place = Place(Arm("B", "HEAD", ("--cast", "bf16")), COMMIT, tmp_path, sys.executable, tmp_path, tmp_path / "log")
+        arm = Arm("B", "HEAD", ("--cast", "bf16"))
+        place = Place(arm, COMMIT, tmp_path, sys.executable, tmp_path, tmp_path / "log")
         started.append(Process(place, [sys.executable, "-c", SCRIPT, *responses, then]))
         return started[-1]
 
