@@ -2,7 +2,7 @@
 PYTHON ?= python3
 TOX = .venv/bin/tox
 
-.PHONY: gate test slow accuracy performance lint neuron gpu newest lowest tf210 tf115 clean coco weights
+.PHONY: gate test compare slow accuracy performance lint neuron gpu newest lowest tf210 tf115 clean coco weights
 
 gate: $(TOX)
 	$(TOX) run -q -e gate -- $(ARGS)
@@ -10,6 +10,10 @@ gate: $(TOX)
 test: $(TOX)
 	$(TOX) run -q -e tests $(if $(ARGS),-- $(ARGS))
 	$(if $(ARGS),,$(TOX) run -q -e gate -- --soak 10s)
+
+# Two commits in turns, options of the gate after each: make compare A="HEAD~1 --cast fp32" B="HEAD --cast bf16".
+compare: $(TOX)
+	$(TOX) run -q -e compare -- 'A=$(A)' 'B=$(B)' $(ARGS)
 
 slow accuracy performance lint neuron gpu newest lowest tf210: $(TOX)
 	$(TOX) run -q -e $@ -- $(ARGS)

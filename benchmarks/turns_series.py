@@ -1,0 +1,77 @@
+"""Many comparisons in turns on this machine, for counts: `python -m benchmarks.turns_series DIR A/A=REV,REV …`.
+
+Each NAME=REV,REV is a kind of comparison with a known truth, such as A/A=HEAD,HEAD or slower=HEAD,scratch. They take
+turns until each has been made so often as --each says. Every record is kept in DIR, and a series that is started again
+goes on where it ended. `--count` prints what the records in DIR say and measures nothing.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import monotonic
+
+from harness.text import shown
+from harness.turns.outcome import DIFFERENT, SAME, UNKNOWN
+
+FAILED = 2  # exit code of harness.turns
+OUTCOMES = (DIFFERENT, SAME, UNKNOWN)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.turns_series", description=__doc__.split(":")[0])
+    parser.add_argument("folder", metavar="DIR", type=Path, help="where the records are kept")
+    parser.add_argument("kinds", metavar="NAME=REV,REV", nargs="*", help="a kind of comparison: its name, A and B")
+    parser.add_argument("--each", metavar="N", type=int, default=20, help="of each kind (default: %(default)s)")
+    parser.add_argument("--options", metavar="OPTIONS", default="", help="options of harness.turns, in quotes")
+    parser.add_argument("--count", action="store_true", help="print what was found so far")
+    given = parser.parse_args(arguments)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    if not given.count:
+        for name, record, command in _left(given):
+            start = monotonic()
+            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+            record.with_suffix(".log").write_text(ended.stdout + ended.stderr)
+            if ended.returncode == FAILED:
+                record.unlink(missing_ok=True)  # it did not reach its end, and is made again next time
+            print(f"{name}: exit code {ended.returncode}, {monotonic() - start:.0f} s, {record}", flush=True)
+    print("\n".join(counts(given.folder)))
+
+
+def _left(given: argparse.Namespace) -> Iterator[tuple[str, Path, list[str]]]:
+    """(name, record, command) of each comparison that is still to be made, the kinds in turn."""
+    for number in range(given.each):
+        for kind in given.kinds:
+            name, _, revisions = kind.partition("=")
+            a, b = revisions.split(",")
+            record = given.folder / f"{name.replace('/', '-')}-{number:03}.json"
+            if not record.exists():
+                yield name, record, [sys.executable, "-m", "harness.turns", f"A={a}", f"B={b}", "--json", str(record),
+                                     *given.options.split()]
+
+
+def counts(folder: Path) -> list[str]:
+    """Lines: of each kind, how many comparisons found B worse or better in any metric, and the outcomes by metric."""
+    kinds: dict[str, list[list[dict]]] = {}
+    for path in sorted(folder.glob("*.json")):
+        kinds.setdefault(path.stem.rpartition("-")[0], []).append(json.loads(path.read_text())["rows"])
+    return [line for name, found in kinds.items() for line in _counted(name, found)]
+
+
+def _counted(name: str, found: list[list[dict]]) -> Iterator[str]:
+    worse = sum(any(row["is_worse"] for row in rows) for rows in found)
+    better = sum(any(row["outcome"] == DIFFERENT and not row["is_worse"] for row in rows) for rows in found)
+    yield f"{shown(name)}: {len(found)} comparisons, B worse in {worse}, better in {better}"
+    by_metric: dict[str, Counter] = {}
+    for row in (row for rows in found for row in rows):
+        by_metric.setdefault(row["metric"], Counter())[row["outcome"]] += 1
+    for metric, counted in by_metric.items():
+        yield f"  {metric}: " + ", ".join(f"{counted[outcome]} {outcome}" for outcome in OUTCOMES)
+
+
+if __name__ == "__main__":
+    main()
