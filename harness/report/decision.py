@@ -1,0 +1,157 @@
+"""The first screen: may it be released, why not, and what changed, in words for whoever decides."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from harness.report import sections
+from harness.report.folder import AGAINST, OUTCOME, RUN, Folder, LeftOut
+from harness.report.sections import text
+from harness.verdict.metrics import SIGNS, label, value_and_bound
+from harness.verdict.table import outcomes
+from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS
+
+YES, NO, OPEN = "yes", "no", "open"
+MOST = 6  # reasons on the first screen
+CPU = "cpu"
+RED_OUTCOMES = {FAIL: 0, INVALID: 1}
+# What a check stands for, to a reader who does not know its name.
+ASKS = {
+    "accuracy": "It detects as well as promised", "parity": "Compiling it costs no accuracy",
+    "placement": "It runs on the device", "throughput": "It is fast enough", "latency": "A request is answered in time",
+    "cost": "It is cheap enough", "integrity": "Its responses under load are right",
+    "jitter": "Its speed is steady", "soak": "It lasts for hours", "mlperf": "MLPerf's scenarios are valid",
+    "release": "The gate was run whole",
+}
+
+
+class Decision(NamedTuple):
+    """`state` is YES, NO or OPEN; `reasons` and `changed` are sentences, `checks` one line for each check."""
+
+    state: str
+    headline: str
+    reasons: Sequence[str]
+    changed: Sequence[str]
+    checks: Sequence[dict[str, str]]
+    subject: Sequence[tuple[str, str]]
+
+
+def decision(folder: Folder) -> Decision:
+    """The decision as the run stored it. Raises LeftOut where it has no verdict."""
+    rows = sections.rows(folder)
+    if not rows:
+        raise LeftOut("no row was judged.")
+    state, headline, reasons = _decided(_outcome(folder), rows)
+    return Decision(state, headline, reasons, _changed(folder), [_line(check, rows) for check in _checks(rows)],
+                    _subject(folder))
+
+
+def _outcome(folder: Folder) -> dict[str, Any] | None:
+    """How the run ended; None where that was not stored."""
+    try:
+        found = folder.json(OUTCOME)
+    except LeftOut:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _decided(outcome: dict[str, Any] | None, rows: list[dict]) -> tuple[str, str, list[str]]:
+    missed = [row for row in rows if row["verdict"] in RED_OUTCOMES]
+    if outcome is None:
+        why = ["How the run ended is not stored in this folder, so only its rows can be shown."]
+        return (NO if any(row["verdict"] == FAIL for row in missed) else OPEN), "Not decided", why + _reasons(missed)
+    red = {tuple(map(str, key)) for key in outcome["red"]}
+    decisive = [row for row in missed if (row["check"], row["metric"], row["variant"]) in red]
+    if outcome["exit_code"]:
+        is_failed = any(row["verdict"] == FAIL for row in decisive)
+        reasons = _reasons(decisive) or [text(outcome["words"], 400)]
+        return (NO, "No", reasons) if is_failed else (OPEN, "Not proven", reasons)
+    return _green(outcome, missed)
+
+
+def _green(outcome: dict[str, Any], missed: list[dict]) -> tuple[str, str, list[str]]:
+    """Nothing that decides was missed: whether that is a release depends on what was judged."""
+    if outcome["platform"] == CPU:
+        return OPEN, "Not decided here", [
+            "Nothing that this machine can decide speaks against it: this was a rehearsal on a CPU, in which accuracy, "
+            "parity and integrity decide. Speed, steadiness and cost on the device are still to be measured.",
+            *_reasons(missed)]
+    left = [f"{outcome['lost']} rows were not judged."] if outcome["lost"] else []
+    left += [f"Easier than a release: {one}." for one in sections.texts(outcome["easier"])]
+    if not outcome["release"]:
+        return OPEN, "Not yet", ["Every row that was judged is met, and this was not a run for a release (--release).",
+                                 *left]
+    return YES, "Yes", ["Every row of the target table was judged and is met."]
+
+
+def _reasons(missed: list[dict]) -> list[str]:
+    """A sentence for each row that was missed, FAIL first."""
+    judged = sorted((row for row in missed if row["reason"] != NOT_JUDGED), key=lambda row: RED_OUTCOMES[row["verdict"]])
+    found = [_sentence(row) for row in judged[:MOST]]
+    lost = [row for row in missed if row["reason"] == NOT_JUDGED]
+    found += [f"{len(judged) - MOST} more rows were missed: see the verdicts."] if len(judged) > MOST else []
+    return found + ([f"{len(lost)} rows were not judged: {text(lost[0]['why'], 200)}."] if lost else [])
+
+
+def _sentence(row: dict) -> str:
+    value, bound = value_and_bound(row["metric"], row["value"], row["bound"])
+    name = f"{text(row['check'])}: {text(label(row['metric']))}" + (f" ({text(row['variant'])})" if row["variant"] else "")
+    must = f"must be {SIGNS.get(row['sense'], text(row['sense']))} {bound}"
+    if row["verdict"] == FAIL:
+        return f"{name} is {value}, {must}."
+    return f"{name} is not decided ({text(row['reason'])}), {must}: {text(row['why'], 300)}."
+
+
+def _checks(rows: list[dict]) -> list[str]:
+    return list(dict.fromkeys(str(row["check"]) for row in rows))
+
+
+def _line(check: str, rows: list[dict]) -> dict[str, str]:
+    """The worst verdict of a check, and how many rows have which."""
+    own = [row["verdict"] for row in rows if row["check"] == check]
+    worst = next(name for name in (FAIL, INVALID, PASS, *own) if name in own)
+    return {"check": text(check), "asks": ASKS.get(check, text(check)), "verdict": text(worst),
+            "count": outcomes([_Outcome(one) for one in own])}
+
+
+class _Outcome(NamedTuple):
+    verdict: str
+
+
+def _changed(folder: Folder) -> list[str]:
+    """What changed since the baseline, in sentences."""
+    try:
+        stored = folder.json(AGAINST)
+        found = sections.against(folder)
+    except LeftOut:
+        return ["Nothing to compare with: this run was not measured against a baseline (--against)."]
+    except Exception:  # the section says what is wrong with it
+        return ["What changed cannot be shown: see the section below."]
+    worse = [row for row in found["rows"] if row["verdict"] == FAIL]
+    open_rows = [row for row in found["rows"] if row["verdict"] == INVALID]
+    sentences = [f"Worse than {found['against']}: {row['check']} {row['metric']} from {row['before']} to {row['after']}, "
+                 f"{row['change']}." for row in worse[:MOST]]
+    sentences += [] if worse else [f"Nothing is known to be worse than {found['against']}."]
+    if open_rows:
+        names = ", ".join(f"{row['check']} {row['metric']}" for row in open_rows[:MOST])
+        sentences.append(f"Whether these changed cannot be told: {names}.")
+    if found["classes"] and (worst := min(stored["classes"], key=lambda one: one["change"] or 0))["change"]:
+        if worst["change"] < 0:
+            sentences.append(f"The class that lost most is {text(worst['name'])} ({worst['change']:+.3f}).")
+    return sentences + list(found["causes"])
+
+
+def _subject(folder: Folder) -> list[tuple[str, str]]:
+    """What was measured, in a few facts."""
+    try:
+        record = folder.json(RUN)
+        detector, data, machine = (record.get(name) or {} for name in ("detector", "dataset", "machine"))
+        return [
+            ("Detector", f"{text(detector.get('name'))}, {text(detector.get('width'))} × {text(detector.get('height'))}"),
+            ("Dataset", f"{text(data.get('name'))}, {text(data.get('images'))} images"),
+            ("Runs on", f"{text(record['platform'])}, {text(record['backend'])} {text(record['cast'])}"),
+            ("Machine", f"{text(machine.get('processor'))}, {text(machine.get('cores'))} cores"),
+            ("Measured", text(record["origin"]["date"]).replace("T", " ").replace("Z", " UTC")),
+        ]
+    except Exception:  # the section on the environment says what is wrong
+        return []
