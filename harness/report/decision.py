@@ -13,7 +13,6 @@ from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS
 
 YES, NO, OPEN = "yes", "no", "open"
 MOST = 6  # reasons on the first screen
-CPU = "cpu"
 RED_OUTCOMES = {FAIL: 0, INVALID: 1}
 # What a check stands for, to a reader who does not know its name.
 ASKS = {
@@ -71,7 +70,7 @@ def _decided(outcome: dict[str, Any] | None, rows: list[dict]) -> tuple[str, str
 
 def _green(outcome: dict[str, Any], missed: list[dict]) -> tuple[str, str, list[str]]:
     """Nothing that decides was missed: whether that is a release depends on what was judged."""
-    if outcome["platform"] == CPU:
+    if outcome["is_rehearsal"]:
         return OPEN, "Not decided here", [
             "Nothing that this machine can decide speaks against it: this was a rehearsal on a CPU, in which accuracy, "
             "parity and integrity decide. Speed, steadiness and cost on the device are still to be measured.",
@@ -134,7 +133,7 @@ def _changed(folder: Folder) -> list[str]:
     sentences += [] if worse else [f"Nothing is known to be worse than {found['against']}."]
     if open_rows:
         names = ", ".join(f"{row['check']} {row['metric']}" for row in open_rows[:MOST])
-        sentences.append(f"Whether these changed cannot be told: {names}.")
+        sentences.append(f"Not known whether these changed: {names}.")
     if found["classes"] and (worst := min(stored["classes"], key=lambda one: one["change"] or 0))["change"]:
         if worst["change"] < 0:
             sentences.append(f"The class that lost most is {text(worst['name'])} ({worst['change']:+.3f}).")
