@@ -2,7 +2,7 @@
 PYTHON ?= python3
 TOX = .venv/bin/tox
 
-.PHONY: gate test slow accuracy performance lint neuron gpu newest lowest tf210 tf115 clean coco weights
+.PHONY: gate test report slow accuracy performance lint neuron gpu newest lowest tf210 browser tf115 clean coco weights
 
 gate: $(TOX)
 	$(TOX) run -q -e gate -- $(ARGS)
@@ -11,7 +11,12 @@ test: $(TOX)
 	$(TOX) run -q -e tests $(if $(ARGS),-- $(ARGS))
 	$(if $(ARGS),,$(TOX) run -q -e gate -- --soak 10s)
 
-slow accuracy performance lint neuron gpu newest lowest tf210: $(TOX)
+# report.html of the folder that --report has written: make report DIR=report
+DIR ?= report
+report: $(TOX)
+	$(TOX) run -q -e report -- $(DIR) $(ARGS)
+
+slow accuracy performance lint neuron gpu newest lowest tf210 browser: $(TOX)
 	$(TOX) run -q -e $@ -- $(ARGS)
 
 # The Python with tensorflow-neuron, where it is not named: the one that docs/inferentia.md makes, else AWS's image's.
