@@ -4,15 +4,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from harness.accuracy.errors import FILE as ERRORS
+from harness.accuracy.errors import KINDS, WORDS
 from harness.report import sections
 from harness.report.folder import AGAINST, OUTCOME, RUN, Folder, LeftOut
 from harness.report.sections import text
 from harness.verdict.metrics import SIGNS, label, value_and_bound
-from harness.verdict.table import outcomes
 from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS
 
 YES, NO, OPEN = "yes", "no", "open"
 MOST = 6  # reasons on the first screen
+NAMED = 3  # classes, kinds and images in a sentence
+UNSHOWN = "What changed cannot be shown: the section below says why."
 RED_OUTCOMES = {FAIL: 0, INVALID: 1}
 # What a check stands for, to a reader who does not know its name.
 ASKS = {
@@ -20,17 +23,18 @@ ASKS = {
     "placement": "It runs on the device", "throughput": "It is fast enough", "latency": "A request is answered in time",
     "cost": "It is cheap enough", "integrity": "Its responses under load are right",
     "jitter": "Its speed is steady", "soak": "It lasts for hours", "mlperf": "MLPerf's scenarios are valid",
-    "release": "The gate was run whole",
+    "release": "The gate was run whole", "history": "Nothing got worse since the baseline",
 }
 
 
 class Decision(NamedTuple):
-    """`state` is YES, NO or OPEN; `reasons` and `changed` are sentences, `checks` one line for each check."""
+    """`state` is YES, NO or OPEN; `reasons`, `changed` and `where` (accuracy is lost) are sentences, `checks` lines."""
 
     state: str
     headline: str
     reasons: Sequence[str]
     changed: Sequence[str]
+    where: Sequence[str]
     checks: Sequence[dict[str, str]]
     subject: Sequence[tuple[str, str]]
 
@@ -41,8 +45,8 @@ def decision(folder: Folder) -> Decision:
     if not rows:
         raise LeftOut("no row was judged.")
     state, headline, reasons = _decided(_outcome(folder), rows)
-    return Decision(state, headline, reasons, _changed(folder), [_line(check, rows) for check in _checks(rows)],
-                    _subject(folder))
+    checks = [_line(check, rows) for check in _checks(rows)]
+    return Decision(state, headline, reasons, _changed(folder), _where(folder), checks, _subject(folder))
 
 
 def _outcome(folder: Folder) -> dict[str, Any] | None:
@@ -85,7 +89,8 @@ def _green(outcome: dict[str, Any], missed: list[dict]) -> tuple[str, str, list[
 
 def _reasons(missed: list[dict]) -> list[str]:
     """A sentence for each row that was missed, FAIL first."""
-    judged = sorted((row for row in missed if row["reason"] != NOT_JUDGED), key=lambda row: RED_OUTCOMES[row["verdict"]])
+    judged = [row for row in missed if row["reason"] != NOT_JUDGED]
+    judged.sort(key=lambda row: RED_OUTCOMES[row["verdict"]])
     found = [_sentence(row) for row in judged[:MOST]]
     lost = [row for row in missed if row["reason"] == NOT_JUDGED]
     found += [f"{len(judged) - MOST} more rows were missed: see the verdicts."] if len(judged) > MOST else []
@@ -94,7 +99,8 @@ def _reasons(missed: list[dict]) -> list[str]:
 
 def _sentence(row: dict) -> str:
     value, bound = value_and_bound(row["metric"], row["value"], row["bound"])
-    name = f"{text(row['check'])}: {text(label(row['metric']))}" + (f" ({text(row['variant'])})" if row["variant"] else "")
+    variant = f" ({text(row['variant'])})" if row["variant"] else ""
+    name = f"{text(row['check'])}: {text(label(row['metric']))}{variant}"
     must = f"must be {SIGNS.get(row['sense'], text(row['sense']))} {bound}"
     if row["verdict"] == FAIL:
         return f"{name} is {value}, {must}."
@@ -107,14 +113,10 @@ def _checks(rows: list[dict]) -> list[str]:
 
 def _line(check: str, rows: list[dict]) -> dict[str, str]:
     """The worst verdict of a check, and how many rows have which."""
-    own = [row["verdict"] for row in rows if row["check"] == check]
+    own = [str(row["verdict"]) for row in rows if row["check"] == check]
     worst = next(name for name in (FAIL, INVALID, PASS, *own) if name in own)
     return {"check": text(check), "asks": ASKS.get(check, text(check)), "verdict": text(worst),
-            "count": outcomes([_Outcome(one) for one in own])}
-
-
-class _Outcome(NamedTuple):
-    verdict: str
+            "count": sections.counted(own)}
 
 
 def _changed(folder: Folder) -> list[str]:
@@ -123,21 +125,51 @@ def _changed(folder: Folder) -> list[str]:
         stored = folder.json(AGAINST)
         found = sections.against(folder)
     except LeftOut:
+        if (folder.path / AGAINST).exists():
+            return [UNSHOWN]
         return ["Nothing to compare with: this run was not measured against a baseline (--against)."]
     except Exception:  # the section says what is wrong with it
-        return ["What changed cannot be shown: see the section below."]
+        return [UNSHOWN]
     worse = [row for row in found["rows"] if row["verdict"] == FAIL]
     open_rows = [row for row in found["rows"] if row["verdict"] == INVALID]
-    sentences = [f"Worse than {found['against']}: {row['check']} {row['metric']} from {row['before']} to {row['after']}, "
-                 f"{row['change']}." for row in worse[:MOST]]
+    sentences = [f"Worse than {found['against']}: {row['check']} {row['metric']} from {row['before']} to "
+                 f"{row['after']}, {row['change']}." for row in worse[:MOST]]
     sentences += [] if worse else [f"Nothing is known to be worse than {found['against']}."]
     if open_rows:
         names = ", ".join(f"{row['check']} {row['metric']}" for row in open_rows[:MOST])
         sentences.append(f"Not known whether these changed: {names}.")
-    if found["classes"] and (worst := min(stored["classes"], key=lambda one: one["change"] or 0))["change"]:
-        if worst["change"] < 0:
-            sentences.append(f"The class that lost most is {text(worst['name'])} ({worst['change']:+.3f}).")
-    return sentences + list(found["causes"])
+    return [*sentences, *_lost_most(stored), *(f"Also changed: {cause}." for cause in found["causes"])]
+
+
+def _lost_most(stored: dict) -> list[str]:
+    """Which class and which images lost most since the baseline."""
+    classes = [one for one in stored.get("classes") or [] if (one["change"] or 0) < 0]
+    images = [one for one in stored.get("images") or [] if one["lost"] > one["gained"]]
+    worst = min(classes, key=lambda one: one["change"], default=None)
+    names = ", ".join(f"{text(one['file_name'])} ({one['lost']})" for one in images[:NAMED])
+    return [*([f"The class that lost most is {text(worst['name'])} ({worst['change']:+.3f} AP)."] if worst else []),
+            *([f"Most objects were lost in {names}."] if images else [])]
+
+
+def _where(folder: Folder) -> list[str]:
+    """Where accuracy is lost: kinds of mistakes, classes and images."""
+    try:
+        stored = folder.json(ERRORS)
+        kinds = sorted(((stored["lost"][kind], WORDS[kind]) for kind in KINDS), reverse=True)
+        classes = sorted((one for one in stored["classes"] if one["objects"]), key=lambda one: one["AP50"])
+        images = [one for one in stored["images"] if one["missed"] or one["wrong"]]
+        return [
+            f"AP50 is {stored['AP50']:.3f}. It loses most to "
+            f"{', '.join(f'{words} ({cost:.3f})' for cost, words in kinds[:NAMED])}.",
+            f"The weakest classes are {', '.join(_class(one) for one in classes[:NAMED])}.",
+            *([f"The images that cost most are {', '.join(text(one['file_name']) for one in images[:NAMED])}."]
+              if images else [])]
+    except Exception:  # the section says what is missing or damaged
+        return []
+
+
+def _class(one: dict) -> str:
+    return f"{text(one['name'])} (AP50 {one['AP50']:.3f})"
 
 
 def _subject(folder: Folder) -> list[tuple[str, str]]:
@@ -146,7 +178,8 @@ def _subject(folder: Folder) -> list[tuple[str, str]]:
         record = folder.json(RUN)
         detector, data, machine = (record.get(name) or {} for name in ("detector", "dataset", "machine"))
         return [
-            ("Detector", f"{text(detector.get('name'))}, {text(detector.get('width'))} × {text(detector.get('height'))}"),
+            ("Detector", f"{text(detector.get('name'))}, "
+                         f"{text(detector.get('width'))} × {text(detector.get('height'))}"),
             ("Dataset", f"{text(data.get('name'))}, {text(data.get('images'))} images"),
             ("Runs on", f"{text(record['platform'])}, {text(record['backend'])} {text(record['cast'])}"),
             ("Machine", f"{text(machine.get('processor'))}, {text(machine.get('cores'))} cores"),

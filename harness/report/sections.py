@@ -9,10 +9,11 @@ import base64
 import re
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from harness.accuracy.errors import FILE as ERRORS
-from harness.accuracy.errors import KINDS, MISSED, WORDS
+from harness.accuracy.errors import KINDS, WORDS
 from harness.compare import table as comparison_table
 from harness.compare.comparison import compare
 from harness.compare.record import Run
@@ -29,7 +30,6 @@ from harness.report.folder import (
     SWEEP,
     Folder,
     LeftOut,
-    damaged,
 )
 from harness.report.svg import Axis, Plot, axis, bar
 from harness.soak.reader import summarise
@@ -37,7 +37,7 @@ from harness.text import printable, shown
 from harness.verdict.metrics import METRICS, SIGNS, label, margin, value_and_bound
 from harness.verdict.metrics import shown as value_text
 from harness.verdict.table import outcomes
-from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS
+from harness.verdict.verdict import INVALID, NOT_JUDGED
 
 NAME = 60  # characters of a name from a file
 EVIDENCE = 4_000
@@ -99,16 +99,23 @@ def verdicts(folder: Folder) -> dict[str, Any]:
     lost = [row for row in found if row["reason"] == NOT_JUDGED]
     checks = [_check(list(group)) for _, group in groupby(judged, lambda row: (row["check"], row["variant"]))]
     whys = groupby(lost, lambda row: (text(row["check"]), text(row["why"], 300)))
-    return {"checks": checks, "count": _counted(found),
-            "lost": [(check, why, [text(label(row["metric"])) for row in own]) for (check, why), own in whys]}
+    left = [{"name": check, "why": why, "metrics": [text(label(row["metric"])) for row in own]}
+            for (check, why), own in whys]
+    _anchor([*checks, *left])
+    return {"checks": checks, "count": counted([str(row["verdict"]) for row in found]), "lost": left}
 
 
-def _counted(found: Sequence[dict]) -> str:
-    return outcomes([_Outcome(str(row["verdict"])) for row in found])
+def _anchor(checks: Sequence[dict]) -> None:
+    """Gives the first part of each check its anchor, to which the first screen leads."""
+    known = set()
+    for check in checks:
+        check["anchor"] = "" if check["name"] in known else f"check-{check['name']}"
+        known.add(check["name"])
 
 
-class _Outcome(NamedTuple):
-    verdict: str
+def counted(verdicts: Sequence[str]) -> str:
+    """How many rows have which verdict, in words."""
+    return outcomes([SimpleNamespace(verdict=one) for one in verdicts])
 
 
 def _check(found: list[dict]) -> dict[str, Any]:

@@ -260,7 +260,14 @@ def test_the_first_screen_says_what_changed(folder):
     text = parsed(folder).text
     assert ("Worse than the last 3 runs: throughput throughput from 100.0 images/s to 80.0 images/s, -20.0 % (-25.0 % to "
             "-15.0 %).") in text
-    assert "The class that lost most is" in text and "kernel 5 → 6" in text
+    assert "The class that lost most is cup (-0.100 AP). Most objects were lost in 1.jpg (3)." in text
+    assert "Also changed: kernel 5 → 6." in text
+
+
+def test_the_first_screen_says_where_accuracy_is_lost(folder):
+    text = parsed(folder).text
+    assert "AP50 is 0.550. It loses most to missed objects (0.060), nothing there (0.050), found twice (0.040)." in text
+    assert "The images that cost most are 0.jpg, 1.jpg, 2.jpg." in text
 
 
 def test_without_a_baseline_the_first_screen_says_so(folder):
