@@ -5,6 +5,7 @@ pytest_plugins = [
     "fixtures.session",
     "fixtures.placement",
     "fixtures.verdicts",
+    "fixtures.report",
     "fixtures.system_under_test",
     "fixtures.measurements",
     "fixtures.accuracy",
@@ -15,6 +16,5 @@ pytest_plugins = [
     "fixtures.sweep",
     "fixtures.soak",
     "fixtures.mlperf",
-    "fixtures.report",
     "fixtures.hooks",
 ]

@@ -24,7 +24,7 @@ CONFIDENT = 0.25  # the score from which on a detection counts in an image
 CLASS, PLACE, BOTH, DOUBLE, BACKGROUND, MISSED = KINDS = ("class", "place", "both", "double", "background", "missed")
 HIT, IGNORED = "right", "ignored"
 OUTCOMES = (HIT, IGNORED, *KINDS[:-1])  # of a detection
-FLIPPED = (CLASS, PLACE)  # corrected they are hits; corrected, the others are not there
+CORRECTED = (CLASS, PLACE)  # may find an object once corrected; without their mistake the others are not there
 TIDE = {CLASS: "Cls", PLACE: "Loc", BOTH: "Both", DOUBLE: "Dupe", BACKGROUND: "Bkg", MISSED: "Miss"}
 WORDS = {
     CLASS: "wrong class", PLACE: "wrong place", BOTH: "wrong class and place", DOUBLE: "found twice",
@@ -46,14 +46,17 @@ CAVEATS = (
 class Judged(NamedTuple):
     """One image by falling score: class, score and outcome (place in OUTCOMES) of each detection, and its object.
 
-    `targets` is the object that the detection has found, or that it misses by class or place; -1 for none. Of each
-    object: its class, whether it counts, the detection that found it (-1 for none), and whether one misses it narrowly.
+    `targets` is the object that the detection has found, or that it misses by class or place; -1 for none. `corrects`
+    is the object that it would find if its class or place were corrected: of several detections the best scored one
+    corrects an object that nothing finds. Of each object: its class, whether it counts, the detection that found it (-1
+    for none), and whether one misses it narrowly.
     """
 
     classes: np.ndarray
     scores: np.ndarray
     outcomes: np.ndarray
     targets: np.ndarray
+    corrects: np.ndarray
     objects: np.ndarray
     counts: np.ndarray
     found_by: np.ndarray
@@ -135,8 +138,10 @@ def analyse(dataset: Dataset, detections: Mapping[int, Any]) -> Errors:
     images = [judge(dataset, i, detections[i], overlaps=overlaps[i]) for i in dataset.image_ids]
     whole = _Pooled(images, dataset)
     classes = [whole.of_class(k) for k in range(len(dataset.category_ids))]
-    sizes = [_Pooled([judge(dataset, i, detections[i], area, overlaps[i]) for i in dataset.image_ids], dataset).mean(name)
-             for name, area in SIZES.items()]
+    sizes = []
+    for name, area in SIZES.items():
+        within = [judge(dataset, i, detections[i], area, overlaps[i]) for i in dataset.image_ids]
+        sizes.append(_Pooled(within, dataset).mean(name))
     mean = whole.mean("all")
     counts = Counter(OUTCOMES[code] for code in whole.outcomes[whole.of_known_class].tolist())
     return Errors(
@@ -147,7 +152,8 @@ def analyse(dataset: Dataset, detections: Mapping[int, Any]) -> Errors:
 
 
 def judge(
-    dataset: Dataset, image_id: int, detections: Any, area: tuple[float, float] = WHOLE, overlaps: np.ndarray | None = None
+    dataset: Dataset, image_id: int, detections: Any, area: tuple[float, float] = WHOLE,
+    overlaps: np.ndarray | None = None,
 ) -> Judged:
     """The outcome of each detection of an image, and of each of its objects within the area (square pixels).
 
@@ -167,8 +173,24 @@ def judge(
     found_by, nearly = np.full(len(rows), -1), np.zeros(len(rows), bool)
     for detection, target in found.items():
         found_by[target] = detection
-    nearly[targets[np.isin(outcomes, [OUTCOMES.index(kind) for kind in FLIPPED])]] = True
-    return Judged(detections.classes, detections.scores, outcomes, targets, objects, counts, found_by, nearly)
+    corrects = _corrects(outcomes, targets, counts, found_by)
+    nearly[targets[np.isin(outcomes, _codes(CORRECTED))]] = True
+    return Judged(detections.classes, detections.scores, outcomes, targets, corrects, objects, counts, found_by, nearly)
+
+
+def _codes(kinds: Sequence[str]) -> list[int]:
+    return [OUTCOMES.index(kind) for kind in kinds]
+
+
+def _corrects(outcomes, targets, counts, found_by) -> np.ndarray:
+    """The object that each detection would find if it were corrected; -1 for none. Scores fall, so the first is best."""
+    corrects, taken = np.full(len(outcomes), -1), set()
+    for place in np.flatnonzero(np.isin(outcomes, _codes(CORRECTED))).tolist():
+        target = int(targets[place])
+        if counts[target] and found_by[target] < 0 and target not in taken:
+            corrects[place] = target
+            taken.add(target)
+    return corrects
 
 
 def _overlaps(dataset: Dataset, image_id: int, detections: Any) -> np.ndarray:
@@ -225,12 +247,14 @@ class _Pooled:
         self._names = dataset.category_names
         numbers = np.arange(len(images))
         self._images = np.repeat(numbers, [len(one.scores) for one in images])
-        self._classes, scores, self.outcomes = (
+        self._classes, self._scores, self.outcomes = (
             np.concatenate([getattr(one, name) for one in images]) for name in ("classes", "scores", "outcomes"))
+        # The class of the object that a detection would find if it were corrected; -1 for none.
+        self._found_then = np.concatenate([np.append(one.objects, -1)[one.corrects] for one in images])
         self._owners = np.repeat(numbers, [int(one.counts.sum()) for one in images])
         self._objects = np.concatenate([one.objects[one.counts] for one in images])
         self._missed = np.concatenate([one.objects[one.is_missed] for one in images])
-        self._ranked = np.lexsort((-scores, self._classes))  # stable: equal scores keep the order of the images
+        self._ranked = np.lexsort((-self._scores, self._classes))  # stable: equal scores keep the order of the images
 
     @property
     def of_known_class(self) -> np.ndarray:
@@ -248,10 +272,25 @@ class _Pooled:
             return ClassErrors(self._names[k], None, 0, None)
         outcomes = self.outcomes[self._ranks(k)]
         base = average_precision(outcomes, objects)
-        lost = {kind: average_precision(_corrected(outcomes, kind), objects) - base for kind in KINDS[:-1]}
-        found = np.full(int((self._missed == k).sum()), OUTCOMES.index(HIT))
-        lost[MISSED] = average_precision(np.concatenate([found, outcomes]), objects) - base
+        lost = {kind: average_precision(self._corrected(k, kind), objects) - base for kind in KINDS[:-1]}
+        lost[MISSED] = average_precision(outcomes, objects - int((self._missed == k).sum())) - base
         return ClassErrors(self._names[k], base, objects, lost)
+
+    def _corrected(self, k: int, kind: str) -> np.ndarray:
+        """The outcomes of a class by falling score, as they would be without this kind of mistake.
+
+        A detection that is corrected finds its object, in that object's class; any other such detection is not there.
+        """
+        code, ranks = OUTCOMES.index(kind), self._ranks(k)
+        outcomes = np.where(self.outcomes[ranks] == code, OUTCOMES.index(IGNORED), self.outcomes[ranks])
+        if kind not in CORRECTED:
+            return outcomes
+        finds = (self.outcomes == code) & (self._found_then == k)
+        outcomes[finds[ranks]] = OUTCOMES.index(HIT)  # of a wrong place: it stays in its class
+        found = np.flatnonzero(finds & (self._classes != k))
+        scores = np.concatenate([self._scores[ranks], self._scores[found]])
+        together = np.concatenate([outcomes, np.full(len(found), OUTCOMES.index(HIT))])
+        return together[np.argsort(-scores, kind="stable")]
 
     def mean(self, name: str) -> ClassErrors:
         """The mean over the classes that have an object."""
@@ -280,17 +319,12 @@ class _Pooled:
 def average_precision(outcomes: np.ndarray, objects: int) -> float:
     """AP at one IoU of the outcomes of a class by falling score, interpolated at 101 recalls as in pycocotools."""
     counted = outcomes[outcomes != OUTCOMES.index(IGNORED)]
-    if not len(counted):
+    if not len(counted) or not objects:
         return 0.0
     right = np.cumsum(counted == OUTCOMES.index(HIT))
     best = np.maximum.accumulate((right / np.arange(1, len(right) + 1))[::-1])[::-1]
     reached = np.searchsorted(right / objects, RECALLS, "left")
     return float(best[reached[reached < len(best)]].sum() / len(RECALLS))
-
-
-def _corrected(outcomes: np.ndarray, kind: str) -> np.ndarray:
-    """The outcomes as they would be without this kind of mistake."""
-    return np.where(outcomes == OUTCOMES.index(kind), OUTCOMES.index(HIT if kind in FLIPPED else IGNORED), outcomes)
 
 
 def _worst_first(dataset: Dataset, images: Sequence[Judged], whole: _Pooled) -> list[ImageErrors]:
