@@ -25,6 +25,7 @@ CLASS, PLACE, BOTH, DOUBLE, BACKGROUND, MISSED = KINDS = ("class", "place", "bot
 HIT, IGNORED = "right", "ignored"
 OUTCOMES = (HIT, IGNORED, *KINDS[:-1])  # of a detection
 CORRECTED = (CLASS, PLACE)  # may find an object once corrected; without their mistake the others are not there
+CORRECTED_CODES = [OUTCOMES.index(kind) for kind in CORRECTED]
 TIDE = {CLASS: "Cls", PLACE: "Loc", BOTH: "Both", DOUBLE: "Dupe", BACKGROUND: "Bkg", MISSED: "Miss"}
 WORDS = {
     CLASS: "wrong class", PLACE: "wrong place", BOTH: "wrong class and place", DOUBLE: "found twice",
@@ -134,14 +135,11 @@ class Errors:
 
 def analyse(dataset: Dataset, detections: Mapping[int, Any]) -> Errors:
     """The mistakes of sane detections (by image id), as `evaluate` scores them."""
-    overlaps = {i: _overlaps(dataset, i, detections[i]) for i in dataset.image_ids}
-    images = [judge(dataset, i, detections[i], overlaps=overlaps[i]) for i in dataset.image_ids]
+    seen = [_seen(dataset, i, detections[i]) for i in dataset.image_ids]
+    images = [_judged(one, WHOLE) for one in seen]
     whole = _Pooled(images, dataset)
     classes = [whole.of_class(k) for k in range(len(dataset.category_ids))]
-    sizes = []
-    for name, area in SIZES.items():
-        within = [judge(dataset, i, detections[i], area, overlaps[i]) for i in dataset.image_ids]
-        sizes.append(_Pooled(within, dataset).mean(name))
+    sizes = [_Pooled([_judged(one, area) for one in seen], dataset).mean(name) for name, area in SIZES.items()]
     mean = whole.mean("all")
     counts = Counter(OUTCOMES[code] for code in whole.outcomes[whole.of_known_class].tolist())
     return Errors(
@@ -151,66 +149,78 @@ def analyse(dataset: Dataset, detections: Mapping[int, Any]) -> Errors:
     )
 
 
-def judge(
-    dataset: Dataset, image_id: int, detections: Any, area: tuple[float, float] = WHOLE,
-    overlaps: np.ndarray | None = None,
-) -> Judged:
+def judge(dataset: Dataset, image_id: int, detections: Any, area: tuple[float, float] = WHOLE) -> Judged:
     """The outcome of each detection of an image, and of each of its objects within the area (square pixels).
 
     Objects outside it, and crowds, do not count: what finds them is ignored, as in pycocotools.
     """
+    return _judged(_seen(dataset, image_id, detections), area)
+
+
+class _Seen(NamedTuple):
+    """One image before anything is matched. `pairs` are (detection, object of its class, IoU) from IOU on, by score;
+    `outcomes` and `targets` are those of detections that find nothing.
+    """
+
+    classes: np.ndarray
+    scores: np.ndarray
+    areas: np.ndarray
+    objects: np.ndarray
+    crowd: np.ndarray
+    object_areas: np.ndarray
+    pairs: list[tuple[int, int, float]]
+    outcomes: np.ndarray
+    targets: np.ndarray
+
+
+def _seen(dataset: Dataset, image_id: int, detections: Any) -> _Seen:
     rows = dataset.annotations_of(image_id)
-    overlaps = _overlaps(dataset, image_id, detections) if overlaps is None else overlaps
+    overlaps = _overlaps(rows, detections)
     objects = np.array([dataset.category_ids.index(row["category_id"]) for row in rows], np.int64)
     crowd = np.array([bool(row["iscrowd"]) for row in rows], bool)
-    counts = ~crowd & np.array([area[0] <= row["area"] <= area[1] for row in rows], bool)
     same = detections.classes[:, None] == objects
-    found = _found(overlaps, same, detections.scores, ~counts, crowd.tolist())
-    outcomes, targets = _outcomes(overlaps, same, crowd, counts, found)
+    pairs = [(d, g, overlaps[d, g]) for d, g in zip(*(axis.tolist() for axis in np.nonzero(same & (overlaps >= IOU))))]
+    pairs.sort(key=lambda pair: -detections.scores[pair[0]])
     sides = detections.boxes[:, 2:].astype(np.float64) - detections.boxes[:, :2]
-    beyond = (sides.prod(1) < area[0]) | (sides.prod(1) > area[1])
-    outcomes[(outcomes >= len((HIT, IGNORED))) & beyond] = OUTCOMES.index(IGNORED)
-    found_by, nearly = np.full(len(rows), -1), np.zeros(len(rows), bool)
-    for detection, target in found.items():
+    return _Seen(detections.classes, detections.scores, sides.prod(1), objects, crowd,
+                 np.array([row["area"] for row in rows], np.float64), pairs, *_mistakes(overlaps, same, crowd))
+
+
+def _judged(seen: _Seen, area: tuple[float, float]) -> Judged:
+    counts = ~seen.crowd & (area[0] <= seen.object_areas) & (seen.object_areas <= area[1])
+    outcomes, targets, found_by = seen.outcomes.copy(), seen.targets.copy(), np.full(len(seen.objects), -1)
+    outcomes[(seen.areas < area[0]) | (seen.areas > area[1])] = OUTCOMES.index(IGNORED)
+    for detection, target in matches_at(seen.pairs, IOU, ~counts, seen.crowd.tolist()).items():
+        outcomes[detection] = OUTCOMES.index(HIT if counts[target] else IGNORED)
+        targets[detection] = target
         found_by[target] = detection
-    corrects = _corrects(outcomes, targets, counts, found_by)
-    nearly[targets[np.isin(outcomes, _codes(CORRECTED))]] = True
-    return Judged(detections.classes, detections.scores, outcomes, targets, corrects, objects, counts, found_by, nearly)
+    is_corrected, nearly = np.isin(outcomes, CORRECTED_CODES), np.zeros(len(seen.objects), bool)
+    nearly[targets[is_corrected]] = True
+    corrects = _corrects(is_corrected, targets, counts & (found_by < 0))
+    return Judged(seen.classes, seen.scores, outcomes, targets, corrects, seen.objects, counts, found_by, nearly)
 
 
-def _codes(kinds: Sequence[str]) -> list[int]:
-    return [OUTCOMES.index(kind) for kind in kinds]
-
-
-def _corrects(outcomes, targets, counts, found_by) -> np.ndarray:
+def _corrects(is_corrected: np.ndarray, targets: np.ndarray, is_open: np.ndarray) -> np.ndarray:
     """The object that each detection would find if it were corrected; -1 for none. Scores fall, so the first is best."""
-    corrects, taken = np.full(len(outcomes), -1), set()
-    for place in np.flatnonzero(np.isin(outcomes, _codes(CORRECTED))).tolist():
+    corrects, taken = np.full(len(targets), -1), set()
+    for place in np.flatnonzero(is_corrected).tolist():
         target = int(targets[place])
-        if counts[target] and found_by[target] < 0 and target not in taken:
+        if is_open[target] and target not in taken:
             corrects[place] = target
             taken.add(target)
     return corrects
 
 
-def _overlaps(dataset: Dataset, image_id: int, detections: Any) -> np.ndarray:
+def _overlaps(rows: list[dict[str, Any]], detections: Any) -> np.ndarray:
     """IoU [detections, objects]; with a crowd the share of the detection that lies in it."""
-    rows = dataset.annotations_of(image_id)
     if not rows or not len(detections.scores):
         return np.zeros((len(detections.scores), len(rows)))
     low, high = np.hsplit(detections.boxes.astype(np.float64), 2)
     return mask.iou(np.hstack([low, high - low]), [row["bbox"] for row in rows], [row["iscrowd"] for row in rows])
 
 
-def _found(overlaps, same, scores, ignored, crowd) -> dict[int, int]:
-    """Detection → the object that it finds."""
-    pairs = [(d, g, overlaps[d, g]) for d, g in zip(*(axis.tolist() for axis in np.nonzero(same & (overlaps >= IOU))))]
-    pairs.sort(key=lambda pair: -scores[pair[0]])
-    return matches_at(pairs, IOU, ignored, crowd)
-
-
-def _outcomes(overlaps, same, crowd, counts, found) -> tuple[np.ndarray, np.ndarray]:
-    """Outcome and object of each detection, by TIDE's rules in TIDE's order."""
+def _mistakes(overlaps: np.ndarray, same: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outcome and object of each detection if it finds none, by TIDE's rules in TIDE's order."""
     own, other = (_best(np.where(chosen, overlaps, 0.0)) for chosen in (same, ~same & ~crowd))
     taken = (same & (overlaps >= IOU)).any(1) if overlaps.size else np.zeros(len(overlaps), bool)
     rules = (
@@ -220,10 +230,7 @@ def _outcomes(overlaps, same, crowd, counts, found) -> tuple[np.ndarray, np.ndar
     outcomes = np.select([where for _, where in rules], [OUTCOMES.index(kind) for kind, _ in rules],
                          OUTCOMES.index(BOTH))
     is_place, is_class = (outcomes == OUTCOMES.index(kind) for kind in (PLACE, CLASS))
-    targets = np.select([is_place, is_class], [own.place, other.place], -1)
-    for detection, target in found.items():
-        outcomes[detection] = OUTCOMES.index(HIT if counts[target] else IGNORED)
-        targets[detection] = target
+    targets = np.where(is_place, own.place, np.where(is_class, other.place, -1))
     return outcomes, targets
 
 
@@ -307,9 +314,9 @@ class _Pooled:
         return [self._without(image, known, base) for image in images]
 
     def _without(self, image: int, known: list, base: dict[int, float]) -> float:
-        rises = 0.0
+        rises, own = 0.0, np.bincount(self._objects[self._owners == image], minlength=len(self._names))
         for ranks, objects, k in known:
-            left = objects - int(((self._objects == k) & (self._owners == image)).sum())
+            left = objects - int(own[k])
             others = self._images[ranks] != image
             if left and (left < objects or not others.all()):
                 rises += average_precision(self.outcomes[ranks][others], left) - base[k]
