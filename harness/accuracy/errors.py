@@ -201,7 +201,7 @@ def _judged(seen: _Seen, area: tuple[float, float]) -> Judged:
 
 
 def _corrects(is_corrected: np.ndarray, targets: np.ndarray, is_open: np.ndarray) -> np.ndarray:
-    """The object that each detection would find if it were corrected; -1 for none. Scores fall, so the first is best."""
+    """The object that each detection would find if corrected, -1 for none; scores fall, so it is the best one."""
     corrects, taken = np.full(len(targets), -1), set()
     for place in np.flatnonzero(is_corrected).tolist():
         target = int(targets[place])

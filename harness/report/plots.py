@@ -88,7 +88,8 @@ def latency_in_windows(soak: SoakResult) -> Drawing:
     edges = _minutes(soak)
     levels = {name: [_milliseconds(getattr(one, name)) for one in soak.windows] for name in PERCENTILES}
     words = f"The worst window has a P99 of {1e3 * soak.worst_window.P99:.1f} ms (window {soak.worst_window.number})."
-    plot = Plot("Latency in each window", _time(edges), axis("milliseconds", sum(levels.values(), [])), words=words)
+    together = [one for values in levels.values() for one in values]
+    plot = Plot("Latency in each window", _time(edges), axis("milliseconds", together), words=words)
     for place, (name, values) in enumerate(levels.items(), 1):
         plot.steps(edges, values, f"s{place}", name)
     _mark(plot, soak, edges)

@@ -147,7 +147,8 @@ def against(folder: Folder) -> dict[str, Any]:
     return {
         "against": text(stored["against"], 300), "runs": texts(stored.get("runs") or []),
         "causes": texts(stored.get("causes") or []), "rows": [_changed(row) for row in _list(stored["rows"])],
-        "classes": _before_and_after(stored.get("classes") or []), "sizes": _before_and_after(stored.get("sizes") or []),
+        "classes": _before_and_after(stored.get("classes") or []),
+        "sizes": _before_and_after(stored.get("sizes") or []),
         "images": [(text(one["file_name"]), text(one["lost"]), text(one["gained"]))
                    for one in _list(stored.get("images") or [])[:MOST_IMAGES]],
     }
@@ -225,15 +226,15 @@ def _history_plot(name: str, runs: list[dict], steps: list[dict]) -> plots.Drawi
         if value is not None:
             plot.bounds(place, low, high, "s1")
             run = runs[place]
-            plot.dot(place, value, "baseline" if run.get("is_baseline") else "s1",
-                     f"{text(run['date'], 10)} {text(run['commit'], 12)} {text(run.get('title') or '')}: {value:,.4g} {unit}")
+            words = f"{text(run['date'], 10)} {text(run['commit'], 12)} {text(run.get('title') or '')}"
+            plot.dot(place, value, "baseline" if run.get("is_baseline") else "s1", f"{words}: {value:,.4g} {unit}")
     return plots.Drawing(title, f"{words}{_jumps(own, metric)}.", plot.svg(_commits(runs)),
                          [("baseline", "baseline"), ("s1", "other run"), *([("step", "change point")] if own else [])])
 
 
 def _jumps(own: list[dict], metric: str) -> str:
-    found = (f"from {value_text(metric, one['before'])} to {value_text(metric, one['after'])} at {text(one['commit'], 12)}"
-             for one in own)
+    found = (f"from {value_text(metric, one['before'])} to {value_text(metric, one['after'])} "
+             f"at {text(one['commit'], 12)}" for one in own)
     return "".join(f"; {one}" for one in found)
 
 
@@ -289,7 +290,8 @@ def mistakes(folder: Folder) -> dict[str, Any]:
               "bar": bar(stored["lost"][kind] / most, kind), "count": f"{stored['counts'][kind]:,}"} for kind in KINDS]
     kinds.sort(key=lambda one: one["lost"], reverse=True)
     return {"AP50": f"{stored['AP50']:.3f}", "kinds": kinds, "caveats": texts(stored["caveats"]),
-            "by": _by(stored), "sizes": [_lost(one) for one in stored["sizes"]], "heads": [WORDS[kind] for kind in KINDS],
+            "by": _by(stored), "sizes": [_lost(one) for one in stored["sizes"]],
+            "heads": [WORDS[kind] for kind in KINDS],
             "classes": _classes(folder, stored), "confident": f"{stored['confident']:g}",
             "images": [_image(one) for one in _list(stored["images"])[:MOST_IMAGES]],
             "faulty": sum(1 for one in stored["images"] if one["missed"] or one["wrong"]), "all": len(stored["images"])}
@@ -299,7 +301,7 @@ def _by(stored: dict) -> str:
     if stored["by"] != "hotcoco":
         return "hotcoco was not installed, so these figures are the gate's own."
     apart = _number(stored["difference"])
-    return (f"The totals are those of hotcoco's TIDE. Those of classes and sizes are the gate's own, by the same rules; "
+    return ("The totals are those of hotcoco's TIDE. Those of classes and sizes are the gate's own, by the same rules; "
             f"their totals differ from hotcoco's by {apart:.4f} at most.")
 
 
@@ -308,7 +310,7 @@ def _lost(one: dict) -> dict[str, Any]:
     worst = max((cost for cost in costs if cost is not None), default=0)
     return {"name": text(one["name"]), "AP50": "–" if one["AP50"] is None else f"{one['AP50']:.3f}",
             "bar": bar(one["AP50"] or 0, "right"), "objects": f"{one['objects']:,}",
-            "lost": [("–" if cost is None else f"{cost:.3f}", cost is not None and 0 < cost == worst) for cost in costs]}
+            "lost": [("–" if cost is None else f"{cost:.3f}", cost == worst and worst > 0) for cost in costs]}
 
 
 def _classes(folder: Folder, stored: dict) -> list[dict[str, Any]]:
@@ -353,7 +355,8 @@ def gallery(folder: Folder) -> dict[str, Any]:
             left_out.append(text(error, 200))
     if not cards:
         raise LeftOut(left_out[0] if left_out else "this run stored no images: they are kept with --report.")
-    kinds = [(kind, WORDS[kind]) for kind in KINDS if any(box.kind == kind for card in cards for box in card["boxes"])]
+    drawn = {box.kind for card in cards for box in card["boxes"]}
+    kinds = [(kind, WORDS[kind]) for kind in KINDS if kind in drawn]
     return {"cards": cards, "kinds": kinds, "left_out": left_out,
             "classes": sorted(((number, text(name)) for number, name in enumerate(names)), key=lambda one: one[1])}
 

@@ -63,7 +63,9 @@ class Plot:
         self._name, self._words, self._x, self._y, self._height = name, words, x, y, height
         self._parts: list[str] = []
 
-    def line(self, xs: Sequence[float], ys: Sequence[float | None], style: str, title: str = "", data: str = "") -> None:
+    def line(
+        self, xs: Sequence[float], ys: Sequence[float | None], style: str, title: str = "", data: str = ""
+    ) -> None:
         """A line through the points, interrupted where a y is None."""
         path, is_open = [], False
         for x, y in zip(xs, ys):
@@ -130,13 +132,16 @@ class Plot:
         for value in self._y.ticks():
             top = self._place(self._x.low, value)[1]
             parts.append(f'<path class="grid" d="M{LEFT} {top:.1f}H{right}"/>'
-                         f'<text class="tick" x="{LEFT - 6}" y="{top + 4:.1f}" text-anchor="end">{number(value)}</text>')
+                         f'<text class="tick" x="{LEFT - 6}" y="{top + 4:.1f}" text-anchor="end">'
+                         f'{number(value)}</text>')
         labels = {value: number(value) for value in self._x.ticks()} if x_labels is None else x_labels
         for value, text in labels.items():
             left = self._place(value, self._y.low)[0]
-            parts.append(f'<text class="tick" x="{left:.1f}" y="{bottom + 17}" text-anchor="middle">{escape(text)}</text>')
+            parts.append(f'<text class="tick" x="{left:.1f}" y="{bottom + 17}" text-anchor="middle">'
+                         f'{escape(text)}</text>')
         parts.append(f'<path class="axis" d="M{LEFT} {bottom}H{right}"/>'
-                     f'<text class="label" x="{(LEFT + right) / 2:.0f}" y="{self._height - 6}" text-anchor="middle">'
+                     f'<text class="label" x="{(LEFT + right) / 2:.0f}" y="{self._height - 6}" '
+                     'text-anchor="middle">'
                      f'{escape(self._x.label)}</text>')
         middle = (TOP + bottom) / 2
         return [*parts, f'<text class="label" transform="translate(13 {middle:.0f}) rotate(-90)" text-anchor="middle">'
@@ -164,8 +169,8 @@ def bar(share: float, style: str, low: float | None = None, high: float | None =
     bounds = "" if low is None or high is None else (
         f'<path class="line bounds" d="M{units(low):.1f} 5H{units(high):.1f}"/>')
     return Markup(f'<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
-                  f'<rect class="track" width="100" height="10"/><rect class="{escape(style)}" width="{units(share):.1f}" '
-                  f'height="10"/>{bounds}</svg>')
+                  f'<rect class="track" width="100" height="10"/><rect class="{escape(style)}" '
+                  f'width="{units(share):.1f}" height="10"/>{bounds}</svg>')
 
 
 def _round_step(least: float) -> float:

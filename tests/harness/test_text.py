@@ -68,8 +68,9 @@ def test_no_line_of_a_message_is_a_command(text):
     assert all(map(is_harmless, printable(text).split("\n"))) and is_harmless(shown(text))
 
 
-@pytest.mark.parametrize(("name", "text"), [("_hidden", " _hidden"), (r"$\frac{$", r"\$\frac{\$"), ("a\x00b", r"a\x00b"),
-                                          ("x" * 10_000, f"{'x' * 40}…")])
+@pytest.mark.parametrize(("name", "text"), [
+    ("_hidden", " _hidden"), (r"$\frac{$", r"\$\frac{\$"), ("a\x00b", r"a\x00b"), ("x" * 10_000, f"{'x' * 40}…"),
+])
 def test_a_label_of_a_plot_is_neither_left_out_nor_read_as_mathematics(name, text):
     assert label(name) == text
 

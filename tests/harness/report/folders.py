@@ -71,8 +71,8 @@ def mistakes(name: Callable[[str], str] = str, images: int = 3, stored: int = 2)
     boxes = [{"kind": kind, "name": name(CLASSES[place % 3]), "score": None if kind == MISSED else 0.5,
               "of": name("can") if kind == "class" else "", "box": [0.1, 0.1, 0.5, 0.1 * place + 0.2]}
              for place, kind in enumerate(("right", *KINDS))]
-    found = [{"image_id": number, "file_name": name(f"{number}.jpg"), "wrong": {"background": 2}, "missed": 1,
-              "cost": 0.001} for number in range(images)]
+    wrong = {"wrong": {"background": 2}, "missed": 1, "cost": 0.001}
+    found = [{"image_id": number, "file_name": name(f"{number}.jpg"), **wrong} for number in range(images)]
     gallery = [{**one, "image": f"{one['image_id']}.jpg", "width": 64, "height": 48, "boxes": boxes}
                for one in found[:stored]]
     return {
@@ -98,10 +98,10 @@ def against(name: Callable[[str], str] = str) -> dict[str, Any]:
 def history(name: Callable[[str], str] = str, count: int = 12) -> dict[str, Any]:
     runs = [{"date": f"2026-11-{number + 1:02}T00:00:00Z", "commit": f"{number:07}ab", "title": name("a commit"),
              "is_baseline": number % 2 == 0, "environment": {},
-             "values": {"throughput images_per_second": [100.0 - 10 * (number > 6), 95.0 - 10 * (number > 6), None],
+             "values": {"throughput images_per_second": [100.0 - 10 * (number > 6), 85.0, None],
                         "accuracy AP": [0.5, None, None]}} for number in range(count)]
-    step = {"check": "throughput", "metric": "images_per_second", "date": runs[-1]["date"], "commit": runs[-1]["commit"],
-            "before": 100.0, "after": 90.0, "agreed": True, "changed": [name("kernel")]}
+    step = {"check": "throughput", "metric": "images_per_second", "date": runs[-1]["date"],
+            "commit": runs[-1]["commit"], "before": 100.0, "after": 90.0, "agreed": True, "changed": [name("kernel")]}
     return {"runs": runs, "steps": [step]}
 
 

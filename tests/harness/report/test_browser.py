@@ -1,4 +1,4 @@
-"""The page in headless Chromium: it shows, filters and enlarges, by mouse and by keyboard, and asks the network nothing.
+"""The page in headless Chromium: it shows, filters and enlarges, by mouse and by keyboard, and makes no request.
 
 Needs the package playwright and an installed Chromium (CHROMIUM names it, where it is not on the PATH); `make browser`
 has the first and insists on the second. Screenshots at phone and desktop width, light and dark, go to .screenshots.
@@ -176,9 +176,11 @@ def test_text_stands_out_from_what_is_behind_it(opened, scheme):
             return .2126 * own[0] + .7152 * own[1] + .0722 * own[2]; };
         const behind = one => { while (one) { const own = getComputedStyle(one).backgroundColor;
             if (!/, 0\\)$|transparent/.test(own)) return own; one = one.parentElement; } return 'rgb(255, 255, 255)'; };
-        return [...document.querySelectorAll('h1, h2, h3, p, li, td, th, dt, dd, a, summary, small, .mark, output, label')]
+        const all = 'h1, h2, h3, p, li, td, th, dt, dd, a, summary, small, .mark, output, label';
+        return [...document.querySelectorAll(all)]
             .filter(one => one.offsetParent && one.innerText.trim()).map(one => {
                 const both = [light(getComputedStyle(one).color), light(behind(one))].sort((a, b) => b - a);
-                return [one.outerHTML.slice(0, 90), (both[0] + .05) / (both[1] + .05)]; }).filter(([, own]) => own < 4.5);
+                return [one.outerHTML.slice(0, 90), (both[0] + .05) / (both[1] + .05)]; })
+            .filter(([, own]) => own < 4.5);
     }""")
     assert faint == []

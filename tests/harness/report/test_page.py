@@ -1,7 +1,10 @@
 """The page is whole, small and harmless whatever a run has stored, and says what it leaves out."""
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -82,8 +85,6 @@ def test_it_is_one_file_that_needs_nothing_from_elsewhere(folder):
 
 
 def test_its_policy_lets_its_own_style_and_script_run_and_nothing_else(folder):
-    import base64
-    import hashlib
     page = render(Folder(folder))[0]
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
     for tag in ("style", "script"):
@@ -146,7 +147,7 @@ def test_a_run_of_5000_images_makes_a_page_that_can_be_sent(folder):
     (folder / "errors.json").write_text(json.dumps(content))
     (folder / CURVES).write_text(json.dumps(folders.curves(classes=names)))
     image = folders.jpeg((400, 300), noise=True)
-    assert 40_000 < len(image[:60_000])
+    assert len(image) > 40_000
     for number in range(40):
         (folder / GALLERY / f"{number}.jpg").write_bytes(image[:60_000])
     lines = list(write(folder))
@@ -185,10 +186,11 @@ def test_what_is_damaged_is_named_and_the_others_are_shown(folder, name, damage)
 
 @pytest.mark.parametrize("place", ["a folder", "a pipe", "a link to nothing"])
 def test_what_is_not_a_file_is_not_read(folder, place):
-    import os
     path = folder / CURVES
     path.unlink()
-    {"a folder": path.mkdir, "a pipe": lambda: os.mkfifo(path), "a link to nothing": lambda: path.symlink_to("nowhere")}[place]()
+    makers = {"a folder": path.mkdir, "a pipe": lambda: os.mkfifo(path),
+              "a link to nothing": lambda: path.symlink_to("nowhere")}
+    makers[place]()
     assert "Not shown: precision_recall.json" in parsed(folder).text
 
 
@@ -242,8 +244,8 @@ ENDS = {
                      "Not proven exit code 2: the run was stopped"),
     "a release": (PASSED, {"red": [], "exit_code": 0}, "Yes Every row of the target table was judged and is met."),
     "no --release": (PASSED, {"red": [], "exit_code": 0, "release": False, "lost": 3, "easier": ["--limit 4"]},
-                     "Not yet Every row that was judged is met, and this was not a run for a release (--release). 3 rows "
-                     "were not judged. Easier than a release: --limit 4."),
+                     "Not yet Every row that was judged is met, and this was not a run for a release (--release). 3 "
+                     "rows were not judged. Easier than a release: --limit 4."),
     "a rehearsal": (PASSED, {"red": [], "exit_code": 0, "is_rehearsal": True, "release": False},
                     "Not decided here Nothing that this machine can decide speaks against it: this was a rehearsal"),
 }
@@ -258,8 +260,8 @@ def test_the_first_screen_says_whether_it_may_be_released_and_why_not(tmp_path, 
 
 def test_the_first_screen_says_what_changed(folder):
     text = parsed(folder).text
-    assert ("Worse than the last 3 runs: throughput throughput from 100.0 images/s to 80.0 images/s, -20.0 % (-25.0 % to "
-            "-15.0 %).") in text
+    assert ("Worse than the last 3 runs: throughput throughput from 100.0 images/s to 80.0 images/s, -20.0 % (-25.0 % "
+            "to -15.0 %).") in text
     assert "The class that lost most is cup (-0.100 AP). Most objects were lost in 1.jpg (3)." in text
     assert "Also changed: kernel 5 → 6." in text
 

@@ -93,7 +93,8 @@ def test_what_gpus_reported_is_a_curve_with_the_throttled_windows_shaded(gpu_soa
     assert list(found) == ["Processor temperature", "Processor clock", "GPU temperature", "GPU clock", "GPU power"]
     temperature = found["GPU temperature"]
     assert temperature.words == "From 50 to 88. Thermal throttling in 5 of 40 windows (shaded)."
-    assert temperature.svg.count('class="hot"') == 5 and [words for _, words in temperature.legend] == ["GPU 0", "GPU 1"]
+    assert temperature.svg.count('class="hot"') == 5
+    assert [words for _, words in temperature.legend] == ["GPU 0", "GPU 1"]
     own, other = paths(temperature.svg, "s1")[0], paths(temperature.svg, "s2")[0]
     assert len(numbers(own)) == 2 * 35 and len(numbers(other)) == 2 * 40
 
