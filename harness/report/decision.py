@@ -9,7 +9,7 @@ from harness.accuracy.errors import KINDS, WORDS
 from harness.report import sections
 from harness.report.folder import AGAINST, OUTCOME, RUN, Folder, LeftOut
 from harness.report.sections import text
-from harness.verdict.metrics import SIGNS, label, value_and_bound
+from harness.verdict.metrics import SIGNS, value_and_bound
 from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS
 
 YES, NO, OPEN = "yes", "no", "open"
@@ -100,7 +100,7 @@ def _reasons(missed: list[dict]) -> list[str]:
 def _sentence(row: dict) -> str:
     value, bound = value_and_bound(row["metric"], row["value"], row["bound"])
     variant = f" ({text(row['variant'])})" if row["variant"] else ""
-    name = f"{text(row['check'])}: {text(label(row['metric']))}{variant}"
+    name = f"{sections.named(row['check'], row['metric'])}{variant}"
     must = f"must be {SIGNS.get(row['sense'], text(row['sense']))} {bound}"
     if row["verdict"] == FAIL:
         return f"{name} is {value}, {must}."
@@ -132,11 +132,11 @@ def _changed(folder: Folder) -> list[str]:
         return [UNSHOWN]
     worse = [row for row in found["rows"] if row["verdict"] == FAIL]
     open_rows = [row for row in found["rows"] if row["verdict"] == INVALID]
-    sentences = [f"Worse than {found['against']}: {row['check']} {row['metric']} from {row['before']} to "
+    sentences = [f"Worse than {found['against']}: {row['name']} from {row['before']} to "
                  f"{row['after']}, {row['change']}." for row in worse[:MOST]]
     sentences += [] if worse else [f"Nothing is known to be worse than {found['against']}."]
     if open_rows:
-        names = ", ".join(f"{row['check']} {row['metric']}" for row in open_rows[:MOST])
+        names = ", ".join(row["name"] for row in open_rows[:MOST])
         sentences.append(f"Not known whether these changed: {names}.")
     return [*sentences, *_lost_most(stored), *(f"Also changed: {cause}." for cause in found["causes"])]
 

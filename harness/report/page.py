@@ -27,10 +27,11 @@ LARGEST = 5_000_000  # bytes of the page
 
 
 class Section(NamedTuple):
-    """A part of the page: its anchor and heading, and what makes the values of its template."""
+    """A part of the page: its anchor, its heading and a shorter one, and what makes the values of its template."""
 
     name: str
     heading: str
+    short: str
     build: Callable[[Folder], dict[str, Any]]
 
 
@@ -39,20 +40,21 @@ class Part(NamedTuple):
 
     name: str
     heading: str
+    short: str
     content: Markup
     missing: str
 
 
 SECTIONS = (
-    Section("verdicts", "Verdicts", sections.verdicts),
-    Section("against", "Change against the baseline", sections.against),
-    Section("history", "History", sections.history),
-    Section("soak", "Speed and temperature over time", sections.soak),
-    Section("sweep", "Sweep over loads", sections.sweep),
-    Section("curves", "Precision and recall", sections.curves),
-    Section("mistakes", "What costs accuracy", sections.mistakes),
-    Section("gallery", "Images that cost most", sections.gallery),
-    Section("environment", "Environment, and how to repeat it", sections.environment),
+    Section("verdicts", "Verdicts", "Verdicts", sections.verdicts),
+    Section("against", "Change against the baseline", "Changes", sections.against),
+    Section("history", "History", "History", sections.history),
+    Section("soak", "Speed and temperature over time", "Over time", sections.soak),
+    Section("sweep", "Sweep over loads", "Sweep", sections.sweep),
+    Section("curves", "Precision and recall", "Precision", sections.curves),
+    Section("mistakes", "What costs accuracy", "Mistakes", sections.mistakes),
+    Section("gallery", "Images that cost most", "Images", sections.gallery),
+    Section("environment", "Environment, and how to repeat it", "Environment", sections.environment),
 )
 
 
@@ -76,15 +78,15 @@ def render(folder: Folder, beside: Sequence[Run] = ()) -> tuple[str, list[str]]:
     page = environment.get_template("page.html").render(
         title=shown(folder.path.resolve().name), head=Markup(head), parts=parts, style=style, script=script,
         style_hash=_hash(style), script_hash=_hash(script))
-    damaged = [f"{part.heading} is left out: {part.missing}" for part in (first, *parts) if "damaged" in part.missing]
-    return page, damaged
+    shown_parts = [("The first screen", first.missing), *((part.heading, part.missing) for part in parts)]
+    return page, [f"{name} is left out: {missing}" for name, missing in shown_parts if "damaged" in missing]
 
 
 def _sections(beside: Sequence[Run]) -> Iterator[Section]:
     """All sections, and before the last one the comparison of platforms where one was asked for."""
     yield from SECTIONS[:-1]
     if beside:
-        yield Section("platforms", "Beside other runs", lambda folder: sections.platforms(beside))
+        yield Section("platforms", "Beside other runs", "Other runs", lambda folder: sections.platforms(beside))
     yield SECTIONS[-1]
 
 
@@ -105,8 +107,8 @@ def _part(section: Section, folder: Folder, environment: Environment) -> Part:
         values = section.build(folder)
         content = environment.get_template(f"{section.name}.html").render(values)
     except Exception as error:  # whatever is in a file, the other sections are shown
-        return Part(section.name, section.heading, Markup(""), _why(error))
-    return Part(section.name, section.heading, Markup(content), "")
+        return Part(section.name, section.heading, section.short, Markup(""), _why(error))
+    return Part(section.name, section.heading, section.short, Markup(content), "")
 
 
 def _why(error: Exception) -> str:

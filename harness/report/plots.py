@@ -119,7 +119,7 @@ def _gauge(soak: SoakResult, label: str, values: dict[str, list[float | None]]) 
     edges, hot = _minutes(soak), [place for place, one in enumerate(soak.windows) if _is_throttled(one)]
     name = label.partition(",")[0].capitalize() if not label.startswith("GPU") else label.partition(",")[0]
     throttled = f" Thermal throttling in {len(hot)} of {len(soak.windows)} windows (shaded)." if hot else ""
-    words = f"From {min(known):,.4g} to {max(known):,.4g}.{throttled}"
+    words = f"From {min(known):,.4g} to {max(known):,.4g} {label.rpartition(' ')[2]}.{throttled}"
     plot = Plot(label, _time(edges), axis(label, known, zero=False), words=words)
     for place in hot:
         plot.band(edges[place], edges[place + 1], "hot", "thermal throttling")

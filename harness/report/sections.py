@@ -52,6 +52,12 @@ def text(value: Any, most: int = NAME) -> str:
     return shown("–" if value is None else value, most)
 
 
+def named(check: Any, metric: Any) -> str:
+    """A check and its metric, without saying the same word twice."""
+    name = text(label(str(metric)))
+    return name if name.startswith(str(check)) else f"{text(check)} {name}"
+
+
 def texts(values: Any, most: int = 400) -> list[str]:
     """A list of sentences from a file."""
     return [text(one, most) for one in _list(values)]
@@ -157,7 +163,7 @@ def against(folder: Folder) -> dict[str, Any]:
 def _changed(row: dict) -> dict[str, Any]:
     metric = str(row["metric"])
     before, after = (value_text(metric, _number(row[name])) for name in ("before", "after"))
-    return {"verdict": text(row["verdict"]), "check": text(row["check"]), "metric": text(label(metric)),
+    return {"verdict": text(row["verdict"]), "name": named(row["check"], metric),
             "before": before, "after": after, "change": _change(metric, row), "outcome": text(row["outcome"], 200),
             "why": text(row["why"], 500)}
 
@@ -200,9 +206,8 @@ def history(folder: Folder) -> dict[str, Any]:
 def _step(step: dict) -> dict[str, Any]:
     metric = str(step["metric"])
     before, after = (value_text(metric, _number(step[name])) for name in ("before", "after"))
-    return {"metric": f"{text(step['check'])} {text(label(metric))}", "commit": text(step["commit"], 12),
-            "date": text(step["date"], 10), "before": before, "after": after, "agreed": bool(step["agreed"]),
-            "changed": texts(step.get("changed") or [])}
+    return {"metric": named(step["check"], metric), "commit": _short(step), "date": _day(step), "before": before,
+            "after": after, "agreed": bool(step["agreed"]), "changed": texts(step.get("changed") or [])}
 
 
 def _history_plot(name: str, runs: list[dict], steps: list[dict]) -> plots.Drawing:
@@ -214,38 +219,48 @@ def _history_plot(name: str, runs: list[dict], steps: list[dict]) -> plots.Drawi
     known = [value for value in values if value is not None]
     own = [step for step in steps if (step["check"], step["metric"]) == (check, metric)]
     words = f"{len(known)} runs, from {min(known):,.4g} to {max(known):,.4g} {unit}".strip() if known else "no value"
-    title = f"{text(label(metric))} ({text(check)})"
+    title = named(check, metric)
     places = range(len(runs))
     plot = Plot(f"{title} over the stored runs", Axis("runs, the newest to the right", -0.5, len(runs) - 0.5),
                 axis(text(unit or label(metric)), [one for point in points for one in point], zero=False), words=words)
     for step in own:
         if (place := _place_of(step, runs)) is not None:
-            plot.upright(place - 0.5, "step", f"change at {text(step['commit'], 12)}")
+            plot.upright(place - 0.5, "step", f"change at {_short(step)}")
     plot.line(places, values, "s1")
     for place, (value, low, high) in enumerate(points):
         if value is not None:
             plot.bounds(place, low, high, "s1")
             run = runs[place]
-            words = f"{text(run['date'], 10)} {text(run['commit'], 12)} {text(run.get('title') or '')}"
-            plot.dot(place, value, "baseline" if run.get("is_baseline") else "s1", f"{words}: {value:,.4g} {unit}")
+            name = f"{_day(run)} {_short(run)} {text(run.get('title') or '')}"
+            plot.dot(place, value, "baseline" if run.get("is_baseline") else "s1", f"{name}: {value:,.4g} {unit}")
     return plots.Drawing(title, f"{words}{_jumps(own, metric)}.", plot.svg(_commits(runs)),
                          [("baseline", "baseline"), ("s1", "other run"), *([("step", "change point")] if own else [])])
 
 
 def _jumps(own: list[dict], metric: str) -> str:
     found = (f"from {value_text(metric, one['before'])} to {value_text(metric, one['after'])} "
-             f"at {text(one['commit'], 12)}" for one in own)
+             f"at {_short(one)}" for one in own)
     return "".join(f"; {one}" for one in found)
 
 
+def _day(one: dict) -> str:
+    return text(one["date"])[:10]
+
+
+def _short(one: dict) -> str:
+    """A commit as git abbreviates it."""
+    return text(one["commit"])[:9]
+
+
 def _place_of(step: dict, runs: list[dict]) -> int | None:
-    return next((place for place, run in enumerate(runs) if run["commit"] == step["commit"]), None)
+    keys = [(run["commit"], run["date"]) for run in runs]
+    return keys.index((step["commit"], step["date"])) if (step["commit"], step["date"]) in keys else None
 
 
 def _commits(runs: list[dict]) -> dict[float, str]:
     """A few commits below the axis."""
     every = max(1, len(runs) // 4)
-    return {place: text(runs[place]["commit"], 7).rstrip("…") for place in range(len(runs) - 1, -1, -every)}
+    return {place: _short(runs[place])[:7] for place in range(len(runs) - 1, -1, -every)}
 
 
 # ---- speed
@@ -326,7 +341,11 @@ def _image(one: dict) -> dict[str, str]:
     wrong = ", ".join(f"{count} {WORDS[kind]}" for kind, count in one["wrong"].items() if kind in WORDS) or "–"
     cost = _number(one["cost"])
     return {"file": text(one["file_name"]), "wrong": wrong, "missed": f"{one['missed']:,}",
-            "cost": "–" if cost is None else f"{cost:+.4f}"}
+            "cost": "–" if cost is None else _without(cost)}
+
+
+def _without(cost: float) -> str:
+    return f"{abs(cost):.4f} {'higher' if cost > 0 else 'lower'}"
 
 
 # ---- the images
@@ -372,7 +391,7 @@ def _card(folder: Folder, image: dict, names: list[str]) -> dict[str, Any]:
     return {
         "file": text(image["file_name"]), "data": _jpeg(folder, image["image"]), "width": f"{width:g}",
         "height": f"{height:g}", "font": f"{max(width, height) / 26:.1f}", "boxes": found, "pairs": pairs,
-        "cost": "" if cost is None else f"AP50 of the other images is {cost:+.4f}",
+        "cost": "" if cost is None else f"Without it AP50 would be {_without(cost)}.",
         "mistakes": [(kind, WORDS[kind], own) for kind, own in of_kind.items() if own],
         "right": sum(box.kind not in KINDS for box in found),
     }

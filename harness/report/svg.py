@@ -11,7 +11,7 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 WIDTH = 480  # units of the drawing, as wide as a phone; the page scales it
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 44  # margins for the numbers of the axes
+LEFT, RIGHT, TOP, BOTTOM = 66, 14, 14, 44  # margins for the numbers of the axes
 MOST_STEPS = 400  # a longer series is drawn as the range and mean of groups
 TICKS = 5
 
@@ -53,7 +53,7 @@ def number(value: float) -> str:
     """A number as an axis shows it."""
     if value and (abs(value) >= 1e6 or abs(value) < 1e-3):
         return f"{value:.2g}"
-    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value / 1000:,.4g}k"
 
 
 class Plot:
@@ -144,7 +144,7 @@ class Plot:
                      'text-anchor="middle">'
                      f'{escape(self._x.label)}</text>')
         middle = (TOP + bottom) / 2
-        return [*parts, f'<text class="label" transform="translate(13 {middle:.0f}) rotate(-90)" text-anchor="middle">'
+        return [*parts, f'<text class="label" transform="translate(12 {middle:.0f}) rotate(-90)" text-anchor="middle">'
                         f'{escape(self._y.label)}</text>']
 
     def _place(self, x: float, y: float) -> tuple[float, float]:

@@ -92,7 +92,7 @@ def test_what_gpus_reported_is_a_curve_with_the_throttled_windows_shaded(gpu_soa
     found = {one.name: one for one in plots.heat(gpu_soak)}
     assert list(found) == ["Processor temperature", "Processor clock", "GPU temperature", "GPU clock", "GPU power"]
     temperature = found["GPU temperature"]
-    assert temperature.words == "From 50 to 88. Thermal throttling in 5 of 40 windows (shaded)."
+    assert temperature.words == "From 50 to 88 °C. Thermal throttling in 5 of 40 windows (shaded)."
     assert temperature.svg.count('class="hot"') == 5
     assert [words for _, words in temperature.legend] == ["GPU 0", "GPU 1"]
     own, other = paths(temperature.svg, "s1")[0], paths(temperature.svg, "s2")[0]
@@ -106,7 +106,7 @@ def test_without_gpus_the_processor_is_shown(tmp_path):
 def test_the_plot_of_throughput_says_what_it_shows(tmp_path):
     soak = soak_of(tmp_path / "x", lambda number: {"latency": 0.02 if number > 20 else 0.01})
     drawing = plots.throughput(soak)
-    assert drawing.words.startswith("40 of 40 windows, from 99.") and "slower at the end" in drawing.words
+    assert drawing.words.startswith("40 of 40 windows, from 100 to 200 images/s") and "slower at the end" in drawing.words
     first, *_, last = numbers(paths(drawing.svg, "s1")[0])
     assert last[1] > first[1] + 50  # down is further on
 
@@ -119,7 +119,7 @@ def test_where_a_new_process_continued_is_marked(tmp_path):
 
 def test_a_soak_without_a_window_cannot_be_drawn(tmp_path):
     with pytest.raises(ValueError, match="no window"):
-        plots.throughput(soak_of(tmp_path / "x", count=0))
+        plots.throughput(summarise(journal(tmp_path / "x", [started(windows=2)])))
 
 
 def test_of_several_builds_each_is_a_line_of_its_fastest_loads():
