@@ -38,6 +38,7 @@ CAVEATS = (
     "AP50 is the average precision at IoU 0.5. Each figure says how much AP50 would rise if this kind of mistake alone "
     "were corrected.",
     "The figures do not add up to 1 - AP50: to correct one kind makes room for another.",
+    "A class of which nothing is found loses nothing to missed objects: they are corrected by leaving them out.",
     "Detections of every score count, weighed as AP weighs them: one with a low score costs little.",
     "Detections of classes without an object in these images cost no AP and are not among the mistakes.",
     "A detection where nothing is annotated may be an object that nobody annotated: look at the images.",

@@ -156,7 +156,7 @@ def _where(folder: Folder) -> list[str]:
     try:
         stored = folder.json(ERRORS)
         kinds = sorted(((stored["lost"][kind], WORDS[kind]) for kind in KINDS), reverse=True)
-        classes = sorted((one for one in stored["classes"] if one["objects"]), key=lambda one: one["AP50"])
+        classes = sorted((one for one in stored["classes"] if one["objects"]), key=sections.weakest_first)
         images = [one for one in stored["images"] if one["missed"] or one["wrong"]]
         return [
             f"AP50 is {stored['AP50']:.3f}. It loses most to "

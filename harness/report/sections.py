@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from types import SimpleNamespace
@@ -37,8 +38,10 @@ from harness.text import printable, shown
 from harness.verdict.metrics import METRICS, SIGNS, label, margin, value_and_bound
 from harness.verdict.metrics import shown as value_text
 from harness.verdict.table import outcomes
+from harness.verdict.targets import TARGETS
 from harness.verdict.verdict import INVALID, NOT_JUDGED
 
+CHECKS = list(dict.fromkeys(target.check for target in TARGETS))
 NAME = 60  # characters of a name from a file
 EVIDENCE = 4_000
 MOST_CLASSES, MOST_DEVIATIONS, MOST_IMAGES = 400, 20, 50  # lines of a table
@@ -84,7 +87,12 @@ def rows(folder: Folder) -> list[dict[str, Any]]:
         found = folder.json(RUN)["rows"]
     except LeftOut:
         found = folder.json(RESULTS)
-    return [row for row in _list(found) if row["verdict"]]
+    return sorted((row for row in _list(found) if row["verdict"]), key=lambda row: _place(str(row["check"])))
+
+
+def _place(check: str) -> int:
+    """Where a check stands in the target table; what it does not know comes before the run as a whole."""
+    return CHECKS.index(check) if check in CHECKS else len(CHECKS) - 1
 
 
 def figures(folder: Folder) -> dict[tuple[str, str], float | None]:
@@ -125,7 +133,8 @@ def counted(verdicts: Sequence[str]) -> str:
 
 
 def _check(found: list[dict]) -> dict[str, Any]:
-    evidence = dict.fromkeys(printable(row["evidence"], EVIDENCE) for row in found if row["evidence"])
+    evidence = dict.fromkeys(printable(row["evidence"].removeprefix(f"{row['why']}; "), EVIDENCE) for row in found
+                             if row["evidence"] not in ("", row["why"]))
     commands = dict.fromkeys(text(row["command"], 500) for row in found)
     return {"name": text(found[0]["check"]), "variant": text(found[0]["variant"]), "rows": [_row(row) for row in found],
             "evidence": list(evidence), "commands": list(commands)}
@@ -331,10 +340,15 @@ def _lost(one: dict) -> dict[str, Any]:
 def _classes(folder: Folder, stored: dict) -> list[dict[str, Any]]:
     """The classes that have an object, the worst first, with AP beside AP50."""
     values = figures(folder)
-    known = sorted((one for one in _list(stored["classes"]) if one["objects"]), key=lambda one: one["AP50"])
+    known = sorted((one for one in _list(stored["classes"]) if one["objects"]), key=weakest_first)
     return [{**_lost(one), "number": place,
              "AP": value_text("AP", values.get(("accuracy", f"AP/{one['name']}")))}
             for place, one in enumerate(known[:MOST_CLASSES])]
+
+
+def weakest_first(one: dict) -> tuple[float, int]:
+    """The order of classes: by AP50, of equal ones those with more objects first."""
+    return one["AP50"], -one["objects"]
 
 
 def _image(one: dict) -> dict[str, str]:
@@ -386,15 +400,20 @@ def _card(folder: Folder, image: dict, names: list[str]) -> dict[str, Any]:
     found = [_box(box, width, height) for box in _list(image["boxes"])]
     found.sort(key=lambda box: box.kind in KINDS)  # what is wrong lies above what is right
     pairs = " ".join(dict.fromkeys(f"{names.index(box['name'])}:{box['kind']}" for box in mistaken))
-    of_kind = {kind: [box.words for box in found if box.kind == kind] for kind in KINDS}
+    of_kind = {kind: _grouped([box.words for box in found if box.kind == kind]) for kind in KINDS}
     cost = _number(image.get("cost"))
     return {
         "file": text(image["file_name"]), "data": _jpeg(folder, image["image"]), "width": f"{width:g}",
-        "height": f"{height:g}", "font": f"{max(width, height) / 26:.1f}", "boxes": found, "pairs": pairs,
+        "height": f"{height:g}", "font": f"{max(width, height) / 30:.1f}", "boxes": found, "pairs": pairs,
         "cost": "" if cost is None else f"Without it AP50 would be {_without(cost)}.",
         "mistakes": [(kind, WORDS[kind], own) for kind, own in of_kind.items() if own],
         "right": sum(box.kind not in KINDS for box in found),
     }
+
+
+def _grouped(words: list[str]) -> list[str]:
+    """Each wording once, with how often it is there."""
+    return [one if count == 1 else f"{count} × {one}" for one, count in Counter(words).items()]
 
 
 def _box(box: dict, width: float, height: float) -> Box:

@@ -29,6 +29,12 @@ class Axis(NamedTuple):
         low, high, value = ((math.log(one) if self.log else one) for one in (self.low, self.high, value))
         return min(max((value - low) / (high - low), 0.0), 1.0)
 
+    def texts(self) -> dict[float, str]:
+        """The round values between both ends, and each as the axis shows it."""
+        found = self.ticks()
+        step = 0.0 if self.log or len(found) < 2 else found[1] - found[0]
+        return {value: number(value, step) for value in found}
+
     def ticks(self) -> list[float]:
         """Round values between both ends."""
         if self.log:
@@ -44,13 +50,15 @@ def axis(label: str, values: Sequence[float | None], zero: bool = True) -> Axis:
     """An axis on which all values have room; from 0 unless one is below or `zero` is false."""
     known = [one for one in values if one is not None and math.isfinite(one)] or [0.0]
     low, high = min(known), max(known)
-    room = 0.05 * ((high - low) or abs(high) or 1.0)
+    room = max(0.05 * (high - low), 0.01 * abs(high)) or 1.0  # what hardly varies looks flat
     starts_at_zero = zero and low >= 0
     return Axis(label, 0.0 if starts_at_zero else low - room, high + room)
 
 
-def number(value: float) -> str:
-    """A number as an axis shows it."""
+def number(value: float, step: float = 0.0) -> str:
+    """A number as an axis shows it, with the digits that tell it apart from one a step away."""
+    if abs(value) < 1e4 and 1e-3 <= step < 1e4:
+        return f"{value:,.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
     if value and (abs(value) >= 1e6 or abs(value) < 1e-3):
         return f"{value:.2g}"
     return f"{value:,.4g}" if abs(value) < 1e4 else f"{value / 1000:,.4g}k"
@@ -129,12 +137,12 @@ class Plot:
 
     def _frame(self, x_labels: dict[float, str] | None) -> list[str]:
         bottom, right, parts = self._height - BOTTOM, WIDTH - RIGHT, []
-        for value in self._y.ticks():
+        for value, text in self._y.texts().items():
             top = self._place(self._x.low, value)[1]
             parts.append(f'<path class="grid" d="M{LEFT} {top:.1f}H{right}"/>'
                          f'<text class="tick" x="{LEFT - 6}" y="{top + 4:.1f}" text-anchor="end">'
-                         f'{number(value)}</text>')
-        labels = {value: number(value) for value in self._x.ticks()} if x_labels is None else x_labels
+                         f'{text}</text>')
+        labels = self._x.texts() if x_labels is None else x_labels
         for value, text in labels.items():
             left = self._place(value, self._y.low)[0]
             parts.append(f'<text class="tick" x="{left:.1f}" y="{bottom + 17}" text-anchor="middle">'

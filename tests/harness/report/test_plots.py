@@ -106,7 +106,8 @@ def test_without_gpus_the_processor_is_shown(tmp_path):
 def test_the_plot_of_throughput_says_what_it_shows(tmp_path):
     soak = soak_of(tmp_path / "x", lambda number: {"latency": 0.02 if number > 20 else 0.01})
     drawing = plots.throughput(soak)
-    assert drawing.words.startswith("40 of 40 windows, from 100 to 200 images/s") and "slower at the end" in drawing.words
+    assert drawing.words.startswith("40 of 40 windows, from 100 to 200 images/s")
+    assert "slower at the end" in drawing.words
     first, *_, last = numbers(paths(drawing.svg, "s1")[0])
     assert last[1] > first[1] + 50  # down is further on
 
