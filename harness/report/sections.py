@@ -82,12 +82,8 @@ def _number(value: Any) -> float | None:
 
 
 def rows(folder: Folder) -> list[dict[str, Any]]:
-    """The rows with a verdict, of the run record or of the results of a run that did not reach its end."""
-    try:
-        found = folder.json(RUN)["rows"]
-    except LeftOut:
-        found = folder.json(RESULTS)
-    return sorted((row for row in _list(found) if row["verdict"]), key=lambda row: _place(str(row["check"])))
+    """The rows with a verdict, in the order of the target table."""
+    return sorted((row for row in _records(folder) if row["verdict"]), key=lambda row: _place(str(row["check"])))
 
 
 def _place(check: str) -> int:
@@ -97,11 +93,15 @@ def _place(check: str) -> int:
 
 def figures(folder: Folder) -> dict[tuple[str, str], float | None]:
     """Every value by check and metric."""
+    return {(row["check"], row["metric"]): _number(row["value"]) for row in reversed(_records(folder))}
+
+
+def _records(folder: Folder) -> list[dict[str, Any]]:
+    """The rows of the run record, or the results of a run that did not reach its end or whose record is damaged."""
     try:
-        found = folder.json(RUN)["rows"]
-    except LeftOut:
-        found = folder.json(RESULTS)
-    return {(row["check"], row["metric"]): _number(row["value"]) for row in reversed(_list(found))}
+        return _list(folder.json(RUN)["rows"])
+    except Exception:  # the section on the environment says what is wrong with it
+        return _list(folder.json(RESULTS))
 
 
 def verdicts(folder: Folder) -> dict[str, Any]:
