@@ -104,7 +104,8 @@ def _sentence(row: dict) -> str:
     must = f"must be {SIGNS.get(row['sense'], text(row['sense']))} {bound}"
     if row["verdict"] == FAIL:
         return f"{name} is {value}, {must}."
-    return f"{name} is not decided ({text(row['reason'])}), {must}: {text(row['why'], 300)}."
+    why = text(row["why"], 300).removeprefix("not decided: ").partition(";")[0]  # the verdicts have all of it
+    return f"{name} is not decided ({text(row['reason'])}), {must}: {why}."
 
 
 def _checks(rows: list[dict]) -> list[str]:
@@ -112,9 +113,9 @@ def _checks(rows: list[dict]) -> list[str]:
 
 
 def _line(check: str, rows: list[dict]) -> dict[str, str]:
-    """The worst verdict of a check, and how many rows have which."""
-    own = [str(row["verdict"]) for row in rows if row["check"] == check]
-    worst = next(name for name in (FAIL, INVALID, PASS, *own) if name in own)
+    """The worst verdict of a check, or that nobody judged it, and how many rows have which."""
+    own = [NOT_JUDGED if row["reason"] == NOT_JUDGED else str(row["verdict"]) for row in rows if row["check"] == check]
+    worst = next(name for name in (FAIL, INVALID, PASS, NOT_JUDGED, *own) if name in own)
     return {"check": text(check), "asks": ASKS.get(check, text(check)), "verdict": text(worst),
             "count": sections.counted(own)}
 

@@ -129,7 +129,9 @@ def _anchor(checks: Sequence[dict]) -> None:
 
 def counted(verdicts: Sequence[str]) -> str:
     """How many rows have which verdict, in words."""
-    return outcomes([SimpleNamespace(verdict=one) for one in verdicts])
+    lost = list(verdicts).count(NOT_JUDGED)
+    judged = outcomes([SimpleNamespace(verdict=one) for one in verdicts])
+    return ", ".join(filter(None, [judged, f"{lost} {NOT_JUDGED}" if lost else ""]))
 
 
 def _check(found: list[dict]) -> dict[str, Any]:

@@ -260,6 +260,10 @@ def test_the_first_screen_says_whether_it_may_be_released_and_why_not(tmp_path, 
     assert banner(folder).startswith(f"May it be released? {words}")
 
 
+def test_a_check_that_nobody_judged_is_not_called_invalid(folder):
+    assert "not judged It is cheap enough cost: 1 not judged" in parsed(folder).text
+
+
 def test_the_first_screen_says_what_changed(folder):
     text = parsed(folder).text
     assert ("Worse than the last 3 runs: throughput from 100.0 images/s to 80.0 images/s, -20.0 % (-25.0 % "
