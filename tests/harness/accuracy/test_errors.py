@@ -31,7 +31,7 @@ IMAGES = 12
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory) -> Dataset:
+def scenes(tmp_path_factory) -> Dataset:
     return Dataset.load(*write(tmp_path_factory.mktemp("data"), content(IMAGES)))
 
 
@@ -47,36 +47,36 @@ ALONE = {
 
 
 @pytest.mark.parametrize("kind", ALONE)
-def test_each_kind_is_told_apart(dataset, kind):
+def test_each_kind_is_told_apart(scenes, kind):
     box, label = ALONE[kind]
-    found = judge(dataset, 1, detected([box], [0.9], [label]))
+    found = judge(scenes, 1, detected([box], [0.9], [label]))
     assert names(found) == [kind]
     assert found.is_missed.tolist() == {CLASS: [False, True], PLACE: [False, True]}.get(kind, [True, True])
 
 
-def test_a_second_detection_of_an_object_is_a_double(dataset):
+def test_a_second_detection_of_an_object_is_a_double(scenes):
     box = [1, 10, 51, 50]
-    found = judge(dataset, 1, detected([box, box], [0.9, 0.8], [0, 0]))
+    found = judge(scenes, 1, detected([box, box], [0.9, 0.8], [0, 0]))
     assert names(found) == ["right", DOUBLE] and found.found_by.tolist() == [0, -1]
 
 
-def test_perfect_detections_lose_nothing(dataset):
-    found = analyse(dataset, perfect(dataset))
+def test_perfect_detections_lose_nothing(scenes):
+    found = analyse(scenes, perfect(scenes))
     assert pytest.approx(1) == found.AP50 and not any(found.counts.values())
     assert max(found.lost.values()) == pytest.approx(0) and found.short() == ""
     assert not any(one.mistakes for one in found.images)
 
 
-def test_no_detections_lose_everything_to_misses(dataset):
-    found = analyse(dataset, dict.fromkeys(dataset.image_ids, NOTHING))
+def test_no_detections_lose_everything_to_misses(scenes):
+    found = analyse(scenes, dict.fromkeys(scenes.image_ids, NOTHING))
     assert found.AP50 == 0 and found.counts[MISSED] == 2 * IMAGES and found.tide is None
     assert all(one.missed == 2 and not one.wrong for one in found.images)
 
 
-def planted(dataset, kind, images):
+def planted(scenes, kind, images):
     """Perfect detections but for one mistake, with the highest score, in some images."""
     box, label = ALONE.get(kind, ([1, 10, 51, 50], 0))
-    detections = perfect(dataset)
+    detections = perfect(scenes)
     for i in images:
         own = detections[i]
         if kind == MISSED:
@@ -88,28 +88,28 @@ def planted(dataset, kind, images):
 
 
 @pytest.mark.parametrize("kind", [CLASS, PLACE, BOTH, BACKGROUND, MISSED])
-def test_the_images_with_a_mistake_come_first_and_it_costs_most(dataset, kind):
+def test_the_images_with_a_mistake_come_first_and_it_costs_most(scenes, kind):
     """Image 1 alone has the mistake: elsewhere the objects lie a little otherwise, so the box is moved with them."""
-    found = analyse(dataset, planted(dataset, kind, [1]))
+    found = analyse(scenes, planted(scenes, kind, [1]))
     assert max(found.lost, key=found.lost.get) == kind and found.counts[kind] == 1
     worst = found.images[0]
     assert (worst.image_id, worst.mistakes) == (1, 1) and worst.cost > 0
     assert (worst.missed == 1) is (kind == MISSED) and sum(one.mistakes for one in found.images) == 1
 
 
-def test_what_an_image_costs_is_what_the_others_gain_without_it(dataset):
-    detections = planted(dataset, BACKGROUND, [1, 2])
-    found = analyse(dataset, detections)
+def test_what_an_image_costs_is_what_the_others_gain_without_it(scenes):
+    detections = planted(scenes, BACKGROUND, [1, 2])
+    found = analyse(scenes, detections)
     for one in found.images[:3]:
-        others = [i for i in dataset.image_ids if i != one.image_id]
-        without = analyse(dataset.only(others), {i: detections[i] for i in others})
+        others = [i for i in scenes.image_ids if i != one.image_id]
+        without = analyse(scenes.only(others), {i: detections[i] for i in others})
         assert one.cost is None or one.cost == pytest.approx(without.AP50 - found.AP50)
 
 
-def random_detections(dataset, seed):
+def random_detections(scenes, seed):
     """Objects that are moved, renamed, doubled, dropped and made up at random."""
     rng, detections = np.random.default_rng(seed), {}
-    for i, own in perfect(dataset).items():
+    for i, own in perfect(scenes).items():
         boxes, classes = list(own.boxes), list(own.classes)
         for _ in range(rng.integers(0, 4)):
             pick = rng.integers(0, len(boxes))
@@ -181,21 +181,21 @@ def test_without_hotcoco_the_figures_are_the_gate_s_own(mixed, monkeypatch):
     assert (record["by"], record["difference"]) == ("the gate", None)
 
 
-def test_boxes_of_an_image_are_shares_with_their_kind(dataset):
-    detections = planted(dataset, CLASS, [1])[1]
-    found = list(errors.boxes(dataset, 1, detections))
+def test_boxes_of_an_image_are_shares_with_their_kind(scenes):
+    detections = planted(scenes, CLASS, [1])[1]
+    found = list(errors.boxes(scenes, 1, detections))
     assert [one["kind"] for one in found] == [CLASS, "right", "right"]
     assert found[0] == {"kind": CLASS, "name": "can", "score": 0.95, "of": "cup", "box": [0.005, 0.05, 0.255, 0.25]}
 
 
-def test_a_detection_below_the_score_that_counts_is_not_drawn_and_its_object_is_missed(dataset):
-    own = perfect(dataset)[1]
+def test_a_detection_below_the_score_that_counts_is_not_drawn_and_its_object_is_missed(scenes):
+    own = perfect(scenes)[1]
     faint = replace(own, scores=np.array([0.9, 0.1], np.float32))
-    assert [one["kind"] for one in errors.boxes(dataset, 1, faint)] == [MISSED, "right"]
+    assert [one["kind"] for one in errors.boxes(scenes, 1, faint)] == [MISSED, "right"]
 
 
-def test_the_cost_of_many_images_is_worked_out_for_the_worst_alone(dataset, monkeypatch):
+def test_the_cost_of_many_images_is_worked_out_for_the_worst_alone(scenes, monkeypatch):
     monkeypatch.setattr(errors, "SHORTLIST", 2)
-    found = analyse(dataset, planted(dataset, BACKGROUND, [1, 2, 3]))
+    found = analyse(scenes, planted(scenes, BACKGROUND, [1, 2, 3]))
     assert [one.cost is None for one in found.images].count(False) == 2
     assert [one.mistakes for one in found.images][:3] == [1, 1, 1]
