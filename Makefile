@@ -2,7 +2,7 @@
 PYTHON ?= python3
 TOX = .venv/bin/tox
 
-.PHONY: gate test compare slow accuracy performance lint neuron gpu newest lowest tf210 tf115 clean coco weights
+.PHONY: gate test report compare slow accuracy performance lint neuron gpu newest lowest tf210 browser tf115 clean coco weights
 
 gate: $(TOX)
 	$(TOX) run -q -e gate -- $(ARGS)
@@ -15,7 +15,12 @@ test: $(TOX)
 compare: $(TOX)
 	$(TOX) run -q -e compare -- 'A=$(A)' 'B=$(B)' $(ARGS)
 
-slow accuracy performance lint neuron gpu newest lowest tf210: $(TOX)
+# report.html of the folder that --report has written: make report DIR=report
+DIR ?= report
+report: $(TOX)
+	$(TOX) run -q -e report -- $(DIR) $(ARGS)
+
+slow accuracy performance lint neuron gpu newest lowest tf210 browser: $(TOX)
 	$(TOX) run -q -e $@ -- $(ARGS)
 
 # The Python with tensorflow-neuron, where it is not named: the one that docs/inferentia.md makes, else AWS's image's.

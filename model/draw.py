@@ -20,7 +20,7 @@ def draw(encoded: bytes, detections, names=(), score_threshold=0.25) -> Image.Im
 
     Each class has its own colour; lines and letters grow with the image.
     """
-    image = _upright(encoded)
+    image = upright(encoded)
     canvas = ImageDraw.Draw(image)
     line = max(2, round(min(image.size) / 200))
     font = ImageFont.load_default(max(11, round(min(image.size) / 36)))
@@ -35,7 +35,7 @@ def draw(encoded: bytes, detections, names=(), score_threshold=0.25) -> Image.Im
     return image
 
 
-def _upright(encoded: bytes) -> Image.Image:
+def upright(encoded: bytes) -> Image.Image:
     """The image as the detector sees it, in RGB."""
     image = Image.open(io.BytesIO(encoded))
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8

@@ -71,8 +71,6 @@ ROOMS = (
          ("harness/load/", "harness/stats/", "harness/text.py", "harness/verdict/")),
     Room("harness/soak/", "hours of load: run, journal, windows, their anomalies",
          ("harness/load/", "harness/machine/", "harness/stats/")),
-    Room("harness/report.py", "plots of what a run stored",
-         ("harness/files.py", "harness/load/", "harness/machine/", "harness/soak/", "harness/text.py")),
     Room("harness/compare/", "two or more runs beside each other; the published runs, as folders like any other",
          ("harness/accuracy/", "harness/files.py", "harness/stats/", "harness/text.py", "harness/verdict/")),
     Room("harness/history/", "the runs of the past, in a folder or at a URL; which may be compared, what a new one "
@@ -82,6 +80,9 @@ ROOMS = (
     Room("harness/turns/", "two commits in turns: checkouts, environments, rounds in fresh processes, what they decide",
          ("harness/accuracy/", "harness/files.py", "harness/load/", "harness/machine/", "harness/stats/",
           "harness/text.py", "harness/verdict/")),
+    Room("harness/report/", "one self-contained page of what a run stored, and its plots",
+         ("harness/accuracy/", "harness/compare/", "harness/files.py", "harness/load/", "harness/machine/",
+          "harness/soak/", "harness/text.py", "harness/verdict/")),
     Room("benchmarks/", "rivals beside the detector and the harness, as ratios in one run",
          ("fixtures/embedded/", "harness/", "model/")),
     Room("tests/", "tests of the project itself, in folders named as the rooms that they test",

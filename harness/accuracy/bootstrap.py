@@ -192,20 +192,26 @@ def _match_image(truth: list[dict[str, Any]], detections: Any, index: dict[int, 
         pairs.sort(key=lambda pair: -detections.scores[pair[0]])
         crowd = [bool(row["iscrowd"]) for row in truth]
         for level, iou in enumerate(IOUS):
-            _match_level(pairs, iou, ignored, crowd, outcomes[:, level])
+            for d, g in matches_at(pairs, iou, ignored, crowd).items():
+                outcomes[d, level] = -1 if ignored[g] else 1
     outcomes[(outcomes == 0) & (boxes[:, 2] * boxes[:, 3] > LARGEST)[:, None]] = -1
     return ImageMatches(detections.classes, detections.scores.astype(np.float64), outcomes, labels[~ignored].tolist())
 
 
-def _match_level(pairs: list[tuple], iou: float, ignored: np.ndarray, crowd: list[bool], outcomes: np.ndarray) -> None:
-    taken = set()
+def matches_at(pairs: list[tuple], iou: float, ignored: np.ndarray, crowd: list[bool]) -> dict[int, int]:
+    """Detection → object that it matches at this IoU.
+
+    `pairs` are (detection, object of its class, IoU) by falling score; `ignored` and `crowd` have a flag an object.
+    """
+    taken, matches = set(), {}
     for detection, candidates in groupby(pairs, key=lambda pair: pair[0]):
         free = [(overlap, g) for _, g, overlap in candidates if overlap >= iou and (crowd[g] or g not in taken)]
         if free:
             # Objects come before ignored ones; of equal overlaps the later.
             _, g = max(free, key=lambda pair: (not ignored[pair[1]], *pair))
             taken.add(g)
-            outcomes[detection] = -1 if ignored[g] else 1
+            matches[detection] = g
+    return matches
 
 
 def _class_matches(images: np.ndarray, objects: np.ndarray, outcomes: np.ndarray) -> ClassMatches:

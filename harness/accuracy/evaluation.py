@@ -183,12 +183,18 @@ def _hotcoco(dataset: Dataset, detections: Mapping[int, Any]) -> Scores:
     return _run(hotcoco.COCO, hotcoco.COCOeval, dataset, detections)
 
 
-def _run(coco: Any, cocoeval: Any, dataset: Dataset, detections: Mapping[int, Any]) -> Scores:
-    with contextlib.redirect_stdout(io.StringIO()):  # they print their progress and a table
+def prepared(coco: Any, cocoeval: Any, dataset: Dataset, detections: Mapping[int, Any]) -> Any:
+    """The COCOeval of one of the evaluators, loaded; `coco` and `cocoeval` are its classes."""
+    with contextlib.redirect_stdout(io.StringIO()):  # they print their progress
         truth, rows = _truth(coco, dataset), _rows(dataset, detections)
         # pycocotools cannot load an empty list.
         found = truth.loadRes(rows) if len(rows) else _truth(coco, dataset, annotated=False)
-        run = cocoeval(truth, found, "bbox")
+        return cocoeval(truth, found, "bbox")
+
+
+def _run(coco: Any, cocoeval: Any, dataset: Dataset, detections: Mapping[int, Any]) -> Scores:
+    run = prepared(coco, cocoeval, dataset, detections)
+    with contextlib.redirect_stdout(io.StringIO()):  # they print a table
         run.evaluate()
         run.accumulate()
         run.summarize()

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
-        runs = _runs(given.folders)
+        runs = runs_of(given.folders)
         prices, priced = _prices(runs, given.prices)
         rows = {other.name: compare(runs[0], other, prices) for other in runs[1:]}
         verdicts = claims.judged(runs, prices, _command(given))
@@ -85,7 +85,7 @@ def _plot(text: str) -> Path:
     return path
 
 
-def _runs(folders: Sequence[Path]) -> list[Run]:
+def runs_of(folders: Sequence[Path]) -> list[Run]:
     """The runs of the folders, named A, B, C … in order. Raises RunError, also for a run that is given twice."""
     if not 2 <= len(folders) <= len(ascii_uppercase):
         given = f"{len(folders)} folder{'s' if len(folders) > 1 else ''}"

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report import precision_recall
 from harness.text import COMMAND, LINE_COMMAND, is_plain, label, printable, shown
 from harness.verdict.table import table
 from harness.verdict.targets import Target
@@ -69,16 +68,11 @@ def test_no_line_of_a_message_is_a_command(text):
     assert all(map(is_harmless, printable(text).split("\n"))) and is_harmless(shown(text))
 
 
-NAMES = [r"$\frac{$", "_hidden", "__", "$a$", r"\$", "a\x00b", "::b", "&<b>", "--", "x" * 10_000]
-
-
-@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name)[:20])
-def test_every_class_is_in_the_legend_whatever_its_name(tmp_path, name):
-    figure = precision_recall({"iou": 0.5, "classes": {name: [0.5] * 101, "cup": [1.0] * 101}})
-    figure.savefig(tmp_path / "drawn.svg", format="svg")
-    texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert len(texts) == 3 and texts[0] == f"{label(name)}: 0.500"
-    assert (tmp_path / "drawn.svg").stat().st_size > 1_000
+@pytest.mark.parametrize(("name", "text"), [
+    ("_hidden", " _hidden"), (r"$\frac{$", r"\$\frac{\$"), ("a\x00b", r"a\x00b"), ("x" * 10_000, f"{'x' * 40}…"),
+])
+def test_a_label_of_a_plot_is_neither_left_out_nor_read_as_mathematics(name, text):
+    assert label(name) == text
 
 
 @pytest.mark.parametrize("reason", [BROKEN, "not judged"])

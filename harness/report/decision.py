@@ -1,0 +1,190 @@
+"""The first screen: may it be released, why not, and what changed, in words for whoever decides."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from harness.accuracy.errors import FILE as ERRORS
+from harness.accuracy.errors import KINDS, WORDS
+from harness.report import sections
+from harness.report.folder import AGAINST, OUTCOME, RUN, Folder, LeftOut
+from harness.report.sections import text
+from harness.verdict.metrics import SIGNS, value_and_bound
+from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS
+
+YES, NO, OPEN = "yes", "no", "open"
+MOST = 6  # reasons on the first screen
+NAMED = 3  # classes, kinds and images in a sentence
+UNSHOWN = "What changed cannot be shown: the section below says why."
+RED_OUTCOMES = {FAIL: 0, INVALID: 1}
+# What a check stands for, to a reader who does not know its name.
+ASKS = {
+    "accuracy": "It detects as well as promised", "parity": "Compiling it costs no accuracy",
+    "placement": "It runs on the device", "throughput": "It is fast enough", "latency": "A request is answered in time",
+    "cost": "It is cheap enough", "integrity": "Its responses under load are right",
+    "jitter": "Its speed is steady", "soak": "It lasts for hours", "mlperf": "MLPerf's scenarios are valid",
+    "release": "The gate was run whole", "history": "Nothing got worse since the baseline",
+}
+
+
+class Decision(NamedTuple):
+    """`state` is YES, NO or OPEN; `reasons`, `changed` and `where` (accuracy is lost) are sentences, `checks` lines."""
+
+    state: str
+    headline: str
+    reasons: Sequence[str]
+    changed: Sequence[str]
+    where: Sequence[str]
+    checks: Sequence[dict[str, str]]
+    subject: Sequence[tuple[str, str]]
+
+
+def decision(folder: Folder) -> Decision:
+    """The decision as the run stored it. Raises LeftOut where it has no verdict."""
+    rows = sections.rows(folder)
+    if not rows:
+        raise LeftOut("no row was judged.")
+    state, headline, reasons = _decided(_outcome(folder), rows)
+    checks = [_line(check, rows) for check in _checks(rows)]
+    return Decision(state, headline, reasons, _changed(folder), _where(folder), checks, _subject(folder))
+
+
+def _outcome(folder: Folder) -> dict[str, Any] | None:
+    """How the run ended; None where that was not stored."""
+    try:
+        found = folder.json(OUTCOME)
+    except LeftOut:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _decided(outcome: dict[str, Any] | None, rows: list[dict]) -> tuple[str, str, list[str]]:
+    missed = [row for row in rows if row["verdict"] in RED_OUTCOMES]
+    if outcome is None:
+        why = ["How the run ended is not stored in this folder, so only its rows can be shown."]
+        return (NO if any(row["verdict"] == FAIL for row in missed) else OPEN), "Not decided", why + _reasons(missed)
+    red = {tuple(map(str, key)) for key in outcome["red"]}
+    decisive = [row for row in missed if (row["check"], row["metric"], row["variant"]) in red]
+    if outcome["exit_code"]:
+        is_failed = any(row["verdict"] == FAIL for row in decisive)
+        reasons = _reasons(decisive) or [text(outcome["words"], 400)]
+        return (NO, "No", reasons) if is_failed else (OPEN, "Not proven", reasons)
+    return _green(outcome, missed)
+
+
+def _green(outcome: dict[str, Any], missed: list[dict]) -> tuple[str, str, list[str]]:
+    """Nothing that decides was missed: whether that is a release depends on what was judged."""
+    if outcome["is_rehearsal"]:
+        return OPEN, "Not decided here", [
+            "Nothing that this machine can decide speaks against it: this was a rehearsal on a CPU, in which accuracy, "
+            "parity and integrity decide. Speed, steadiness and cost on the device are still to be measured.",
+            *_reasons(missed)]
+    left = [f"{outcome['lost']} rows were not judged."] if outcome["lost"] else []
+    left += [f"Easier than a release: {one}." for one in sections.texts(outcome["easier"])]
+    if not outcome["release"]:
+        return OPEN, "Not yet", ["Every row that was judged is met, and this was not a run for a release (--release).",
+                                 *left]
+    return YES, "Yes", ["Every row of the target table was judged and is met."]
+
+
+def _reasons(missed: list[dict]) -> list[str]:
+    """A sentence for each row that was missed, FAIL first."""
+    judged = [row for row in missed if row["reason"] != NOT_JUDGED]
+    judged.sort(key=lambda row: RED_OUTCOMES[row["verdict"]])
+    found = [_sentence(row) for row in judged[:MOST]]
+    lost = [row for row in missed if row["reason"] == NOT_JUDGED]
+    found += [f"{len(judged) - MOST} more rows were missed: see the verdicts."] if len(judged) > MOST else []
+    return found + ([f"{len(lost)} rows were not judged: {text(lost[0]['why'], 200)}."] if lost else [])
+
+
+def _sentence(row: dict) -> str:
+    value, bound = value_and_bound(row["metric"], row["value"], row["bound"])
+    variant = f" ({text(row['variant'])})" if row["variant"] else ""
+    name = f"{sections.named(row['check'], row['metric'])}{variant}"
+    must = f"must be {SIGNS.get(row['sense'], text(row['sense']))} {bound}"
+    if row["verdict"] == FAIL:
+        return f"{name} is {value}, {must}."
+    why = text(row["why"], 300).removeprefix("not decided: ").partition(";")[0]  # the verdicts have all of it
+    return f"{name} is not decided ({text(row['reason'])}), {must}: {why}."
+
+
+def _checks(rows: list[dict]) -> list[str]:
+    return list(dict.fromkeys(str(row["check"]) for row in rows))
+
+
+def _line(check: str, rows: list[dict]) -> dict[str, str]:
+    """The worst verdict of a check, or that nobody judged it, and how many rows have which."""
+    own = [NOT_JUDGED if row["reason"] == NOT_JUDGED else str(row["verdict"]) for row in rows if row["check"] == check]
+    worst = next(name for name in (FAIL, INVALID, PASS, NOT_JUDGED, *own) if name in own)
+    return {"check": text(check), "asks": ASKS.get(check, text(check)), "verdict": text(worst),
+            "count": sections.counted(own)}
+
+
+def _changed(folder: Folder) -> list[str]:
+    """What changed since the baseline, in sentences."""
+    try:
+        stored = folder.json(AGAINST)
+        found = sections.against(folder)
+    except LeftOut:
+        if (folder.path / AGAINST).exists():
+            return [UNSHOWN]
+        return ["Nothing to compare with: this run was not measured against a baseline (--against)."]
+    except Exception:  # the section says what is wrong with it
+        return [UNSHOWN]
+    worse = [row for row in found["rows"] if row["verdict"] == FAIL]
+    open_rows = [row for row in found["rows"] if row["verdict"] == INVALID]
+    sentences = [f"Worse than {found['against']}: {row['name']} from {row['before']} to "
+                 f"{row['after']}, {row['change']}." for row in worse[:MOST]]
+    sentences += [] if worse else [f"Nothing is known to be worse than {found['against']}."]
+    if open_rows:
+        names = ", ".join(row["name"] for row in open_rows[:MOST])
+        sentences.append(f"Not known whether these changed: {names}.")
+    return [*sentences, *_lost_most(stored), *(f"Also changed: {cause}." for cause in found["causes"])]
+
+
+def _lost_most(stored: dict) -> list[str]:
+    """Which class and which images lost most since the baseline."""
+    classes = [one for one in stored.get("classes") or [] if (one["change"] or 0) < 0]
+    images = [one for one in stored.get("images") or [] if one["lost"] > one["gained"]]
+    worst = min(classes, key=lambda one: one["change"], default=None)
+    names = ", ".join(f"{text(one['file_name'])} ({one['lost']})" for one in images[:NAMED])
+    return [*([f"The class that lost most is {text(worst['name'])} ({worst['change']:+.3f} AP)."] if worst else []),
+            *([f"Most objects were lost in {names}."] if images else [])]
+
+
+def _where(folder: Folder) -> list[str]:
+    """Where accuracy is lost: kinds of mistakes, classes and images."""
+    try:
+        stored = folder.json(ERRORS)
+        kinds = sorted(((stored["lost"][kind], WORDS[kind]) for kind in KINDS), reverse=True)
+        classes = sorted((one for one in stored["classes"] if one["objects"]), key=sections.weakest_first)
+        images = [one for one in stored["images"] if one["missed"] or one["wrong"]]
+        return [
+            f"AP50 is {stored['AP50']:.3f}. It loses most to "
+            f"{', '.join(f'{words} ({cost:.3f})' for cost, words in kinds[:NAMED])}.",
+            f"The weakest classes are {', '.join(_class(one) for one in classes[:NAMED])}.",
+            *([f"The images that cost most are {', '.join(text(one['file_name']) for one in images[:NAMED])}."]
+              if images else [])]
+    except Exception:  # the section says what is missing or damaged
+        return []
+
+
+def _class(one: dict) -> str:
+    return f"{text(one['name'])} (AP50 {one['AP50']:.3f})"
+
+
+def _subject(folder: Folder) -> list[tuple[str, str]]:
+    """What was measured, in a few facts."""
+    try:
+        record = folder.json(RUN)
+        detector, data, machine = (record.get(name) or {} for name in ("detector", "dataset", "machine"))
+        return [
+            ("Detector", f"{text(detector.get('name'))}, "
+                         f"{text(detector.get('width'))} × {text(detector.get('height'))}"),
+            ("Dataset", f"{text(data.get('name'))}, {text(data.get('images'))} images"),
+            ("Runs on", f"{text(record['platform'])}, {text(record['backend'])} {text(record['cast'])}"),
+            ("Machine", f"{text(machine.get('processor'))}, {text(machine.get('cores'))} cores"),
+            ("Measured", text(record["origin"]["date"]).replace("T", " ").replace("Z", " UTC")),
+        ]
+    except Exception:  # the section on the environment says what is wrong
+        return []
