@@ -140,8 +140,7 @@ class Detector:
         found = sum(_is_narrow_convolution(node) for graph in self._graphs_that_ran(image) for node in graph.node)
         if found >= expected:
             return ""
-        some = f"only {found} of {expected} convolutions compute" if found else f"none of {expected} convolutions computes"
-        return f"the cast did not happen: {some} in {cast.upper()}"
+        return f"the cast did not happen: {found or 'none'} of {expected} convolutions compute in {cast.upper()}"
 
     def _gpu_fallback(self, image) -> str:
         is_compiled = self.metadata["backend"] == "xla"

@@ -180,7 +180,7 @@ def test_a_file_that_is_not_json_is_named(tmp_path, coco, text):
 FOREIGN = {
     "gzip": (gzip.compress(b"{}"), "is compressed by gzip; unpack it"),
     "zip": (b"PK\x03\x04rest", "is a zip archive; unpack it"),
-    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of Git LFS.* git lfs pull"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of Git LFS.* lfs pull"),
     "page": (b"\n<!DOCTYPE html><title>403</title>", "is HTML or XML, as a failed download leaves it"),
 }
 

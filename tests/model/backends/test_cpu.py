@@ -42,7 +42,8 @@ def test_native_bf16_has_every_convolution(native):
 def test_a_cast_that_did_not_take_place_is_seen(compiled, tmp_path):
     folder = shutil.copytree(compiled, tmp_path / "fp32")
     write_metadata(folder, {**read_metadata(folder), "cast": "bf16"})
-    assert re.fullmatch(r"the cast did not happen: none of \d+ convolutions computes in BF16", Detector(folder).fallback(IMAGE))
+    words = Detector(folder).fallback(IMAGE)
+    assert re.fullmatch(r"the cast did not happen: none of \d+ convolutions compute in BF16", words)
 
 
 @pytest.mark.parametrize("has_bf16, engine", {True: "onednn", False: "emulated"}.items())
