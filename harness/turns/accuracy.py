@@ -60,7 +60,7 @@ def _ap(dataset: Dataset, a: Mapping[int, Any], b: Mapping[int, Any], within: fl
         SAME: f"less than the {within:g} that matter",
         UNKNOWN: drop.more(0.0, "<="),
     }[outcome]
-    lost = _lost_classes(before, after) if drop.value > 0 else ""
+    lost = _lost_classes(before, after) if drop.value > 0 and outcome != SAME else ""
     return Row("accuracy", "AP", outcome, -drop.value, low, high, len(dataset), why + lost, before.figures["AP"],
                after.figures["AP"], is_worse)
 
