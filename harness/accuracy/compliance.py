@@ -74,7 +74,7 @@ def _unmatched(a: Mapping[int, Any], b: Mapping[int, Any], iou: float) -> dict[i
 def exchanged(expected: Mapping[int, Any], found: Mapping[int, Any]) -> list[tuple[int, int]]:
     """(image, other image) where an image got the very detections that are expected of another one, and has other ones.
 
-    So it is with a batch in the wrong order, and with a buffer that two callers share. What is no detections at all is
+    So it is with a batch in the wrong order, and with a buffer that two callers share. An image without detections is
     left to others.
     """
     owners = {_content(own): image for image, own in expected.items() if len(own.scores)}
