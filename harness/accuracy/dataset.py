@@ -441,7 +441,7 @@ def _has_two_corners(box: list[float], width: int, height: int) -> bool:
 
 
 # What boxes may be in place of COCO's where all of them fit it, and what to do: inside of their images, and outside.
-MANY = 0.25  # of all boxes, from which on those outside are no mistakes of their own
+MANY = 0.25  # of all boxes, from which on it is not a few boxes that are wrong
 FRACTIONS = {"these are fractions of the image, from 0 to 1: multiply by its width and height": _is_fraction}
 OTHER_BOXES = {
     "these are x1, y1, x2, y2: subtract": _has_two_corners,
