@@ -239,7 +239,8 @@ def _words(one: Compared, found: Outcome, family: int) -> str:
         within = _amount(one.key, max(change.loss.high, 0))
         return f"not worse by more than {within}, where {_amount(one.key, most)} matters"
     if found.outcome in (BETTER, WORSE):
-        return f"{found.outcome}, which chance explains in {percent(found.chance, 2)} of comparisons"
+        chance = f"in {percent(found.chance, 2)}" if found.chance >= 1e-4 else "in less than 0.01 %"
+        return f"{found.outcome}, which chance alone makes {chance} of comparisons"
     if change.noise and change.loss.value > 0:
         noisier = f"the machine was noisier than in the earlier runs{_slower(change.noise)}"
         return f"cannot tell: {noisier}; stop other work and repeat"
@@ -311,7 +312,7 @@ def lost_most(found: Against) -> list[str]:
     for name in ("classes", "sizes"):
         parts = [f"{shown_name(part.name)} {part.change:+.3f}" for part in getattr(found, name) if part.change < 0]
         lines += [f"{name}: {', '.join(parts[:NAMED])}"] if parts else []
-    images = [f"{shown_name(one.file_name)} ({one.lost} objects)" for one in found.images if one.lost > one.gained]
+    images = [f"{shown_name(one.file_name)} ({one.lost} lost)" for one in found.images if one.lost > one.gained]
     return lines + ([f"images: {', '.join(images[:NAMED])}"] if images else [])
 
 

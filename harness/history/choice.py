@@ -5,6 +5,7 @@ TensorFlow and Neuron, because an upgrade is a release too; the comparison then 
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from harness.verdict.verdict import NOT_COMPARABLE, NOT_JUDGED
 
 BASELINE = "baseline"
 DIGITS = 7  # of a commit that a person reads
+SHA256 = re.compile(r"[0-9a-f]{64}")
 NAMED = 3  # commits in a sentence
 
 
@@ -125,6 +127,8 @@ def words_of(facts: dict[str, tuple]) -> list[str]:
 
 
 def _fact(value) -> str:
+    if isinstance(value, str) and SHA256.fullmatch(value):
+        return value[:SHORT]
     return "–" if value in (None, "") else shown(value, LONGEST_FACT)
 
 

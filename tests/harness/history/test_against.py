@@ -216,7 +216,7 @@ def test_the_record_is_strict_json_with_what_the_report_reads(tmp_path):
 def test_what_lost_most_is_named_first():
     found = Against(None, [], [], [Part("cup", 0.5, 0.4), Part("can", 0.5, 0.6)], [],
                     [Image(7, "7\x1b.jpg", 3, 1), Image(8, "8.jpg", 0, 2)])
-    assert lost_most(found) == ["classes: cup -0.100", r"images: 7\x1b.jpg (3 objects)"]
+    assert lost_most(found) == ["classes: cup -0.100", r"images: 7\x1b.jpg (3 lost)"]
 
 
 def test_every_target_of_history_has_a_row(tmp_path):
