@@ -239,7 +239,7 @@ def test_pytest_collects_the_gate_without_what_only_tests_need(arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize("environment", ["gate", "accuracy"])
 def test_make_keeps_the_results_where_no_speed_was_measured(environment, tmp_path):
-    command, = tox_commands(environment, f"-m accuracy --limit 4 --report {tmp_path}")
+    command, = tox_commands(environment, f"-m accuracy --limit 4 --report {tmp_path} --history none")
     printed = run(sys.executable, "-m", *shlex.split(command), "-p", "no:cacheprovider",
                   env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"})
     assert "PASS     accuracy  AP" in printed and "Traceback" not in printed
