@@ -22,7 +22,7 @@ ASKS = {
     "accuracy": "It detects as well as promised", "parity": "Compiling it costs no accuracy",
     "placement": "It runs on the device", "throughput": "It is fast enough", "latency": "A request is answered in time",
     "cost": "It is cheap enough", "integrity": "Its responses under load are right",
-    "jitter": "Its speed is steady", "soak": "It lasts for hours", "mlperf": "MLPerf's scenarios are valid",
+    "jitter": "Its speed is steady", "soak": "It neither fails, slows nor grows under load", "mlperf": "MLPerf's scenarios are valid",
     "release": "The gate was run whole", "history": "Nothing got worse since the baseline",
 }
 
