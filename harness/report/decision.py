@@ -21,8 +21,9 @@ RED_OUTCOMES = {FAIL: 0, INVALID: 1}
 ASKS = {
     "accuracy": "It detects as well as promised", "parity": "Compiling it costs no accuracy",
     "placement": "It runs on the device", "throughput": "It is fast enough",
-    "latency": "Requests take no longer than promised", "cost": "It is cheap enough", "integrity": "Its responses under load are right",
-    "jitter": "Its speed is steady", "soak": "It neither fails, slows nor grows under load",
+    "latency": "Requests take no longer than promised", "cost": "It is cheap enough",
+    "integrity": "Its responses under load are right", "jitter": "Its speed is steady",
+    "soak": "It neither fails, slows nor grows under load",
     "mlperf": "MLPerf's scenarios are valid",
     "release": "The gate was run whole", "history": "Nothing got worse since the baseline",
 }
