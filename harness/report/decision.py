@@ -20,9 +20,11 @@ RED_OUTCOMES = {FAIL: 0, INVALID: 1}
 # What a check stands for, to a reader who does not know its name.
 ASKS = {
     "accuracy": "It detects as well as promised", "parity": "Compiling it costs no accuracy",
-    "placement": "It runs on the device", "throughput": "It is fast enough", "latency": "A request is answered in time",
-    "cost": "It is cheap enough", "integrity": "Its responses under load are right",
-    "jitter": "Its speed is steady", "soak": "It lasts for hours", "mlperf": "MLPerf's scenarios are valid",
+    "placement": "It runs on the device", "throughput": "It is fast enough",
+    "latency": "Requests take no longer than promised", "cost": "It is cheap enough",
+    "integrity": "Its responses under load are right", "jitter": "Its speed is steady",
+    "soak": "It neither fails, slows nor grows under load",
+    "mlperf": "MLPerf's scenarios are valid",
     "release": "The gate was run whole", "history": "Nothing got worse since the baseline",
 }
 

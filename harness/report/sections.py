@@ -368,10 +368,16 @@ def _without(cost: float) -> str:
 
 
 class Box(NamedTuple):
-    """A box over an image, in pixels of the stored image, with the words beside it."""
+    """A box over an image, in pixels of the stored image, with its label and all that is to be said of it.
+
+    The label starts or ends at `at`, so that it lies in the image.
+    """
 
     kind: str
+    label: str
     words: str
+    at: float
+    anchor: str
     x: float
     y: float
     width: float
@@ -406,7 +412,7 @@ def _card(folder: Folder, image: dict, names: list[str]) -> dict[str, Any]:
     cost = _number(image.get("cost"))
     return {
         "file": text(image["file_name"]), "data": _jpeg(folder, image["image"]), "width": f"{width:g}",
-        "height": f"{height:g}", "font": f"{max(width, height) / 30:.1f}", "boxes": found, "pairs": pairs,
+        "height": f"{height:g}", "font": f"{width / 27:.1f}", "boxes": found, "pairs": pairs,
         "cost": "" if cost is None else f"Without it AP50 would be {_without(cost)}.",
         "mistakes": [(kind, WORDS[kind], own) for kind, own in of_kind.items() if own],
         "right": sum(box.kind not in KINDS for box in found),
@@ -421,10 +427,10 @@ def _grouped(words: list[str]) -> list[str]:
 def _box(box: dict, width: float, height: float) -> Box:
     x1, y1, x2, y2 = (float(side) for side in box["box"])
     kind = box["kind"] if box["kind"] in KINDS else "hit"
-    score = "" if _number(box["score"]) is None else f" {box['score']:.2f}"
+    name = text(box["name"], 30) + ("" if _number(box["score"]) is None else f" {box['score']:.2f}")
     meant = f" instead of {text(box['of'], 30)}" if box["of"] else ""
-    return Box(kind, f"{text(box['name'], 30)}{score}{meant}", x1 * width, y1 * height, (x2 - x1) * width,
-               (y2 - y1) * height)
+    at, anchor = (x1 * width + 3, "start") if x1 < 0.5 else (x2 * width - 3, "end")
+    return Box(kind, name, f"{name}{meant}", at, anchor, x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height)
 
 
 def _jpeg(folder: Folder, name: str) -> str:
