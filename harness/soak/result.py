@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from harness.machine.explanation import Explanation, explain
 from harness.machine.noise import Conditions
-from harness.soak.anomalies import Deviation, deviations
+from harness.soak.causes import Deviation, deviations
 from harness.soak.histogram import Histogram
 from harness.stats.estimate import Estimate
 from harness.stats.intervals import mean_interval

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.load.generator import Request, rates
 from harness.machine.noise import Conditions
-from harness.soak.anomalies import NOTHING, UNSEEN, deviations
+from harness.soak.causes import NOTHING, UNSEEN, deviations
 from harness.soak.journal import Entry, JournalError
 from harness.soak.reader import JournalReader, summarise
 from harness.soak.result import Session, SoakResult, Window
