@@ -161,14 +161,24 @@ def _row(row: dict) -> dict[str, Any]:
 def against(folder: Folder) -> dict[str, Any]:
     """What changed since the baseline: rows, then the classes, sizes and images that lost most."""
     stored = folder.json(AGAINST)
+    unmeasured = [row for row in _list(stored["rows"]) if row["before"] is None and row["after"] is None]
     return {
-        "against": text(stored["against"], 300), "runs": texts(stored.get("runs") or []),
-        "causes": texts(stored.get("causes") or []), "rows": [_changed(row) for row in _list(stored["rows"])],
+        "against": text(stored["against"], 300), "runs": [_run_words(one) for one in _list(stored.get("runs") or [])],
+        "causes": texts(stored.get("causes") or []),
+        "rows": [_changed(row) for row in stored["rows"] if row not in unmeasured],
+        "unmeasured": [named(row["check"], row["metric"]) for row in unmeasured],
         "classes": _before_and_after(stored.get("classes") or []),
         "sizes": _before_and_after(stored.get("sizes") or []),
         "images": [(text(one["file_name"]), text(one["lost"]), text(one["gained"]))
                    for one in _list(stored.get("images") or [])[:MOST_IMAGES]],
     }
+
+
+def _run_words(one: Any) -> str:
+    """A run of the baseline: its date, commit and title, or what was stored of it in words."""
+    if not isinstance(one, dict):
+        return text(one, 300)
+    return " ".join([_day(one), _short(one), text(one.get("title") or "", 200)])
 
 
 def _changed(row: dict) -> dict[str, Any]:
@@ -188,7 +198,7 @@ def _change(metric: str, row: dict) -> str:
     def words(value: float) -> str:
         return f"{value:+.4f}" if metric.startswith("AP") else f"{100 * value:+.1f} %"
 
-    between = "" if low is None or high is None else f" ({words(low)} to {words(high)})"
+    between = "" if None in (low, high) or low == high else f" ({words(low)} to {words(high)})"
     return f"{words(change)}{between}"
 
 

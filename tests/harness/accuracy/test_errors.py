@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.metadata import version
 
 import hotcoco
 import numpy as np
@@ -135,6 +136,8 @@ def mixed(tmp_path_factory) -> Dataset:
     return crowded(tmp_path_factory.mktemp("mixed"))
 
 
+@pytest.mark.skipif(tuple(map(int, version("hotcoco").split(".")[:2])) < (1, 3),
+                    reason="hotcoco before 1.3 counts several detections of one object in another way")
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_figures_are_those_of_hotcoco(mixed, seed):

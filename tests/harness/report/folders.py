@@ -92,7 +92,8 @@ def against(name: Callable[[str], str] = str) -> dict[str, Any]:
              "low": -0.25, "high": -0.15, "outcome": "worse", "verdict": FAIL, "why": name("slower")}
     same = {**worse, "check": "accuracy", "metric": "AP", "change": 0.001, "verdict": PASS, "outcome": "same"}
     lost = {**worse, "metric": "vanished", "before": None, "after": None, "change": None, "verdict": INVALID}
-    return {"against": name("the last 3 runs"), "runs": [name("abc of yesterday")], "rows": [worse, same, lost],
+    run = {"date": "2026-11-26T01:00:00Z", "commit": "abcdef0123456", "title": name("a commit")}
+    return {"against": name("the last 3 runs"), "runs": [name("abc of yesterday"), run], "rows": [worse, same, lost],
             "classes": parts, "sizes": parts, "causes": [name("kernel 5 → 6")],
             "images": [{"image_id": 1, "file_name": name("1.jpg"), "lost": 3, "gained": 0}]}
 
