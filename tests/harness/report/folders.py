@@ -56,7 +56,7 @@ def run_record(found: list[dict], name: Callable[[str], str] = str) -> dict[str,
         "price": None, "detector": {"name": name("my detector"), "width": 224, "height": 224},
         "dataset": {"name": name("my images"), "images": 100}, "build": {"engine": "native"},
         "machine": {"processor": name("AMD"), "cores": 2, "load_average": [1.5, 1.25, 1.0]}, "resampled_AP": None,
-        "detections": None, "rows": found,
+        "detections": None, "key": {}, "environment": {}, "commit": {}, "incomplete": [], "rates": {}, "rows": found,
     }
 
 
