@@ -76,6 +76,7 @@ def should_agree(found, expected, tolerance=1e-4):
     assert worst < tolerance, f"difference = {worst:.1e} of the range, should be < {tolerance:.0e}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_row_says_how_the_rival_did(report, name):
     assert ROWS[name][-1] in row(report, name)
@@ -218,6 +219,7 @@ def cfg_path(tmp_path):
     return tmp_path / "network.cfg"
 
 
+@pytest.mark.slow
 def test_shipped_graph_is_read_at_its_heads(tmp_path):
     case = Case(tiny(), random_weights(tiny(), 1), tmp_path)
     should_agree(our_network("fp32", case)(case.image), our_maps(tiny(), case.weights, case.image))

@@ -58,6 +58,7 @@ def test_boxes_in_the_wrong_place_are_a_matter_of_accuracy(compare, project, fou
     assert "forgets half a pixel" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_one_commit_with_two_options(compare, project, found, capsys):
     project.commit("only one")
     assert compare("A=HEAD --seconds 0.006", "B=HEAD --seconds 0.002", "--only", "speed", *FEW) == 0
