@@ -76,7 +76,7 @@ ROOMS = (
     Room("harness/history/", "the runs of the past, in a folder or at a URL; which may be compared, what a new one "
                              "lost against them, where a metric changed for good",
          ("harness/accuracy/", "harness/compare/", "harness/files.py", "harness/places.py", "harness/stats/",
-          "harness/text.py", "harness/verdict/")),
+          "harness/text.py", "harness/turns/", "harness/verdict/")),
     Room("harness/turns/", "two commits in turns: checkouts, environments, rounds in fresh processes, what they decide",
          ("harness/accuracy/", "harness/files.py", "harness/load/", "harness/machine/", "harness/stats/",
           "harness/text.py", "harness/verdict/")),

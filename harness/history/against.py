@@ -28,7 +28,7 @@ from harness.history.causes import changed, same_code
 from harness.history.choice import Chosen, described
 from harness.stats.estimate import NOISY, TOO_FEW, Estimate
 from harness.text import shown as shown_name
-from harness.verdict.metrics import label, percent, shown
+from harness.verdict.metrics import label, percent, shown, shown_change
 from harness.verdict.targets import HISTORY, RELEASE, Target
 from harness.verdict.verdict import BROKEN, FAIL, INVALID, NOT_COMPARABLE, NOT_JUDGED, PASS, Verdict
 
@@ -39,7 +39,7 @@ NAMED = 5  # metrics in a sentence
 SPEED_OF = {"throughput": ("throughput", "images_per_second"), "latency": ("latency", "P50_seconds"),
             "soak": ("soak", "images_per_second"), "jitter": ("soak", "images_per_second")}
 LEAST_NOISE = 0.05  # that explains a difference
-SENSES = {(spec.check, spec.metric): spec for spec in SPECS}
+SPEC_OF = {(spec.check, spec.metric): spec for spec in SPECS}
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _unmeasured(now: Run, check: str) -> Figure | None:
 
 
 def _change(key, now: Run, figure: Figure, earlier: list[Figure], chosen: Chosen) -> Change:
-    spec = SENSES[key]
+    spec = SPEC_OF[key]
     if key == AP:
         return _ap_change(now, figure, chosen)
     change = between_runs([one.estimate.value for one in earlier], figure.estimate.value, spec.how, spec.sense,
@@ -159,10 +159,10 @@ def noise(key: tuple[str, str], now: Run, earlier: Sequence[Run]) -> float:
     difference, which has no factor, noise explains all from 5 % on.
     """
     speed = SPEED_OF[key[0]]
-    own = [_excused(run.figures.get(speed), SENSES[speed].sense) for run in (now, *earlier)]
+    own = [_excused(run.figures.get(speed), SPEC_OF[speed].sense) for run in (now, *earlier)]
     most = max(own[1:])
     more = 0.0 if math.isinf(most) else max(own[0] - most, 0.0)
-    return more if SENSES[key].how == RATIO else (math.inf if more > LEAST_NOISE else 0.0)
+    return more if SPEC_OF[key].how == RATIO else (math.inf if more > LEAST_NOISE else 0.0)
 
 
 def _excused(figure: Figure | None, sense: str) -> float:
@@ -220,13 +220,8 @@ def _values(one: Compared) -> str:
 
 def change_text(key: tuple[str, str], change: Estimate) -> str:
     """A change with its interval as a person writes it: -7.7 % (-10.2 % to -5.1 %)."""
-
-    def text(value: float) -> str:
-        return f"{value:+.4f}" if key == AP else f"{'+' if value > 0 else ''}{percent(value)}"
-
-    if change.low is None or change.is_exact:
-        return text(change.value)
-    return f"{text(change.value)} ({text(change.low)} to {text(change.high)})"
+    value, low, high = (shown_change(key[1], one) for one in (change.value, change.low, change.high))
+    return value if change.low is None or change.is_exact else f"{value} ({low} to {high})"
 
 
 def _words(one: Compared, found: Outcome, family: int) -> str:
@@ -268,7 +263,7 @@ def _vanished(now: Run, chosen: Chosen) -> Row:
         return replace(row, reason=chosen.reason, why=chosen.problem)
     last = chosen.runs[-1]
     lost = [f"{check} {label(metric)}" for (check, metric), figure in last.figures.items()
-            if figure.estimate and (figure.verdict or (check, metric) in SENSES) and check not in (HISTORY, RELEASE)
+            if figure.estimate and (figure.verdict or (check, metric) in SPEC_OF) and check not in (HISTORY, RELEASE)
             and (check, metric) not in now.figures and not _unmeasured(now, check)]
     names = ", ".join(lost[:NAMED]) + (f" and {len(lost) - NAMED} more" if len(lost) > NAMED else "")
     value = Estimate.exactly(float(len(lost)))

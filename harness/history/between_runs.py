@@ -20,13 +20,13 @@ from statistics import median
 
 import numpy as np
 
+from harness.compare.comparison import DIFFERENCE, RATIO
 from harness.stats.estimate import Estimate
 from harness.stats.intervals import INTERVAL_CONFIDENCE, student_p, student_t
 
 LEAST_RUNS, MOST_RUNS = 3, 10  # of a baseline: fewer show too little of how runs differ, older ones are another time's
 FAMILY_ERROR = 0.05  # alarms, for better or worse, among comparisons of a detector with itself
 BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "same", "cannot tell"
-RATIO, DIFFERENCE = "ratio", "difference"
 
 
 @dataclass(frozen=True)

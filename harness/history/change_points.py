@@ -15,7 +15,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from harness.history.between_runs import RATIO
+from harness.compare.comparison import RATIO
 
 MISSING = ("change points by ranks alone, because apache-otava is not installed: "
            "pip install --no-deps -r requirements-history.txt")

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.text import shown
+from harness.turns.outcome import DIFFERENT, SAME, UNKNOWN
 
-DIFFERENT, ALIKE, OPEN = "DIFFERENT", "SAME", "UNKNOWN"  # the command's outcomes
 # What measuring in turns has no figure of, and the figure that stands for it.
 STANDS_FOR = {
     ("soak", "images_per_second"): ("throughput", "images_per_second"),
@@ -79,7 +79,7 @@ def _read(path: Path) -> dict[tuple[str, str], Confirmation]:
 
 
 def _confirmation(row: dict[str, Any]) -> Confirmation:
-    if row["outcome"] not in (DIFFERENT, ALIKE, OPEN):
+    if row["outcome"] not in (DIFFERENT, SAME, UNKNOWN):
         raise ValueError(f"outcome {row['outcome']!r}")
     numbers = (None if row[name] is None else float(row[name]) for name in ("change", "low", "high"))
     return Confirmation(row["outcome"], *numbers, int(row["rounds"]))

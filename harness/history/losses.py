@@ -4,16 +4,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from harness.accuracy.dataset import Dataset
-from harness.accuracy.evaluation import box_iou
+from harness.accuracy.errors import judge, unfound
 from harness.compare.record import Figure
 
 CLASS = "AP/"  # before the name of a class, in the metric of its AP
 SIZES = {"APs": "small", "APm": "medium", "APl": "large"}
-CONFIDENT = 0.25  # score of a detection that a user would be shown
-FOUND = 0.5  # IoU from which on an object is found
 
 
 class Part(NamedTuple):
@@ -62,34 +58,13 @@ def _by_loss(parts: list[Part]) -> list[Part]:
 def images(dataset: Dataset, before: Mapping[int, Any], after: Mapping[int, Any]) -> list[Image]:
     """The images in which objects were lost or gained, by falling loss; both map image id → detections.
 
-    An object is found by a detection of its class with a score from 0.25 on and an IoU from 0.5 on, each by one. Crowds
-    do not count. KeyError for an image without detections.
+    Which objects a confident detection finds is for the error analysis to say. KeyError for an image without
+    detections.
     """
-    index = {category: k for k, category in enumerate(dataset.category_ids)}
-    objects: dict[int, list] = {image: [] for image in dataset.image_ids}
-    for row in dataset.ground_truth["annotations"]:
-        if not row["iscrowd"]:
-            objects[row["image_id"]].append((*row["bbox"], index[row["category_id"]]))
     found = []
     for row in dataset.ground_truth["images"]:
         image = row["id"]
-        earlier, now = (_found(objects[image], own[image]) for own in (before, after))
-        found.append(Image(image, row["file_name"], len(earlier - now), len(now - earlier)))
+        was_unfound, is_unfound = (unfound(judge(dataset, image, own[image])) for own in (before, after))
+        found.append(Image(image, row["file_name"], int((is_unfound & ~was_unfound).sum()),
+                           int((was_unfound & ~is_unfound).sum())))
     return sorted((one for one in found if one.lost or one.gained), key=lambda one: one.gained - one.lost)
-
-
-def _found(objects: list[tuple], detections: Any) -> set[int]:
-    """The places of the objects that a confident detection finds: the best detections choose first."""
-    if not objects:
-        return set()
-    truth = np.array([one[:4] for one in objects], np.float64)
-    truth[:, 2:] += truth[:, :2]
-    labels, taken = np.array([one[4] for one in objects]), set()
-    confident = np.flatnonzero(detections.scores >= CONFIDENT)
-    overlaps = box_iou(detections.boxes[confident], truth)
-    overlaps[detections.classes[confident][:, None] != labels] = 0
-    for own in overlaps[np.argsort(-detections.scores[confident], kind="stable")]:
-        free = [place for place in np.flatnonzero(own >= FOUND).tolist() if place not in taken]
-        if free:
-            taken.add(max(free, key=own.__getitem__))
-    return taken

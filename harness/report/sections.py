@@ -35,7 +35,7 @@ from harness.report.folder import (
 from harness.report.svg import Axis, Plot, axis, bar
 from harness.soak.reader import summarise
 from harness.text import printable, shown
-from harness.verdict.metrics import METRICS, SIGNS, label, margin, value_and_bound
+from harness.verdict.metrics import METRICS, SIGNS, label, margin, shown_change, value_and_bound
 from harness.verdict.metrics import shown as value_text
 from harness.verdict.table import outcomes
 from harness.verdict.targets import TARGETS
@@ -192,14 +192,8 @@ def _changed(row: dict) -> dict[str, Any]:
 def _change(metric: str, row: dict) -> str:
     """The change with its interval, as a share of what was before; of AP and counts the difference."""
     change, low, high = (_number(row.get(name)) for name in ("change", "low", "high"))
-    if change is None:
-        return "–"
-
-    def words(value: float) -> str:
-        return f"{value:+.4f}" if metric.startswith("AP") else f"{100 * value:+.1f} %"
-
-    between = "" if None in (low, high) or low == high else f" ({words(low)} to {words(high)})"
-    return f"{words(change)}{between}"
+    between = f" ({shown_change(metric, low)} to {shown_change(metric, high)})"
+    return shown_change(metric, change) + ("" if None in (change, low, high) or low == high else between)
 
 
 def _before_and_after(found: Any) -> list[tuple[str, str, str, str]]:

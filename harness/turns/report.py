@@ -18,7 +18,6 @@ from harness.verdict import metrics
 WIDTH = 120
 COLUMNS = ("outcome", "check", "metric", "A", "B", "change", "interval", "values")
 RIGHT = ("A", "B", "change", "interval", "values")
-DIFFERENCES = ("AP", "matched_share")  # changes that are differences and not shares of A's figure
 EQUAL = ("equal detectors: model, harness, gate, requirements and options of A and B are the same; a difference is the "
          "machine's")
 
@@ -61,15 +60,10 @@ def _wrapped(text: str) -> list[str]:
 def _cells(row: Row) -> tuple[str, ...]:
     a, b = (metrics.shown(row.metric, value) for value in (row.a, row.b))
     is_bounded = None not in (row.low, row.high)
-    interval = f"{_change(row, row.low)} to {_change(row, row.high)}" if is_bounded else "–"
-    return (row.outcome, row.check, metrics.label(row.metric), a, b, _change(row, row.change), interval,
+    change, low, high = (metrics.shown_change(row.metric, one) for one in (row.change, row.low, row.high))
+    interval = f"{low} to {high}" if is_bounded else "–"
+    return (row.outcome, row.check, metrics.label(row.metric), a, b, change, interval,
             f"{row.rounds:,}")
-
-
-def _change(row: Row, value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:+.4f}" if row.metric in DIFFERENCES else f"{100 * value:+.1f} %"
 
 
 def _about(found: Comparison) -> Iterator[str]:

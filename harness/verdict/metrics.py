@@ -94,6 +94,17 @@ def label(metric: str) -> str:
     return METRICS[metric].label if metric in METRICS else metric
 
 
+# Metrics whose change is a difference in their own unit; that of others is a share of what was before.
+DIFFERENCES = ("AP", "AP50", "matched_share")
+
+
+def shown_change(metric: str, change: float | None) -> str:
+    """A change as a person writes it: -7.7 %, of an AP or a share of detections +0.0012; '–' where there is none."""
+    if change is None:
+        return "–"
+    return f"{change:+.4f}" if metric in DIFFERENCES else f"{100 * change:+.1f} %"
+
+
 def shown(metric: str, value: float | None) -> str:
     """The value with its unit; '–' where nothing was measured."""
     return "–" if value is None else _text(metric, value, 0)

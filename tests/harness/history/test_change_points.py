@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from benchmarks.between_runs import AT, series, step_counts
+from harness.compare.comparison import DIFFERENCE, RATIO
 from harness.history import change_points
-from harness.history.between_runs import DIFFERENCE, RATIO
 from harness.history.change_points import LEAST_POINTS, rank_steps, steps
 
 SERIES = 20
