@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from harness.history.confirmation import Confirmation, Unconfirmed, command, measured_in_turns
+from harness.history.confirmation import STANDS_FOR, Confirmation, Unconfirmed, command, measured_in_turns
+from harness.turns.outcome import CHECKS, Row
 
 ROW = {"check": "throughput", "metric": "images_per_second", "outcome": "DIFFERENT", "change": -0.1, "low": -0.12,
        "high": -0.08, "rounds": 12, "why": "more than we read"}
@@ -39,6 +40,12 @@ def test_rows_are_read_whatever_the_exit_code_says_of_them(turns, code):
     found = turns(json.dumps({"rows": [ROW], "more": 1}), code)
     assert found == {("throughput", "images_per_second"): Confirmation("DIFFERENT", -0.1, -0.12, -0.08, 12)}
     assert str(next(iter(found.values()))) == "DIFFERENT, -10.0 % (-12.0 % to -8.0 %) in 12 rounds in turns"
+
+
+def test_what_measuring_in_turns_writes_is_what_is_read(turns):
+    rows = [Row(check, metric, "SAME", 0.001, -0.01, 0.01, 8, "less than the 2.0 % that matter")._asdict()
+            for metric, check in CHECKS.items()]
+    assert turns(json.dumps({"rows": rows})).keys() >= set(STANDS_FOR.values())
 
 
 def test_an_outcome_without_figures_is_read():
