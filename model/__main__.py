@@ -1,4 +1,4 @@
-"""The detector's command line: `python -m model build`, `convert`, `detect`, `doctor` and `plan`."""
+"""The detector's command line: `python -m model build`, `check-detector`, `convert`, `detect`, `doctor` and `plan`."""
 from __future__ import annotations
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 from model import readers
 from model.backends import CASTS, EDGES
 from model.decoding import profile_for
+from model.factory import Factory, factory_argument, factory_spec
 from model.logs import without_log_lines
 from model.options import DetectorOptions, Option, OptionError, add_option, chosen, rows, values, with_flag
 
@@ -49,6 +50,16 @@ def _add_build(parser) -> None:
         add_option(parser.add_argument, name, row, required=name == "weights")
     add_option(parser.add_argument, "bn_epsilon", BN_EPSILON)
     parser.add_argument("--output", required=True, metavar="DIR", help="SavedModel folder to write; must not exist")
+
+
+def _add_check_detector(parser) -> None:
+    parser.add_argument("factory", metavar="FACTORY", help="MODULE:FACTORY or FILE.py:FACTORY, as the gate's "
+                        "--detector")
+    parser.add_argument("images", nargs="*", metavar="IMAGE",
+                        help="at least two images that show its classes (default: three small photographs)")
+    add_option(parser.add_argument, "arguments", Option(
+        "--arg", factory_argument, "KEY=VALUE", "an argument of the factory, as text; may be repeated", repeats=True))
+    parser.add_argument("--detector-python", metavar="PATH", help="the Python that runs it (default: this one)")
 
 
 def _add_convert(parser) -> None:
@@ -112,6 +123,27 @@ def _build(options) -> int:
     print(f"{options.output}: {architecture.width}x{architecture.height}, {classes} classes{whose}, "
           f"{architecture.parameters():,} parameters, {architecture.flops() / 1e9:.1f} GFLOP an image")
     return 0
+
+
+def _check_detector(options) -> int:
+    from model import check_detector
+    from model.worker.client import WorkerError
+
+    factory = Factory(factory_spec(options.factory), options.arguments or ())
+    images = [Path(image).read_bytes() for image in options.images or check_detector.IMAGES]
+    if len(images) < 2:
+        raise ValueError("IMAGE: one cannot show whether images affect each other; give at least two")
+    outcomes = set()
+    try:
+        with check_detector.opened(factory, options.detector_python) as detector:
+            for finding in check_detector.findings(detector, images):
+                print(finding, flush=True)
+                outcomes.add(finding.outcome)
+    except WorkerError as error:
+        raise ValueError(str(error)) from error
+    is_good = check_detector.BREAKS not in outcomes
+    print("the gate can judge it" if is_good else "repair what breaks the contract: docs/any-detector.md")
+    return 0 if is_good else 1
 
 
 def _convert(options) -> int:
@@ -211,6 +243,8 @@ def _plan_as_compiled(graph_def, inputs, outputs, options):
 # Name → what it does, its options, and how it runs.
 COMMANDS = {
     "build": ("make a SavedModel of a detector's weights, as TensorFlow Serving loads it", _add_build, _build),
+    "check-detector": ("try a detector of your own on a few images, and say what breaks the gate's contract",
+                       _add_check_detector, _check_detector),
     "convert": ("convert darknet weights to a PyTorch checkpoint (.pth, .pt, .safetensors) or back", _add_convert,
                 _convert),
     "detect": ("find objects in images", _add_detect, _detect),

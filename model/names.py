@@ -43,11 +43,11 @@ def read_names(path) -> list[str]:
         return names
 
 
-def checked_names(path, classes: int) -> tuple[str, ...]:
-    """As `read_names`, for a detector with so many classes. Raises NamesError unless each class has its own name."""
+def checked_names(path, classes: int | None) -> tuple[str, ...]:
+    """As `read_names`, for so many classes (None: any number). Raises NamesError unless each class has its own name."""
     names = read_names(path)
     with naming(path, NamesError):
-        if len(names) != classes:
+        if classes not in (None, len(names)):
             raise NamesError(f"has {len(names)} class names for a detector of {classes} classes; give {classes}")
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)

@@ -25,13 +25,17 @@ class OptionError(Exception):
 
 
 class Option(NamedTuple):
-    """`read` turns the text into the value, or raises ValueError with the bound; None: a switch. `default` is text."""
+    """`read` turns the text into the value, or raises ValueError with the bound; None: a switch. `default` is text.
+
+    One that `repeats` may be given several times, and its value is a tuple.
+    """
 
     flag: str
     read: Callable[[str], Any] | None
     metavar: str | None
     help: str
     default: str | None = None
+    repeats: bool = False
 
 
 class Given(NamedTuple):
@@ -44,9 +48,10 @@ class Given(NamedTuple):
         return self.text
 
 
-def option(flag: str, read: Callable[[str], Any], metavar: str, help: str, default: str | None = None):
+def option(flag: str, read: Callable[[str], Any], metavar: str, help: str, default: str | None = None,
+           repeats: bool = False):
     """A field of a group for an option with a value."""
-    return field(metadata={"option": Option(flag, read, metavar, help, default)})
+    return field(metadata={"option": Option(flag, read, metavar, help, default, repeats)})
 
 
 def switch(flag: str, help: str):
@@ -67,12 +72,20 @@ def add_option(add: Callable, name: str, row: Option, error: type[Exception] = O
     if row.read is None:
         return add(row.flag, dest=name, action="store_true", help=row.help)
     default = None if row.default is None else Given(row.default, row.read(row.default))
+    if row.repeats:
+        settings = {**settings, "action": "append"}
     add(row.flag, dest=name, type=_reader(row, error), metavar=row.metavar, default=default, help=row.help, **settings)
 
 
 def values(namespace: Namespace) -> Namespace:
     """What argparse or pytest has parsed, each option as its value."""
-    return Namespace(**{name: one.value if isinstance(one, Given) else one for name, one in vars(namespace).items()})
+    return Namespace(**{name: _value(one) for name, one in vars(namespace).items()})
+
+
+def _value(given: Any) -> Any:
+    if isinstance(given, list) and all(isinstance(one, Given) for one in given):  # of an option that repeats
+        return tuple(one.value for one in given)
+    return given.value if isinstance(given, Given) else given
 
 
 def chosen(group: type, namespace: Namespace):

@@ -82,6 +82,8 @@ def judge(target: Target, value: float | Estimate | None, count: int, *, evidenc
     interval = None if estimate.is_exact else (estimate.low, estimate.high)
     if not _is_finite(estimate):
         why = f"the value is {estimate.value}{'' if interval is None else f', its interval {interval}'}"
+        if estimate.value is None and estimate.reason == NOT_JUDGED:
+            why = estimate.more(target.bound, target.sense)
         return invalid(target, why, estimate.reason if estimate.value is None else BROKEN, evidence=evidence, **details)
     outcome = decide(estimate, target.bound, target.sense)
     is_open = outcome == UNDECIDED

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -10,6 +11,7 @@ from threading import Lock
 import numpy as np
 
 from model.detections import Detections
+from model.factory import Factory
 from model.neuron.machine.environment import VISIBLE_CORES
 from model.worker import responses
 from model.worker.client import STARTUP, Worker, WorkerError, closed_on_error
@@ -21,17 +23,19 @@ PIXELS = "model.graph.reference_pixels:digests"
 
 
 class RemoteDetector(Worker):
-    """A compiled SavedModel in a process of the interpreter `python`, with the methods of `model.detector.Detector`.
+    """A detector in a process of the interpreter `python`, with the methods of `model.detector.Detector`.
 
-    `deadline` is in seconds per request; other parameters are those of `Worker`. `versions` holds the versions of
-    Python, TensorFlow and NumPy; `startup_seconds` includes the import of TensorFlow, `load_seconds` is the model's.
+    `source` is the folder of a compiled SavedModel, or a `Factory`. `deadline` is in seconds per request; other
+    parameters are those of `Worker`. `versions` holds those of Python, TensorFlow and NumPy, or what the factory's
+    detector names; `startup_seconds` includes the import of TensorFlow, `load_seconds` is the model's.
     """
 
-    def __init__(self, python, compiled, deadline=DEADLINE, startup=STARTUP, **settings):
+    def __init__(self, python, source, deadline=DEADLINE, startup=STARTUP, **settings):
         super().__init__(python, startup=startup, **settings)
         self._deadline, self._first_deadline = deadline, max(startup, deadline)
         with closed_on_error(self):
-            facts, _ = self.ask("load", deadline=startup, compiled=os.path.abspath(compiled))
+            given = {"factory": source} if isinstance(source, Factory) else {"compiled": os.path.abspath(source)}
+            facts, _ = self.ask("load", deadline=startup, **given)
         self.metadata, self.versions = facts["metadata"], {"python": self.python, **facts["versions"]}
         self.load_seconds = facts["load_seconds"]
         self.startup_seconds += facts["import_seconds"]
@@ -47,6 +51,10 @@ class RemoteDetector(Worker):
     def fallback(self, image: bytes) -> str:
         """As `Detector.fallback`. It may take as long as the start, because it loads the model onto the device."""
         return self.ask("fallback", [image], self._first_deadline)[0]["fallback"]
+
+    def counters(self) -> dict[str, float]:
+        """As `FactoryDetector.counters`."""
+        return self.ask("counters", deadline=self._deadline)[0]["counters"]
 
     def layers(self) -> list[str]:
         """As `Detector.layers`."""
@@ -83,7 +91,7 @@ class WorkerPool(AbstractContextManager):
     WorkerError.
     """
 
-    def __init__(self, python, compiled, workers=1, environment=(), callers=CALLERS, **settings):
+    def __init__(self, python, source, workers=1, environment=(), callers=CALLERS, **settings):
         environment = dict(environment)
         if workers > 1 and VISIBLE_CORES in {**os.environ, **environment}:
             raise WorkerError(f"{VISIBLE_CORES} is set, but each of {workers} workers needs a NeuronCore of its own; "
@@ -92,7 +100,7 @@ class WorkerPool(AbstractContextManager):
         def start(number):
             core = {VISIBLE_CORES: str(number)} if workers > 1 else {}
             name = f"worker {number + 1} of {workers} ({VISIBLE_CORES}={number}), " if workers > 1 else ""
-            return RemoteDetector(python, compiled, environment={**environment, **core}, name=name,
+            return RemoteDetector(python, source, environment={**environment, **core}, name=name,
                                   callers=-(-callers // workers), **settings)
 
         with ThreadPoolExecutor(workers) as pool:
@@ -134,6 +142,13 @@ class WorkerPool(AbstractContextManager):
     def pid(self) -> int:
         """The process id of the first process."""
         return self.detectors[0].pid
+
+    def counters(self) -> dict[str, float]:
+        """As `FactoryDetector.counters`, each added up over the processes."""
+        total: Counter[str] = Counter()
+        for one in self.detectors:
+            total.update(one.counters())
+        return dict(total)
 
     def layers(self) -> list[str]:
         """As `Detector.layers`."""

@@ -41,6 +41,10 @@ def _is_seconds(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value < math.inf
 
 
+def _is_counters(value: Any) -> bool:
+    return _is_object(value) and all(type(one) in (int, float) and math.isfinite(one) for one in value.values())
+
+
 def _is_array(value: Any) -> bool:
     """Whether the value is [NumPy's name of a plain number, shape]."""
     if not (type(value) is list and len(value) == 2 and type(value[1]) is list and len(value[1]) <= MOST_DIMENSIONS):
@@ -60,6 +64,7 @@ FIELDS = {
              "load_seconds": _is_seconds},
     "detect": {"errors": _is_texts, "arrays": _is_arrays},
     "fallback": {"fallback": _is_text},
+    "counters": {"counters": _is_counters},
     "layers": {"layers": _is_texts},
     "outputs": {"arrays": _is_arrays},
 }

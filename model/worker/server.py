@@ -1,9 +1,10 @@
 """The detector's own process: serves requests in the Python that has the detector's TensorFlow.
 
-Runs on Python 3.7 with TensorFlow 1.15 and needs only NumPy and TensorFlow. `model.worker.client` starts it with one
-end of several socket pairs. The main thread serves the first socket, because TensorFlow and compilers expect the main
-thread. Each other socket carries one detection at a time and has its own thread, so callers do not wait for each other
-and cannot get each other's responses. Output of libraries goes to stdout and stderr, never to a socket.
+Runs on Python 3.7 with TensorFlow 1.15 and needs only NumPy, and TensorFlow for a SavedModel. `model.worker.client`
+starts it with one end of several socket pairs. The main thread serves the first socket, because TensorFlow and
+compilers expect the main thread. Each other socket carries one detection at a time and has its own thread, so callers
+do not wait for each other and cannot get each other's responses. Output of libraries goes to stdout and stderr, never
+to a socket.
 """
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ import time
 import traceback
 from importlib import import_module
 
+from model.factory import Factory, FactoryDetector
 from model.graph.saved_model import read_metadata
 from model.neuron.compiler_log import next_step
 from model.worker.protocol import frame, receive, send
@@ -38,6 +40,7 @@ def main(arguments) -> None:
     _serve(control, service)
     for thread in threads:
         thread.join()
+    service.close()
 
 
 def _connection(number: int):
@@ -76,7 +79,7 @@ class Service:
         self._detector = None
         self._kinds = {
             "hello": self._hello, "call": self._call, "load": self._load, "detect": self._detect,
-            "fallback": self._fallback, "layers": self._layers, "outputs": self._outputs,
+            "fallback": self._fallback, "layers": self._layers, "outputs": self._outputs, "counters": self._counters,
         }
 
     def response(self, header: dict, buffers: list) -> list:
@@ -88,6 +91,10 @@ class Service:
         except (Exception, SystemExit) as error:
             return frame({"error": _described(error), "id": number})
 
+    def close(self) -> None:
+        """Ends what a user's detector has open."""
+        getattr(self._detector, "close", lambda: None)()
+
     def _hello(self, header, buffers):
         return {"python": platform.python_version()}, ()
 
@@ -96,12 +103,17 @@ class Service:
         return {"result": getattr(import_module(module), function)(**header["arguments"])}, ()
 
     def _load(self, header, buffers):
-        start = time.monotonic()
-        versions = _import_tensorflow(read_metadata(header["compiled"]).get("backend"))
-        imported = time.monotonic()
-        from model.detector import Detector
+        start = imported = time.monotonic()
+        if "factory" in header:
+            spec, arguments = header["factory"]
+            self._detector = FactoryDetector(Factory(spec, tuple(map(tuple, arguments))))
+            versions = self._detector.versions
+        else:
+            versions = _import_tensorflow(read_metadata(header["compiled"]).get("backend"))
+            imported = time.monotonic()
+            from model.detector import Detector
 
-        self._detector = Detector(header["compiled"])
+            self._detector = Detector(header["compiled"])
         return {"metadata": self._detector.metadata, "versions": versions, "import_seconds": imported - start,
                 "load_seconds": time.monotonic() - imported}, ()
 
@@ -112,6 +124,9 @@ class Service:
 
     def _fallback(self, header, images):
         return {"fallback": self._detector.fallback(images[0])}, ()
+
+    def _counters(self, header, buffers):
+        return {"counters": self._detector.counters()}, ()
 
     def _layers(self, header, buffers):
         return {"layers": self._detector.layers()}, ()
