@@ -22,7 +22,7 @@ from harness.stats.percentile_bounds import BLOCKS, Blocks
 from harness.stats.percentiles import CONFIDENCE, error_rate
 from harness.verdict.loads import Pace
 
-PACE = Pace(6, 48)
+PACE = Pace(6, 96)
 INF1_LATENCY = Pace(300, 600)
 LAPTOP_REQUESTS, INF1_REQUESTS = 270, 18_000  # in a round: 135 and 180 requests a second
 MEAN = 100.0  # images a second

@@ -55,7 +55,7 @@ def _add_build(parser) -> None:
 def _add_check_detector(parser) -> None:
     parser.add_argument("factory", metavar="FACTORY", help="MODULE:FACTORY or FILE.py:FACTORY, as the gate's "
                         "--detector")
-    parser.add_argument("images", nargs="*", metavar="IMAGE",
+    parser.add_argument("--images", nargs="+", metavar="IMAGE", default=[],
                         help="at least two images that show its classes (default: three small photographs)")
     add_option(parser.add_argument, "arguments", Option(
         "--arg", factory_argument, "KEY=VALUE", "an argument of the factory, as text; may be repeated", repeats=True))
@@ -132,7 +132,7 @@ def _check_detector(options) -> int:
     factory = Factory(factory_spec(options.factory), options.arguments or ())
     images = [Path(image).read_bytes() for image in options.images or check_detector.IMAGES]
     if len(images) < 2:
-        raise ValueError("IMAGE: one cannot show whether images affect each other; give at least two")
+        raise ValueError("--images: one cannot show whether images affect each other; give at least two")
     outcomes = set()
     try:
         with check_detector.opened(factory, options.detector_python) as detector:

@@ -74,7 +74,7 @@ LOADS = (
     LoadRow("soak", GPU, LoadPattern(8, 4), "AWS's published two-hour run on g4dn.xlarge"),
     LoadRow("accuracy", GPU, LoadPattern(4, 8), AS_ON_INF1),
     LoadRow(ANY, ANY, LoadPattern(2, 1), "own, for laptops: two callers, so that host and network work overlap",
-             Pace(6, 48)),
+             Pace(6, 96)),
 )
 
 

@@ -52,17 +52,17 @@ def test_what_breaks_the_contract_is_said_where_it_shows(data, wrong, where, wor
 
 def test_the_command_ends_with_what_is_to_be_done(data, capsys):
     images = [str(data / "val" / f"{number}.jpg") for number in (1, 2, 3)]
-    assert main(["check-detector", OWN, "--arg", f"data={data}", *images]) == 0
+    assert main(["check-detector", OWN, "--arg", f"data={data}", "--images", *images]) == 0
     assert "the gate can judge it" in capsys.readouterr().out
     assert main(["check-detector", OWN, "--arg", f"data={data}", "--arg", "wrong=die", "--detector-python",
-                 sys.executable, *images]) == 1
+                 sys.executable, "--images", *images]) == 1
     assert "ended with exit status 7" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["nowhere.py:make"], "there is no file"), ([OWN, "--arg", "data"], "must be KEY=VALUE"),
     ([OWN, "--arg", "wrong=factory", "--arg", "data=x"], "the weights are missing"),
-    ([OWN, "image.jpg"], "No such file"), ([f"{OWN[:-4]}not_a_function"], "has no such function"),
+    ([OWN, "--images", "image.jpg"], "No such file"), ([f"{OWN[:-4]}not_a_function"], "has no such function"),
 ])
 def test_wrong_usage_is_one_sentence(capsys, arguments, words):
     assert main(["check-detector", *arguments]) == 2
