@@ -296,6 +296,6 @@ def cells(target: Target) -> tuple[str, ...]:
     """
     where = target.platform if target.backend == ANY else f"{target.platform}, `--backend {target.backend}`"
     build = f"; build `{target.build}`" if target.build else ""
-    reason = f"; looser than published: {target.reason}" if target.reason else ""
+    reason = f"; reason: {target.reason}" if target.reason else ""
     return (target.check, target.metric, f"{SIGNS[target.sense]} {target.bound:g}", where,
             f"{target.source}{build}{reason}", target.date)
