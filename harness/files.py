@@ -1,10 +1,14 @@
-"""Writes files whole or not at all. A link in their place is replaced, never written through."""
+"""Writes files whole or not at all, and reads those that somebody names.
+
+A link in the place of a file that is written is replaced, never written through.
+"""
 from __future__ import annotations
 
 import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +22,33 @@ DRAFT = re.compile(r"\..+\.(\d{1,9})\.draft")
 
 class Unwritable(ValueError):
     """A file was not written; the message names it, the reason and what to do. What was there before is unchanged."""
+
+
+class Unreadable(ValueError):
+    """A file was not read; the message says why, without the file's name."""
+
+
+def read_file(path: str | Path, most: int) -> bytes:
+    """The content of a regular file of at most `most` bytes, never of a pipe or a device that would block.
+
+    Raises Unreadable, and FileNotFoundError where there is no such file.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Unreadable(f"cannot be read ({error.strerror})") from error
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise Unreadable("is not a file")
+        if found.st_size > most:
+            raise Unreadable(f"has {found.st_size:,} bytes, at most {most:,} are read")
+        with open(handle, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(handle)
 
 
 def write(path: str | Path, content: bytes) -> None:

@@ -45,6 +45,7 @@ GIVEN = {
     "--cfg": "FILE", "--weights": "FILE", "--coco": "DIR", "--annotations": "FILE", "--images": "DIR",
     "--names": "FILE", "--report": "DIR", "--junitxml": "FILE",
     "--detector-python": sys.executable, "--cache-dir": "DIR", "--profile": "aws", "--cast": "all",
+    "--targets": "TARGETS", "--prices": "PRICES",
 }
 KIND = "empty"
 
@@ -65,6 +66,11 @@ def commands(text: str) -> list[str]:
 
 
 DOCUMENTED = list(dict.fromkeys(command for path in DOCUMENTS for command in commands(path.read_text("utf-8"))))
+
+
+# The files of bounds and of prices that docs/targets.md shows.
+EXAMPLES = [content for language, content in fences((ROOT / "docs" / "targets.md").read_text("utf-8"))
+            if language == "toml"]
 
 
 def run(*arguments, **options) -> str:
@@ -128,8 +134,11 @@ def check_pytest(words: list, folder) -> None:
 
 def _filled(arguments: list, folder, given=GIVEN) -> list:
     """The arguments with something in place of what the reader has: files, folders, names."""
-    places = {"FILE": folder / "file", "DIR": folder}
+    places = {"FILE": folder / "file", "DIR": folder, "TARGETS": folder / "targets.toml",
+              "PRICES": folder / "prices.toml"}
     places["FILE"].write_text("")
+    for name, content in zip(("TARGETS", "PRICES"), EXAMPLES):
+        places[name].write_text(content, encoding="utf-8")
     filled, option = [], ""
     for argument in arguments:
         if argument != "random" and option in given:
@@ -145,7 +154,7 @@ def check_python(words: list, folder) -> None:
     if words[2] == "pytest":
         check_pytest(words[2:], folder)
     else:
-        files = {option: place for option, place in GIVEN.items() if place == "FILE"}
+        files = {option: place for option, place in GIVEN.items() if place in ("FILE", "TARGETS")}
         tried(trial.parse, words[2], _filled(words[3:], folder, files))
 
 
@@ -182,9 +191,14 @@ def test_documented_command_runs(command, tmp_path):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_every_block_says_what_it_is(path):
-    """Commands (sh), what they print (text) or a part of a workflow (yaml): else nobody would check them."""
+    """Commands (sh), what they print (text), a part of a workflow (yaml) or a file of rows (toml): all are checked."""
     languages = {language for language, _ in fences(path.read_text("utf-8"))}
-    assert languages <= {"sh", "text", "yaml"}
+    assert languages <= {"sh", "text", "yaml"} | ({"toml"} if path.name == "targets.md" else set())
+
+
+def test_the_example_files_are_read():
+    """The commands beside them are given these very files: one of bounds, one of prices."""
+    assert [content.splitlines()[0] for content in EXAMPLES] == ["# targets.toml", "# prices.toml"]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -7,12 +7,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
+from harness.files import Unreadable, read_file
 from harness.stats.estimate import Estimate
 from harness.text import shown
 from harness.verdict.verdict import PASS
@@ -155,22 +155,12 @@ def _content(folder: Path, path: Path) -> bytes:
     if not os.path.isdir(folder):
         raise RunError(f"{shown(folder, 300)}: is not a folder; name the folder that --report has written")
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        return read_file(path, LARGEST)
     except FileNotFoundError as error:
         raise RunError(f"{shown(folder, 300)}: has no {FILE}, the record that the gate writes at the end of a run; run "
                        "the gate with --report, to its end") from error
-    except OSError as error:
-        raise _unreadable(path, f"cannot be read ({error.strerror})") from error
-    try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise _unreadable(path, "is not a file")
-        if found.st_size > LARGEST:
-            raise _unreadable(path, f"has {found.st_size:,} bytes, at most {LARGEST:,} are read")
-        with open(handle, "rb", closefd=False) as file:
-            return file.read(LARGEST)
-    finally:
-        os.close(handle)
+    except Unreadable as error:
+        raise _unreadable(path, str(error)) from error
 
 
 # ---- the fields of a record

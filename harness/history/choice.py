@@ -79,7 +79,7 @@ def choose(text: str, now: Run, history: History, commit: str = "") -> Chosen:
     if text == BASELINE:
         if not alike:
             return Chosen(BASELINE, problem=_no_baseline(now, history))
-        return Chosen(_words(alike), alike, alike, remarks=_unread(left_out))
+        return Chosen(in_words(alike), alike, alike, remarks=_unread(left_out))
     runs, left_out = _named(text, history, commit)
     fitting = [run for run in runs if not _strange(run, now)][-MOST_RUNS:]
     if not fitting:
@@ -87,7 +87,7 @@ def choose(text: str, now: Run, history: History, commit: str = "") -> Chosen:
         return Chosen(shown(text), problem=f"not comparable with {shown(text)}: {why}", reason=NOT_COMPARABLE)
     across = words_of(key.differing(fitting[-1].key, now.key))
     remarks = [f"across versions, as asked for: {'; '.join(across)}"] if across else []
-    return Chosen(_words(fitting), fitting, alike, remarks=remarks + _unread(left_out))
+    return Chosen(in_words(fitting), fitting, alike, remarks=remarks + _unread(left_out))
 
 
 def _named(text: str, history: History, commit: str) -> tuple[list[Run], list[str]]:
@@ -132,7 +132,8 @@ def _fact(value) -> str:
     return "–" if value in (None, "") else shown(value, LONGEST_FACT)
 
 
-def _words(runs: Sequence[Run]) -> str:
+def in_words(runs: Sequence[Run]) -> str:
+    """The runs as a comparison names them: the median of 5 runs from 2026-11-20 to 2026-11-26, commit 67709ce."""
     if len(runs) == 1:
         return f"the run of {dated(runs[0])}"
     commits = list(dict.fromkeys(short(run) for run in reversed(runs)))

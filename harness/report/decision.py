@@ -46,7 +46,9 @@ def decision(folder: Folder) -> Decision:
     rows = sections.rows(folder)
     if not rows:
         raise LeftOut("no row was judged.")
-    state, headline, reasons = _decided(_outcome(folder), rows)
+    outcome = _outcome(folder)
+    state, headline, reasons = _decided(outcome, rows)
+    reasons = [*reasons, *(f"Bounds: {one}." for one in sections.texts((outcome or {}).get("bounds") or []))]
     checks = [_line(check, rows) for check in _checks(rows)]
     return Decision(state, headline, reasons, _changed(folder), _where(folder), checks, _subject(folder))
 

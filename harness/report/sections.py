@@ -38,10 +38,9 @@ from harness.text import printable, shown
 from harness.verdict.metrics import METRICS, SIGNS, label, margin, shown_change, value_and_bound
 from harness.verdict.metrics import shown as value_text
 from harness.verdict.table import outcomes
-from harness.verdict.targets import TARGETS
+from harness.verdict.targets import CHECKS
 from harness.verdict.verdict import INVALID, NOT_JUDGED
 
-CHECKS = list(dict.fromkeys(target.check for target in TARGETS))
 NAME = 60  # characters of a name from a file
 EVIDENCE = 4_000
 MOST_CLASSES, MOST_DEVIATIONS, MOST_IMAGES = 400, 20, 50  # lines of a table

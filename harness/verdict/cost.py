@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -28,6 +28,11 @@ class Price:
     dollars_per_hour: float
     date: str
     source: str
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What no two rows of a table share."""
+        return self.instance, self.region, self.purchase, self.date
 
 
 # AWS printed $2.163 for the GPU. Its 486,000 images in two hours, 67.5 a second, at $0.526 an hour are $2.165: $2.163
@@ -106,18 +111,19 @@ def is_stale(price: Price, on: str) -> bool:
     return _age(price, on) > FRESH_DAYS
 
 
-def find_price(instance: str, on: str, purchase: str = ON_DEMAND) -> Price:
-    """The newest row of PRICES not dated after `on` (ISO); UnknownPrice names the prices that the table has."""
+def find_price(instance: str, on: str, purchase: str = ON_DEMAND, own: Sequence[Price] = ()) -> Price:
+    """The newest price not dated after `on` (ISO): a user's own if there is one, else that of PRICES.
+
+    UnknownPrice names the prices that there are.
+    """
     day = _date(on)
-    rows = [row for row in PRICES if (row.instance, row.purchase) == (instance, purchase)]
+    rows = [row for row in (*own, *PRICES) if (row.instance, row.purchase) == (instance, purchase)]
     known = [row for row in rows if _date(row.date) <= day]
     if not known:
         dated = f" from {on} or before" if rows else ""
-        raise UnknownPrice(
-            f"no {purchase} price of {instance} in {REGION}{dated} in PRICES of harness/verdict/cost.py, which has "
-            f"{'; '.join(_known_of(instance))}; add a row with its date and source"
-        )
-    return max(known, key=lambda row: row.date)
+        raise UnknownPrice(f"no {purchase} price of {instance}{dated} in the price table, which has "
+                           f"{'; '.join(_known_of(instance, own))}; add a row with its date and source (--prices FILE)")
+    return max(known, key=lambda row: (row in own, row.date))
 
 
 def prices_of_one_date(instances: Collection[str], on: str) -> dict[str, Price]:
@@ -136,9 +142,10 @@ def prices_of_one_date(instances: Collection[str], on: str) -> dict[str, Price]:
                        "harness/verdict/cost.py; add the rows that are missing")
 
 
-def _known_of(instance: str) -> list[str]:
-    rows = [f"{row.purchase} in {row.region} of {row.date}" for row in PRICES if row.instance == instance]
-    return rows or sorted({row.instance for row in PRICES})
+def _known_of(instance: str, own: Sequence[Price]) -> list[str]:
+    prices = (*own, *PRICES)
+    rows = [f"{row.purchase} in {row.region} of {row.date}" for row in prices if row.instance == instance]
+    return rows or sorted({row.instance for row in prices})
 
 
 def _age(price: Price, on: str) -> int:

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from harness.text import as_line, printable, shown
 from harness.verdict.metrics import SIGNS, label, margin, value_and_bound
-from harness.verdict.targets import RELEASE, TARGETS
+from harness.verdict.targets import CHECKS, RELEASE
 from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS, Verdict
 
 COLUMNS = ("verdict", "check", "metric", "value", "bound", "margin", "samples", "")
@@ -40,8 +40,7 @@ def outcomes(verdicts: Iterable[Verdict]) -> str:
 
 def _place(one: Verdict) -> tuple:
     """The checks in the order of the target table, the run as a whole last."""
-    checks = list(dict.fromkeys(target.check for target in TARGETS))
-    return one.check == RELEASE, checks.index(one.check) if one.check in checks else len(checks), one.variant
+    return one.check == RELEASE, CHECKS.index(one.check) if one.check in CHECKS else len(CHECKS), one.variant
 
 
 def _cells(one: Verdict) -> tuple[str, ...]:

@@ -12,12 +12,12 @@ from harness.history.between_runs import BETTER, SAME, UNKNOWN, WORSE
 from harness.history.choice import choose
 from harness.history.losses import Image, Part
 from harness.stats.estimate import NOISY, TOO_FEW
-from harness.verdict.targets import HISTORY, rows
+from harness.verdict.targets import HISTORY, PUBLISHED
 from harness.verdict.verdict import BROKEN, FAIL, INVALID, NOT_COMPARABLE, NOT_JUDGED, PASS
 from tests.harness.compare import runs as records
 from tests.harness.history.past import STEADY, content, hashed, history, run
 
-TARGETS = rows(HISTORY, "cpu")
+TARGETS = PUBLISHED.rows(HISTORY, "cpu")
 SPEED = "throughput.images_per_second"
 DETAILS = {"platform": "cpu", "backend": "cpu-fp32", "command": "pytest tests/gates"}
 

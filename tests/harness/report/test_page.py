@@ -245,6 +245,9 @@ ENDS = {
     "an interrupt": (PASSED, {"red": [], "exit_code": 2, "words": "exit code 2: the run was stopped"},
                      "Not proven exit code 2: the run was stopped"),
     "a release": (PASSED, {"red": [], "exit_code": 0}, "Yes Every row of the target table was judged and is met."),
+    "own bounds": (PASSED, {"red": [], "exit_code": 0, "bounds": ["5 of 13 bounds are your own, of mine.toml"]},
+                   "Yes Every row of the target table was judged and is met. Bounds: 5 of 13 bounds are your own, of "
+                   "mine.toml."),
     "no --release": (PASSED, {"red": [], "exit_code": 0, "release": False, "lost": 3, "easier": ["--limit 4"]},
                      "Not yet Every row that was judged is met, and this was not a run for a release (--release). 3 "
                      "rows were not judged. Easier than a release: --limit 4."),

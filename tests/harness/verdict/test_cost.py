@@ -115,7 +115,7 @@ def test_the_evidence_names_throughput_price_and_source():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("inf9.huge", "2026-02-01"), r"inf9.huge in us-east-1 in PRICES of harness/verdict/cost.py, .*inf1.*; add"),
+        (("inf9.huge", "2026-02-01"), r"no on-demand price of inf9.huge in the price table, .*inf1.*; add .*--prices"),
         (("inf1.2xlarge", "2026-02-01", "spot"), "no spot price of inf1.2xlarge .*on-demand in us-east-1 of 2020"),
         (("inf1.2xlarge", "2019-12-31"), "from 2019-12-31 or before"),
     ],

@@ -6,9 +6,29 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.verdict import targets
-from harness.verdict.targets import ANY, TARGETS, concerns, family, kind, markdown_table, rows, scopes
+from harness.verdict.metrics import MEASURED
+from harness.verdict.targets import (
+    ANY,
+    CHECKS,
+    PUBLISHED,
+    RELEASE,
+    TARGETS,
+    Table,
+    Target,
+    family,
+    fault,
+    is_looser,
+    kind,
+    markdown_table,
+    published_beside,
+    scopes,
+)
+
+rows = PUBLISHED.rows
 
 
 def test_rows_are_unique():
@@ -71,18 +91,26 @@ def test_speed_is_judged_by_other_rows_on_a_cpu():
      ("throughput", "inf1.xlarge", True), ("throughput", "gpu", True), ("latency", "g5.xlarge", True),
      ("placement", "g4dn.xlarge", False), ("throughput", "tpu", False)],
 )
-def test_a_check_concerns_the_platforms_whose_family_has_a_bound(check, platform, expected):
-    assert concerns(check, platform) is expected
+def test_a_check_has_rows_on_the_platforms_whose_family_has_a_bound(check, platform, expected):
+    assert bool(rows(check, platform)) is expected
+
+
+@pytest.mark.parametrize("platform", ["inf1.2xlarge", "inf1", "gpu", "g5.xlarge", "cpu"])
+def test_a_published_platform_lacks_no_check_that_a_cpu_has(platform):
+    assert PUBLISHED.without_bound(platform) == []
+
+
+def test_a_platform_of_ones_own_lacks_what_has_no_row_for_any():
+    assert PUBLISHED.without_bound("inf2.xlarge") == ["throughput", "latency", "jitter", "cost"]
+
+
+def test_caches_are_looked_for_on_every_platform():
+    assert {row.metric for row in rows("integrity", "inf2.xlarge")} == set(MEASURED["integrity"])
 
 
 @pytest.mark.parametrize(("platform", "expected"), [("inf1.2xlarge", "inf1"), ("inf1", "inf1"), ("cpu", "cpu")])
 def test_the_family_of_a_platform(platform, expected):
     assert family(platform) == expected
-
-
-def test_a_check_without_rows_names_what_to_do():
-    with pytest.raises(LookupError, match="no target for latency on tpu; add a row"):
-        rows("latency", "tpu")
 
 
 GPUS = ("g4dn.xlarge", "g4dn.metal", "g5.xlarge", "g5g.xlarge", "g6e.2xlarge", "gr6.4xlarge", "p2.xlarge",
@@ -100,7 +128,7 @@ def test_a_platform_has_the_rows_of_its_kind():
     assert (scopes("inf1.2xlarge"), scopes("cpu")) == (("inf1.2xlarge", "inf1", "any"), ("cpu", "any"))
 
 
-PUBLISHED = {  # what AWS published of its GPU instances, by instance and backend; of uncompiled ones a throughput alone
+BY_AWS = {  # what AWS published of its GPU instances, by instance and backend; of uncompiled ones a throughput alone
     ("g4dn.xlarge", "gpu"): {"throughput": 39.0, "soak": 38.2, "cost": 3.746},
     ("g4dn.xlarge", "xla"): {"throughput": 39.0, "soak": 66.1, "cost": 2.165},
     ("p3.2xlarge", "gpu"): {"throughput": 111.0, "soak": 108.8, "cost": 7.658},
@@ -115,9 +143,9 @@ def bounds(check, platform, backend) -> dict:
     return {row.metric: row.bound for row in found}
 
 
-@pytest.mark.parametrize(("platform", "backend"), PUBLISHED)
+@pytest.mark.parametrize(("platform", "backend"), BY_AWS)
 def test_a_gpu_instance_is_judged_by_its_published_figures(platform, backend):
-    found = PUBLISHED[platform, backend]
+    found = BY_AWS[platform, backend]
     assert bounds("throughput", platform, backend) == {"images_per_second": found["throughput"], "efficiency": 0.01}
     assert bounds("soak", platform, backend)["images_per_second"] == found["soak"]
     assert bounds("cost", platform, backend) == {"dollars_per_million": found["cost"]}
@@ -149,3 +177,107 @@ def test_a_row_of_one_backend_says_so_in_the_table():
 
 def test_a_row_of_the_readme_table():
     assert "| throughput | images_per_second | ≥ 105 | inf1.2xlarge | AWS " in markdown_table()
+
+
+@pytest.mark.parametrize("target", [one for one in TARGETS if one.check != RELEASE], ids=str)
+def test_every_row_is_one_that_a_file_could_have(target):
+    assert target.metric in MEASURED[target.check] and fault(target) == ""
+
+
+# ---- own rows beside the published ones
+
+SPEED = Target("throughput", "images_per_second", 60.0, ">=", "inf1.2xlarge", "own", "2026-11-26", reason="larger")
+
+
+def own(**fields) -> Target:
+    return replace(SPEED, **fields)
+
+
+def judged_by(platform, *owns, backend=ANY) -> list:
+    """The rows of throughput's speed on the platform."""
+    return [row for row in Table(owns).rows("throughput", platform, backend) if row.metric == "images_per_second"]
+
+
+def test_an_own_row_replaces_the_published_one_of_its_platform():
+    assert judged_by("inf1.2xlarge", SPEED) == [SPEED]
+    assert len(Table((SPEED,)).targets) == len(TARGETS)
+
+
+def test_an_own_row_of_another_type_adds_its_platform():
+    assert judged_by("inf1.6xlarge", own(platform="inf1.6xlarge"))[0].holds_on("inf1.6xlarge")
+    assert not judged_by("inf1.6xlarge", own(platform="inf1.xlarge"))[0].holds_on("inf1.6xlarge")
+
+
+def test_a_published_row_of_the_type_goes_before_an_own_one_of_its_family():
+    assert judged_by("inf1.2xlarge", own(platform="inf1"))[0].bound == 105.0
+
+
+def test_an_own_row_of_any_backend_replaces_those_of_each():
+    one = Target("soak", "images_per_second", 70.0, ">=", "g4dn.xlarge", "own", "2026-11-26")
+    for backend in ("gpu", "xla"):
+        assert one in Table((one,)).rows("soak", "g4dn.xlarge", backend)
+    assert {row.platform for row in Table((one,)).targets if row.metric == one.metric and row.check == "soak"} == {
+        "inf1.2xlarge", "g4dn.xlarge", "p3.2xlarge"}
+
+
+def test_of_two_rows_of_a_platform_that_of_the_backend_is_judged():
+    both = own(platform="inf2.xlarge"), own(platform="inf2.xlarge", backend="xla", bound=80.0)
+    for rows_of_both in (both, both[::-1]):
+        found = [judged_by("inf2.xlarge", *rows_of_both, backend=backend)[0].bound for backend in ("cpu", "xla")]
+        assert found == [60, 80]
+
+
+DOLLARS = "dollars_per_million"
+
+# Fields of an own row → the published bound that it is looser than, None where it is not.
+LOOSER = {
+    "slower": ({}, 105.0), "as fast": ({"bound": 105.0}, None), "faster": ({"bound": 106.0}, None),
+    "of a platform of its own": ({"platform": "inf2.xlarge"}, None),
+    "of another type": ({"platform": "inf1.xlarge"}, None),
+    "of the family, before which that of the type goes": ({"platform": "inf1"}, None),
+    "of a check that has a row for any platform": (
+        {"check": "accuracy", "metric": "AP", "bound": 0.4, "platform": "inf2.xlarge"}, 0.48),
+    "of a value that must be small": (
+        {"check": "soak", "metric": "failed_requests", "bound": 1, "sense": "<=", "platform": "x"}, 0),
+    "of any backend, where each has its own": (
+        {"check": "soak", "bound": 60.0, "platform": "g4dn.xlarge"}, 66.1),
+    "of one backend alone": ({"check": "soak", "bound": 60.0, "platform": "g4dn.xlarge", "backend": "gpu"}, None),
+    "of a cost that no longer follows the price": (
+        {"check": "cost", "metric": DOLLARS, "bound": 0.1, "sense": "<="}, 1.362),
+    "of a cost that follows from less": (
+        {"check": "cost", "metric": DOLLARS, "bound": 0.1, "sense": "<=", "images_per_second": 118.8}, 1.362),
+    "of a cost that follows from as much": (
+        {"check": "cost", "metric": DOLLARS, "bound": 9.9, "sense": "<=", "images_per_second": 118.9}, None),
+}
+
+
+@pytest.mark.parametrize("case", LOOSER)
+def test_what_is_looser_than_published(case):
+    fields, bound = LOOSER[case]
+    found = published_beside(own(**fields))
+    assert (found and found.bound) == (bound and pytest.approx(bound))
+
+
+PLATFORMS = ("inf1.2xlarge", "inf1", "inf1.6xlarge", "g4dn.xlarge", "g4dn", "gpu", "g5.xlarge", "cpu", "any", "inf2")
+BACKENDS = st.sampled_from([ANY, "xla", "gpu"])
+
+
+@given(beside=st.sampled_from(TARGETS), share=st.floats(-0.9, 0.9), platform=st.sampled_from(PLATFORMS),
+       backend=BACKENDS, machine=st.sampled_from(PLATFORMS), run=BACKENDS)
+def test_no_machine_is_judged_by_a_looser_row_that_is_not_known_as_one(beside, share, platform, backend, machine, run):
+    one = replace(beside, bound=beside.bound * (1 + share) or share, platform=platform, backend=backend,
+                  images_per_second=None)
+
+    def row(table):
+        return next((row for row in table.rows(one.check, machine, run) if row.metric == one.metric), None)
+
+    judged, published = row(Table((one,))), row(PUBLISHED)
+    if judged == one and published and published.holds_on(machine) and is_looser(judged, published):
+        assert published_beside(one)
+
+
+def test_only_own_rows_are_looser():
+    table = Table((SPEED,))
+    rows = [row for check in CHECKS for row in table.rows(check, "inf1.2xlarge")]
+    assert [(one, published.bound) for one, published in table.loosened(rows)] == [(SPEED, 105.0)]
+    assert list(PUBLISHED.loosened(rows)) == []
