@@ -111,7 +111,7 @@ def test_an_image_may_carry_an_error(detector):
     assert detector([([], [], [], "cannot be decoded")]).detect([b""])[0].error == "cannot be decoded"
 
 
-@pytest.mark.parametrize(("response", "words"), {
+RESPONSES = {
     "none": (None, "returned a NoneType"), "text": ("abc", "returned a str"), "dictionary": ({}, "returned a dict"),
     "too few": ([], "returned 0 responses for 1 images"), "two": ([([], [], [])] * 2, "2 responses for 1"),
     "pair": ([([], [])], r"image 1 of 1: the response is a tuple of 2"), "number": ([3], "the response is a int"),
@@ -121,7 +121,10 @@ def test_an_image_may_carry_an_error(detector):
     "NaN": ([(BOX, [1], [np.nan])], "class nan"), "infinite": ([(BOX, [1], [np.inf])], "class inf"),
     "ragged": ([([[1, 2], [3]], [1], [1])], "boxes cannot be read"), "error": ([([], [], [], 3)], "must be text"),
     "object": ([(BOX, [object()], [1])], "scores cannot be read"),
-}.values(), ids=str)
+}
+
+
+@pytest.mark.parametrize(("response", "words"), RESPONSES.values(), ids=RESPONSES)
 def test_a_response_of_another_form_is_an_error_that_says_which(detector, response, words):
     with pytest.raises(FactoryError, match=words):
         detector(response).detect([b""])
