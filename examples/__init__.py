@@ -1,0 +1,1 @@
+"""Detectors to start from: each file is whole for one way of serving. docs/examples.md has a command for each."""
