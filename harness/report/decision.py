@@ -1,7 +1,7 @@
 """The first screen: may it be released, why not, and what changed, in words for whoever decides."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from harness.accuracy.errors import FILE as ERRORS
@@ -177,16 +177,25 @@ def _class(one: dict) -> str:
     return f"{text(one['name'])} (AP50 {one['AP50']:.3f})"
 
 
+def _size(detector: Mapping) -> str:
+    """The input's width and height, where they are known: a factory's detector has its own."""
+    return f", {text(detector['width'])} × {text(detector['height'])}" if detector.get("width") else ""
+
+
+def _engine(record: Mapping) -> str:
+    """Backend and cast; one word where a factory's detector has no cast."""
+    return " ".join(dict.fromkeys((str(record["backend"]), str(record["cast"]))))
+
+
 def _subject(folder: Folder) -> list[tuple[str, str]]:
     """What was measured, in a few facts."""
     try:
         record = folder.json(RUN)
         detector, data, machine = (record.get(name) or {} for name in ("detector", "dataset", "machine"))
         return [
-            ("Detector", f"{text(detector.get('name'))}, "
-                         f"{text(detector.get('width'))} × {text(detector.get('height'))}"),
+            ("Detector", text(detector.get("name")) + _size(detector)),
             ("Dataset", f"{text(data.get('name'))}, {text(data.get('images'))} images"),
-            ("Runs on", f"{text(record['platform'])}, {text(record['backend'])} {text(record['cast'])}"),
+            ("Runs on", f"{text(record['platform'])}, {text(_engine(record))}"),
             ("Machine", f"{text(machine.get('processor'))}, {text(machine.get('cores'))} cores"),
             ("Measured", text(record["origin"]["date"]).replace("T", " ").replace("Z", " UTC")),
         ]

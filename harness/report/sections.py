@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -134,11 +134,22 @@ def counted(verdicts: Sequence[str]) -> str:
 
 
 def _check(found: list[dict]) -> dict[str, Any]:
-    evidence = dict.fromkeys(printable(row["evidence"].removeprefix(f"{row['why']}; "), EVIDENCE) for row in found
-                             if row["evidence"] not in ("", row["why"]))
+    evidence = (printable(row["evidence"].removeprefix(f"{row['why']}; "), EVIDENCE) for row in found
+                if row["evidence"] not in ("", row["why"]))
     commands = dict.fromkeys(text(row["command"], 500) for row in found)
     return {"name": text(found[0]["check"]), "variant": text(found[0]["variant"]), "rows": [_row(row) for row in found],
-            "evidence": list(evidence), "commands": list(commands)}
+            "evidence": _without_repeats(evidence), "commands": list(commands)}
+
+
+def _without_repeats(texts: Iterable[str]) -> list[str]:
+    """The texts without the parts that an earlier one has: a row with a bound of its own repeats the rest."""
+    known: set[str] = set()
+    found = []
+    for one in texts:
+        parts = [part for part in one.split("; ") if part not in known]
+        known.update(parts)
+        found += ["; ".join(parts)] if parts else []
+    return found
 
 
 def _row(row: dict) -> dict[str, Any]:

@@ -65,7 +65,8 @@ def _evidence(judged: Sequence[Verdict], width: int) -> list[str]:
     lines, margin_width = [], 2 + max((len(one.check) for one in judged), default=0)
     for (check, _), group in groupby(judged, lambda one: (one.check, one.variant)):
         rows = list(group)
-        text = "; ".join([*_reasons(rows), *dict.fromkeys(_plain(one.evidence) for one in rows if one.evidence)])
+        parts = (part for one in rows if one.evidence for part in _plain(one.evidence).split("; "))
+        text = "; ".join([*_reasons(rows), *dict.fromkeys(parts)])  # rows with bounds of their own repeat the rest
         is_short = all(one.verdict == PASS for one in rows)
         lines += _beside(check.ljust(margin_width), text, width, most_lines=1 if is_short else None)
     return ["", *lines] if lines else []
