@@ -1,9 +1,11 @@
-"""What formats with a label file for each image share: splits, image files, lines, and the dataset that they make.
+"""What formats with a label file for each image share: splits, files, lines, and the dataset that they make.
 
 Nothing is written: the labels become a COCO dictionary in memory, which is checked like any other.
 """
 from __future__ import annotations
 
+import glob
+import io
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from harness.accuracy.image_files import image_size
 from harness.text import shown
 
 USUAL_SPLIT = "val"
+MOST_MEGABYTES = 64  # of a file of labels: a list of a million images
 # What is an image of the dataset, whether a detector decodes it or not: none is left out unnoticed.
 IMAGE_SUFFIXES = {".avif", ".bmp", ".dng", ".gif", ".heic", ".jpe", ".jpeg", ".jpg", ".mpo", ".pfm", ".png", ".tif",
                   ".tiff", ".webp"}
@@ -21,9 +24,10 @@ Item, Read = TypeVar("Item"), TypeVar("Read")
 
 
 class Box(NamedTuple):
-    """An object: place of its class in the names; x, y, width, height in pixels of the upright image."""
+    """An object: its line in the label file, its class, and x, y, width, height in pixels of the upright image."""
 
-    label: int
+    line: int
+    name: str
     x: float
     y: float
     width: float
@@ -32,45 +36,57 @@ class Box(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """An image file, its upright width and height in pixels, and its objects."""
+    """An image file, its label file, its upright width and height in pixels, and its objects."""
 
-    file: Path
+    image: Path
+    labels: Path
     size: tuple[int, int]
     boxes: list[Box]
 
 
 def chosen_split(place: Path, available: Collection[str], wanted: str | None) -> str:
     """The split that is wanted, or else val, or else the only one. Raises DatasetError."""
-    listed = ", ".join(shown(name) for name in available)
+    listed = ", ".join(map(shown, available)) or "none"
     if wanted and wanted not in available:
-        raise DatasetError(f"split {shown(wanted)}: must be one of {listed or 'none'}, which {place} has")
+        raise DatasetError(f"split {shown(wanted)}: must be one of {listed}, which {place} has")
     if wanted or USUAL_SPLIT in available:
         return wanted or USUAL_SPLIT
     if len(available) != 1:
-        raise DatasetError(f"{place}: has the splits {listed or 'none'} and not {USUAL_SPLIT}; name the split")
+        raise DatasetError(f"{place}: has the splits {listed} and not {USUAL_SPLIT}; name the split")
     return next(iter(available))
 
 
 def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """The files with one of these suffixes in a folder and those below it, sorted; hidden ones are left out."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in suffixes
-                  and not any(part.startswith(".") for part in file.relative_to(folder).parts) and file.is_file())
+    below = map(Path, glob.glob(f"{glob.escape(str(folder))}/**/*", recursive=True))
+    return sorted(file for file in below if file.suffix.lower() in suffixes and file.is_file())
 
 
-def text_of(file: Path) -> str:
-    """The text of a file, without a byte order mark. Raises DatasetError."""
+def content_of(file: Path, most_megabytes: float = MOST_MEGABYTES) -> bytes:
+    """The content of a file. Raises DatasetError, also for a file that is too large to be one of labels."""
+    most = int(most_megabytes * 2**20)
     try:
-        return file.read_text(encoding="utf-8-sig")
+        with file.open("rb") as stream:
+            content = stream.read(most + 1)
     except OSError as error:
         raise DatasetError(f"{file}: cannot be read ({error.strerror}); restore the file") from error
+    if len(content) > most:
+        raise DatasetError(f"{file}: must have at most {most_megabytes} MB; name the file of labels")
+    return content
+
+
+def text_of(file: Path, most_megabytes: float = MOST_MEGABYTES) -> str:
+    """The text of a file, without a byte order mark. Raises DatasetError."""
+    try:
+        return content_of(file, most_megabytes).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{file}: is not text in UTF-8 ({error.reason}); convert it") from error
 
 
 def lines_of(file: Path) -> Iterator[tuple[int, str]]:
     """Number, from 1, and text of each line of a file that is not blank. Raises DatasetError."""
-    stripped = enumerate(map(str.strip, text_of(file).splitlines()), 1)
-    return ((number, line) for number, line in stripped if line)
+    lines = io.StringIO(text_of(file), newline=None)  # not splitlines(), which splits at more than editors do
+    return ((number, line.strip()) for number, line in enumerate(lines, 1) if line.strip())
 
 
 def read_each(read: Callable[[Item], Read], items: Iterable[Item]) -> list[Read]:
@@ -82,9 +98,13 @@ def read_each(read: Callable[[Item], Read], items: Iterable[Item]) -> list[Read]
         except DatasetError as error:
             errors.append(error)
     if errors:
-        others = f" (and {len(errors) - 1} other files have errors)" if len(errors) > 1 else ""
-        raise DatasetError(f"{errors[0]}{others}")
+        raise DatasetError(f"{errors[0]}{and_others(len(errors))}")
     return found
+
+
+def and_others(count: int) -> str:
+    """What a message says of files beside the first that it names."""
+    return f" (and {count - 1} more)" if count > 1 else ""
 
 
 def size_of(image: Path) -> tuple[int, int]:
@@ -95,26 +115,31 @@ def size_of(image: Path) -> tuple[int, int]:
     return size.upright
 
 
-def checked(box: Box, size: tuple[int, int]) -> Box:
-    """The box. Raises ValueError for one without area or outside its image."""
-    if not (box.width > 0 and box.height > 0):
-        raise ValueError(f"box of {box.width:g}x{box.height:g} pixels must have an area; correct or remove it")
-    if not fits(box[1:5], *size):
-        corners = f"{box.x:g}, {box.y:g} to {box.x + box.width:g}, {box.y + box.height:g}"
-        raise ValueError(f"box from {corners} must lie inside the {size[0]}x{size[1]} image to 1 pixel; correct it")
-    return box
-
-
 def dataset(source: Path, split: str, names: Sequence[str], images: Sequence[Labelled], limit: int | None) -> Dataset:
     """The dataset of these images, numbered from 1, and classes. Raises DatasetError."""
-    folder = Path(os.path.commonpath([image.file.parent for image in images]))
-    boxes = [(number, box) for number, image in enumerate(images, 1) for box in image.boxes]
+    read_each(_check_boxes, images)
+    folder = Path(os.path.commonpath([one.image.parent for one in images]))
+    label = {name: number for number, name in enumerate(names)}
+    boxes = [(number, box) for number, one in enumerate(images, 1) for box in one.boxes]
     content = {
-        "images": [{"id": number, "file_name": image.file.relative_to(folder).as_posix(), "width": image.size[0],
-                    "height": image.size[1]} for number, image in enumerate(images, 1)],
-        "annotations": [{"id": number, "image_id": image, "category_id": box.label, "bbox": list(box[1:5]),
-                         "area": box.width * box.height, "iscrowd": int(box.is_crowd)}
-                        for number, (image, box) in enumerate(boxes, 1)],
-        "categories": [{"id": label, "name": name} for label, name in enumerate(names)],
+        "images": [{"id": number, "file_name": one.image.relative_to(folder).as_posix(), "width": one.size[0],
+                    "height": one.size[1]} for number, one in enumerate(images, 1)],
+        "annotations": [{"id": number, "image_id": image, "category_id": label[box.name],
+                         "bbox": [box.x, box.y, box.width, box.height], "area": box.width * box.height,
+                         "iscrowd": int(box.is_crowd)} for number, (image, box) in enumerate(boxes, 1)],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(names)],
     }
     return Dataset.of(source, content, folder, limit, split)
+
+
+def _check_boxes(labelled: Labelled) -> None:
+    """Raises DatasetError for a box without area or outside its image."""
+    width, height = labelled.size
+    for line, name, *box, _ in labelled.boxes:
+        x, y, w, h = box
+        where = f"{labelled.labels}, line {line}: the box of {shown(name)}"
+        if not (w > 0 and h > 0):
+            raise DatasetError(f"{where} must have an area, and has {w:g}x{h:g} pixels; correct or remove it")
+        if not fits(box, width, height):
+            raise DatasetError(f"{where} must lie inside the {width}x{height} image to 1 pixel, and is from "
+                               f"{x:g}, {y:g} to {x + w:g}, {y + h:g}; correct it")

@@ -13,19 +13,9 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+from harness.accuracy import labelled
 from harness.accuracy.dataset import Dataset, DatasetError
-from harness.accuracy.labelled import (
-    IMAGE_SUFFIXES,
-    Box,
-    Labelled,
-    checked,
-    chosen_split,
-    dataset,
-    files_below,
-    lines_of,
-    read_each,
-    size_of,
-)
+from harness.accuracy.labelled import IMAGE_SUFFIXES, Box, Labelled, and_others, chosen_split, files_below, lines_of
 from harness.text import shown
 
 ANNOTATIONS, LISTS, IMAGES = "Annotations", "ImageSets/Main", ("JPEGImages", "images")
@@ -33,21 +23,12 @@ LINE = "line"  # the attribute of an element that says where it starts in its fi
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-class Named(NamedTuple):
-    """An object of an XML file: its line and class, its corners in VOC's pixels, and whether it is difficult."""
-
-    line: str
-    name: str
-    corners: list[float]
-    is_difficult: bool
-
-
 class Record(NamedTuple):
-    """An XML file: width and height in pixels, None where it does not say, and the objects."""
+    """An XML file: width and height in pixels, None where it does not say, and its objects."""
 
     file: Path
     size: tuple[int, int] | None
-    objects: list[Named]
+    boxes: list[Box]
 
 
 def voc_dataset(folder: str | Path, split: str | None = None, limit: int | None = None) -> Dataset:
@@ -59,22 +40,19 @@ def voc_dataset(folder: str | Path, split: str | None = None, limit: int | None 
     """
     folder = Path(folder)
     place = folder / ANNOTATIONS if (folder / ANNOTATIONS).is_dir() else folder
-    records = _records(place, folder)
-    names = sorted({one.name for record in records.values() for one in record.objects})
-    split, chosen = _chosen(folder, records, names, split)
-    images = _images(folder, chosen, None if split else records)
-    label = {name: number for number, name in enumerate(names)}
-    found = read_each(lambda name: _labelled(images[name], records[name], label), chosen)
-    return dataset(place, split, names, found, limit)
-
-
-def _records(place: Path, folder: Path) -> dict[str, Record]:
-    """Name of the image, without suffix → its XML file. Raises DatasetError."""
     files = _by_name(place, {".xml"}, folder)
     if not files:
         raise DatasetError(f"{place}: has no XML files of annotations; name the folder that has {ANNOTATIONS}, or "
                            "images and XML files side by side")
-    return dict(zip(files, read_each(_record, files.values())))
+    records = dict(zip(files, labelled.read_each(_record, files.values())))
+    names = sorted({box.name for record in records.values() for box in record.boxes})
+    split, chosen = _chosen(folder, files, names, split)
+    images = _images(folder, chosen, chosen if split else files)
+    found = labelled.read_each(lambda name: _labelled(images[name], records[name]), chosen)
+    if found and all(box.is_crowd for one in found for box in one.boxes):
+        raise DatasetError(f"{place}: all objects are difficult, which are not scored, or there are none; annotate "
+                           "objects")
+    return labelled.dataset(place, split, names, found, limit)
 
 
 def _by_name(place: Path, suffixes: Collection[str], folder: Path) -> dict[str, Path]:
@@ -82,44 +60,58 @@ def _by_name(place: Path, suffixes: Collection[str], folder: Path) -> dict[str, 
     found: dict[str, Path] = {}
     for file in files_below(place, suffixes):
         name = file.relative_to(place).with_suffix("").as_posix()
-        if place != folder or "/" not in name:
-            if name in found:
-                raise DatasetError(f"{file}: has the same name as {found[name].name}, so that {name} is unclear; "
-                                   "rename one of them")
-            found[name] = file
+        if place == folder and "/" in name:
+            continue
+        if name in found:
+            raise DatasetError(f"{file}: has the same name as {found[name].name}, so that {name} is unclear; rename "
+                               "one of them")
+        found[name] = file
     return found
 
 
 def _record(file: Path) -> Record:
     try:
-        root = _tree(file.read_bytes())
-        return Record(file, _size(root), [_named(one) for one in root.findall("object")])
-    except OSError as error:
-        raise DatasetError(f"{file}: cannot be read ({error.strerror}); restore the file") from error
+        root = _tree(labelled.content_of(file))
+        return Record(file, _size(root), [_box(one) for one in root.findall("object")])
     except expat.ExpatError as error:
         raise DatasetError(f"{file}, line {error.lineno}: is not XML ({expat.ErrorString(error.code)}); restore the "
                            "file") from error
-    except (ValueError, LookupError) as error:
+    except DatasetError:
+        raise
+    except ValueError as error:
         raise DatasetError(f"{file}, {error}") from error
 
 
 def _tree(content: bytes) -> Element:
-    """The root of VOC's XML. Raises ExpatError; ValueError for entities, which could grow without end or name files."""
+    """The root of VOC's XML. Raises ExpatError; ValueError for what is not VOC's, and for a DOCTYPE.
+
+    A DOCTYPE may declare entities, which grow without end or name other files.
+    """
     builder, parser = TreeBuilder(), expat.ParserCreate()
 
     def start(tag: str, _) -> None:
         builder.start(tag, {LINE: str(parser.CurrentLineNumber)})
 
     def refuse(*_) -> None:
-        raise ValueError(f"line {parser.CurrentLineNumber}: must not declare entities; remove the declaration")
+        raise DoctypeError
 
     parser.StartElementHandler, parser.EndElementHandler = start, builder.end
-    parser.CharacterDataHandler, parser.EntityDeclHandler = builder.data, refuse
-    parser.Parse(content, True)
+    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = builder.data, refuse
+    try:
+        parser.Parse(content, True)
+    except DoctypeError:
+        raise ValueError(f"line {parser.CurrentLineNumber}: must have no DOCTYPE, which may declare entities; remove "
+                         "it") from None
+    except (ValueError, LookupError) as error:
+        raise ValueError(f"line 1: its encoding is not known ({shown(error)}); convert it to UTF-8") from error
     root = builder.close()
     if root.tag != "annotation":
-        raise ValueError(f"line 1: must be VOC's annotation, and is {shown(root.tag)}; remove the file")
+        raise ValueError(f"line {root.get(LINE)}: must be VOC's annotation, and is {shown(root.tag)}; remove the file")
     return root
+
+
+class DoctypeError(Exception):
+    """An XML file has a DOCTYPE."""
 
 
 def _size(root: Element) -> tuple[int, int] | None:
@@ -128,14 +120,16 @@ def _size(root: Element) -> tuple[int, int] | None:
     return (width, height) if width and height else None
 
 
-def _named(element: Element) -> Named:
-    name, box = (element.findtext("name") or "").strip(), element.find("bndbox")
+def _box(element: Element) -> Box:
+    """The box of an object. Raises ValueError."""
+    line, name, box = element.get(LINE), (element.findtext("name") or "").strip(), element.find("bndbox")
     if not name:
-        raise ValueError(f"line {element.get(LINE)}: the object has no name; add its class")
+        raise ValueError(f"line {line}: the object has no name; add its class")
     if box is None:
-        raise ValueError(f"line {element.get(LINE)}: {shown(name)} has no bndbox; add it")
+        raise ValueError(f"line {line}: {shown(name)} has no bndbox; add it")
     is_difficult = element.find("difficult") is not None and _number(element, "difficult") != 0
-    return Named(element.get(LINE), name, [_number(box, corner) for corner in CORNERS], is_difficult)
+    left, top, right, bottom = (_number(box, corner) for corner in CORNERS)
+    return Box(int(line), name, left - 1, top - 1, right - left + 1, bottom - top + 1, is_difficult)
 
 
 def _number(element: Element, tag: str) -> float:
@@ -174,30 +168,18 @@ def _listed(file: Path, records: Collection[str]) -> list[str]:
     return sorted(listed)
 
 
-def _images(folder: Path, chosen: list[str], records: Collection[str] | None) -> dict[str, Path]:
-    """Name → image file. Raises DatasetError for one that is missing, or not among the records where nothing is listed.
+def _images(folder: Path, chosen: list[str], known: Collection[str]) -> dict[str, Path]:
+    """Name → image file. Raises DatasetError for a chosen one that is missing, and where all are chosen an unknown one.
     """
     place = next((folder / name for name in IMAGES if (folder / name).is_dir()), folder)
     images = _by_name(place, IMAGE_SUFFIXES, folder)
-    missing = [name for name in chosen if name not in images]
-    unknown = [] if records is None else [name for name in images if name not in records]
-    for names, what in ((missing, "there is no image of"), (unknown, "there is no XML file of")):
-        if names:
-            others = f" (and {len(names) - 1} others)" if len(names) > 1 else ""
-            raise DatasetError(f"{place}: {what} {shown(names[0])}{others}; add it, or list the images to take in "
-                               f"{LISTS}/val.txt")
+    for names, others, what in ((chosen, images, "image"), (images if known is not chosen else [], known, "XML file")):
+        lost = [name for name in names if name not in others]
+        if lost:
+            raise DatasetError(f"{place}: there is no {what} of {shown(lost[0])}{and_others(len(lost))}; add it, or "
+                               f"list the images to take in {LISTS}/val.txt")
     return images
 
 
-def _labelled(image: Path, record: Record, label: dict[str, int]) -> Labelled:
-    size = record.size or size_of(image)
-    return Labelled(image, size, [_box(one, record.file, size, label) for one in record.objects])
-
-
-def _box(one: Named, file: Path, size: tuple[int, int], label: dict[str, int]) -> Box:
-    left, top, right, bottom = one.corners
-    box = Box(label[one.name], left - 1, top - 1, right - left + 1, bottom - top + 1, one.is_difficult)
-    try:
-        return checked(box, size)
-    except ValueError as error:
-        raise DatasetError(f"{file}, line {one.line}: {shown(one.name)}: {error}") from error
+def _labelled(image: Path, record: Record) -> Labelled:
+    return Labelled(image, record.file, record.size or labelled.size_of(image), record.boxes)
