@@ -78,6 +78,12 @@ def folder(text: str) -> Path:
     return Path(path).resolve()
 
 
+def place(text: str) -> Path:
+    """An existing file or folder."""
+    path = os.path.expanduser(text)
+    return folder(text) if os.path.isdir(path) else file(text)
+
+
 def weights_file(text: str) -> Path | str:
     """An existing file, or the word for untrained weights."""
     return RANDOM if text == RANDOM else file(text)

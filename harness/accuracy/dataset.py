@@ -19,6 +19,7 @@ from harness.accuracy.image_files import ImageSize, image_size
 from harness.text import shown
 
 BORDER_TOLERANCE = 1.0  # pixels: a few official COCO boxes end just outside their image
+GENERAL_NAMES = ("images", "JPEGImages")  # of image folders: the one above says whose they are
 FIELDS = {
     "images": ("id", "file_name", "width", "height"),
     "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
@@ -38,7 +39,8 @@ class Dataset:
     `ground_truth` is a COCO dictionary of the chosen images alone, with only the fields that scoring reads;
     `sha256` is its digest, so equal digests mean equal ground truth. `turned` are the ids of the images that their EXIF
     orientation turns; boxes and sizes are those of the upright image. `root` names the category that only groups all
-    the others and has no annotation, as in Roboflow's exports; '' if there is none.
+    the others and has no annotation, as in Roboflow's exports; '' if there is none. `split` is the part that was chosen
+    where `annotations` is a file of several.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Dataset:
     sha256: str
     turned: frozenset[int] = frozenset()
     root: str = ""
+    split: str = ""
 
     @classmethod
     def load(cls, annotations: str | Path, images: str | Path, limit: int | None = None) -> Dataset:
@@ -58,10 +61,14 @@ class Dataset:
 
         Raises DatasetError. Format: https://cocodataset.org/#format-data (object detection).
         """
-        annotations, images = Path(annotations), Path(images)
+        return cls.of(Path(annotations), _read(Path(annotations)), Path(images), limit)
+
+    @classmethod
+    def of(cls, annotations: Path, content: dict[str, list[dict[str, Any]]], images: Path, limit: int | None = None,
+           split: str = "") -> Dataset:
+        """Check a COCO dictionary that was read from `annotations`, and its image folder. Raises DatasetError."""
         if limit is not None and limit < 1:
             raise DatasetError(f"limit {limit}: must be at least 1; leave it out to take every image")
-        content = _read(annotations)
         _check(annotations, content)
         chosen = _restrict(content, limit)
         if not chosen["annotations"]:
@@ -70,7 +77,7 @@ class Dataset:
         _name_as_stored(images, chosen["images"])
         place = _image_place(annotations, images, chosen["images"])
         return cls(
-            name=images.name if images.name != "images" else images.resolve().parent.name,
+            name=images.name if images.name not in GENERAL_NAMES else images.resolve().parent.name,
             annotations=annotations,
             images=place,
             image_ids=_ids(chosen["images"]),
@@ -80,6 +87,7 @@ class Dataset:
             sha256=_digest(chosen),
             turned=_turned(annotations, place, chosen["images"]),
             root=_root(content),
+            split=split,
         )
 
     def identity(self) -> str:
@@ -287,7 +295,7 @@ def _check_references(path: Path, images: list, annotations: list, categories: l
     ):
         _refuse(path, must, "annotations", _labels(annotations, is_wrong))
     boxes = [(row["bbox"], *sizes[row["image_id"]]) for row in annotations]
-    outside = _labels(annotations, lambda row: not _fits(row["bbox"], *sizes[row["image_id"]]))
+    outside = _labels(annotations, lambda row: not fits(row["bbox"], *sizes[row["image_id"]]))
     many = len(outside) >= MANY * len(boxes)
     for advice, explains in (FRACTIONS if not outside else OTHER_BOXES if many else {}).items():
         if all(explains(*one) for one in boxes):
@@ -426,7 +434,8 @@ def _is_box(box: Any) -> bool:
     return isinstance(box, list) and len(box) == 4 and all(map(_finite, box)) and min(box[2:]) > 0
 
 
-def _fits(box: list[float], width: int, height: int) -> bool:
+def fits(box: Sequence[float], width: int, height: int) -> bool:
+    """Whether a box x, y, width, height lies inside an image, to BORDER_TOLERANCE."""
     x, y, w, h = map(float, box)
     return max(-x, -y, x + w - width, y + h - height) <= BORDER_TOLERANCE
 
@@ -437,7 +446,7 @@ def _is_fraction(box: list[float], width: int, height: int) -> bool:
 
 def _has_two_corners(box: list[float], width: int, height: int) -> bool:
     x1, y1, x2, y2 = box
-    return x2 > x1 and y2 > y1 and _fits([x1, y1, x2 - x1, y2 - y1], width, height)
+    return x2 > x1 and y2 > y1 and fits([x1, y1, x2 - x1, y2 - y1], width, height)
 
 
 # What boxes may be in place of COCO's where all of them fit it, and what to do: inside of their images, and outside.
@@ -446,7 +455,7 @@ FRACTIONS = {"these are fractions of the image, from 0 to 1: multiply by its wid
 OTHER_BOXES = {
     "these are x1, y1, x2, y2: subtract": _has_two_corners,
     "these fit where an image's width and height change places: correct its size":
-        lambda box, width, height: _fits(box, height, width),
+        lambda box, width, height: fits(box, height, width),
 }
 # Advice where a field is missing.
 MISSING = {

@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.accuracy.dataset import DatasetError
+from harness.accuracy.dataset import Dataset, DatasetError
+from harness.accuracy.voc import ANNOTATIONS, voc_dataset
+from harness.accuracy.yolo import SUFFIXES, yolo_dataset
 
 # Annotation files by exporter: Roboflow, Label Studio, FiftyOne, labelme2coco, CVAT and others.
 KNOWN = ("_annotations.coco.json", "result.json", "labels.json", "annotations.json", "instances*.json", "*coco*.json")
@@ -36,6 +38,17 @@ def coco_folder(folder: str | Path) -> tuple[Path, Path]:
         raise DatasetError(f"{folder}: has no image folder {part}, images/{part} or images; add the images, or name "
                            f"the annotation file {candidates[0]} and the image folder")
     return candidates[0], images
+
+
+def read_again(annotations: str | Path, images: str | Path, split: str) -> Dataset:
+    """The whole dataset whose `annotations`, `images` and `split` these are, whatever its format. Raises DatasetError.
+    """
+    annotations = Path(annotations)
+    if annotations.suffix in SUFFIXES:
+        return yolo_dataset(annotations, split)
+    if annotations.is_dir():
+        return voc_dataset(annotations.parent if annotations.name == ANNOTATIONS else annotations, split)
+    return Dataset.load(annotations, images)
 
 
 def _exported(folder: Path) -> tuple[Path, Path]:

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from harness.accuracy.dataset import Dataset, DatasetError
+from harness.accuracy.layouts import read_again
 from harness.machine.noise import calibrated_iterations, timed
 from harness.turns import accuracy
 from harness.turns.arms import NAMES
@@ -161,7 +162,7 @@ def _common_dataset(facts: dict[str, dict[str, Any]]) -> Dataset:
     for name in NAMES:
         own = facts[name]["dataset"]
         try:
-            loaded = Dataset.load(own["annotations"], own["images"]).with_classes(own["names"])
+            loaded = read_again(own["annotations"], own["images"], own.get("split", "")).with_classes(own["names"])
             datasets[name] = loaded.only(own["image_ids"])
         except (DatasetError, TypeError, ValueError) as error:
             raise ArmError(f"{name}: its dataset cannot be read here ({error})") from error

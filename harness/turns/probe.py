@@ -44,7 +44,8 @@ class Probe:
             "metadata": {name: value for name, value in facts.items() if isinstance(value, PLAIN)},
             "versions": {"python": sys.version.split()[0], **dict(_versions())},
             "dataset": {"annotations": str(self._dataset.annotations), "images": str(self._dataset.images),
-                        "names": list(self._dataset.category_names), "image_ids": list(self._dataset.image_ids)},
+                        "names": list(self._dataset.category_names), "image_ids": list(self._dataset.image_ids),
+                        "split": getattr(self._dataset, "split", "")},
         }
 
     def burst(self, first, images, callers, batch_size):

@@ -81,3 +81,18 @@ def changed(detections: dict[int, Detections], change, every: int = 1) -> dict[i
 def rows(a: Detections, which) -> dict[str, np.ndarray]:
     """The chosen rows of detections, as fields for `changed`."""
     return {"boxes": a.boxes[which], "scores": a.scores[which], "classes": a.classes[which]}
+
+
+def moved(dataset) -> dict[int, Detections]:
+    """Every annotation found more or less: boxes moved by up to a fifth of their size, some of a wrong class."""
+    rng = np.random.default_rng(0)
+    detections = {}
+    for image_id, own in perfect(dataset).items():
+        sides = np.tile(own.boxes[:, 2:] - own.boxes[:, :2], 2)
+        boxes = own.boxes + rng.uniform(-0.2, 0.2, own.boxes.shape) * sides
+        width, height = dataset.size(image_id)
+        wrong = rng.random(len(boxes)) < 0.1
+        classes = np.where(wrong, (own.classes + 1) % len(dataset.category_ids), own.classes)
+        scores = np.sort(rng.random(len(boxes)))[::-1]
+        detections[image_id] = detected(boxes.clip(0, (width, height) * 2), scores, classes)
+    return {image_id: replace(own, **rows(own, slice(100))) for image_id, own in detections.items()}
