@@ -21,16 +21,18 @@ SCORE, IOU, MOST = 0.001, 0.7, 100  # of Ultralytics' validation, but for its 30
 
 def make(model, provider="CPUExecutionProvider"):
     """The detector of an ONNX file, on an execution provider of ONNX Runtime. Raises ValueError."""
-    if provider not in onnxruntime.get_available_providers():
-        raise ValueError(f"provider {provider}: this ONNX Runtime has {', '.join(onnxruntime.get_available_providers())}")
+    available = onnxruntime.get_available_providers()
+    if provider not in available:
+        raise ValueError(f"provider {provider}: this ONNX Runtime has {', '.join(available)}")
     return Detector(Path(model).read_bytes(), provider)
 
 
 class Detector:
     """Encoded images → for each image (boxes, scores, classes), as docs/any-detector.md says.
 
-    The network reads float32 or float16 [1, 3, height, width] (RGB in [0, 1]). Its output is [1, 4 + classes, n] (centre,
-    width and height in pixels of its input, then scores), or after NMS [1, n, 6] (x1, y1, x2, y2, score, class).
+    The network reads float32 or float16 [1, 3, height, width] (RGB in [0, 1]). Its output is [1, 4 + classes, n]
+    (centre, width and height in pixels of its input, then scores), or after NMS [1, n, 6] (x1, y1, x2, y2, score,
+    class).
     """
 
     versions = {"onnxruntime": onnxruntime.__version__}  # noqa: RUF012 - nothing changes it
@@ -41,8 +43,8 @@ class Detector:
         self.input, = self.session.get_inputs()
         _, channels, *self.sides = self.input.shape
         if channels != 3 or not all(isinstance(side, int) for side in self.sides):
-            raise ValueError(f"the input {self.input.name} is {self.input.shape}, must be [batch, 3, height, width] with "
-                             "numbers for height and width; export without dynamic sizes")
+            raise ValueError(f"the input {self.input.name} is {self.input.shape}, must be [batch, 3, height, width] "
+                             "with numbers for height and width; export without dynamic sizes")
         self.label = f"ONNX Runtime {provider}"
         names = self.session.get_modelmeta().custom_metadata_map.get("names")
         self.names = list(ast.literal_eval(names).values()) if names else None

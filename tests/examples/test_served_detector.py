@@ -23,18 +23,32 @@ def known(image: bytes) -> dict:
     return {"boxes": [[0, 0, len(image), 1], [0, 0, 0, 0]], "scores": [0.5, 0], "classes": [3, 0], "count": 1}
 
 
-def as_agreed(path: str, request: dict) -> dict:
+def as_agreed(path: str, headers, body: bytes) -> dict:
     """The response of either protocol, from the request's own bytes."""
     if path == "/v1/models/cars:predict":
-        images = [base64.b64decode(one["image"]["b64"], validate=True) for one in request["instances"]]
+        instances = json.loads(body)["instances"]
+        images = [base64.b64decode(one["image"]["b64"], validate=True) for one in instances]
         return {"predictions": [known(image) for image in images]}
     assert path == "/v2/models/cars/infer"
-    tensor, = request["inputs"]
-    assert (tensor["name"], tensor["datatype"], tensor["shape"]) == ("image", "BYTES", [len(tensor["data"])])
-    found = [known(base64.b64decode(text, validate=True)) for text in tensor["data"]]
+    split = int(headers["Inference-Header-Content-Length"])
+    (tensor,), data = json.loads(body[:split])["inputs"], body[split:]
+    assert tensor["parameters"] == {"binary_data_size": len(data)}
+    images = elements(data)
+    assert (tensor["name"], tensor["datatype"], tensor["shape"]) == ("image", "BYTES", [len(images)])
+    found = [known(image) for image in images]
     parts = {name: np.array([one[name] for one in found]) for name in found[0]}
     return {"outputs": [{"name": name, "shape": list(part.shape), "datatype": "FP32", "data": part.ravel().tolist()}
                         for name, part in parts.items()]}
+
+
+def elements(data: bytes) -> list:
+    """The elements of a BYTES tensor, each after its length in four bytes, the lowest first."""
+    found = []
+    while data:
+        end = 4 + int.from_bytes(data[:4], "little")
+        found.append(data[4:end])
+        data = data[end:]
+    return found
 
 
 class Server(ThreadingHTTPServer):
@@ -57,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.server.requests += 1
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = self.rfile.read(int(self.headers["Content-Length"]))
         if self.server.wrong == "hang":
             self.server.ended.wait(30)
             return
@@ -65,8 +79,9 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         status = 503 if self.server.wrong == "busy" else 200
+        agreed = self._spoiled(as_agreed(self.path, self.headers, request))
         body = {"busy": b'{"error": "no workers"}', "malformed": b'{"predictions": [', "other": b'{"error": "?"}',
-                }.get(self.server.wrong) or json.dumps(self._spoiled(as_agreed(self.path, request))).encode()
+                }.get(self.server.wrong, json.dumps(agreed).encode())
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
