@@ -2,7 +2,7 @@
 PYTHON ?= python3
 TOX = .venv/bin/tox
 
-.PHONY: gate test report compare slow accuracy performance lint neuron gpu newest lowest tf210 browser tf115 clean coco weights
+.PHONY: gate test report compare slow accuracy performance lint neuron gpu newest lowest tf210 browser examples tf115 clean coco weights
 
 gate: $(TOX)
 	$(TOX) run -q -e gate -- $(ARGS)
@@ -20,7 +20,7 @@ DIR ?= report
 report: $(TOX)
 	$(TOX) run -q -e report -- $(DIR) $(ARGS)
 
-slow accuracy performance lint neuron gpu newest lowest tf210 browser: $(TOX)
+slow accuracy performance lint neuron gpu newest lowest tf210 browser examples: $(TOX)
 	$(TOX) run -q -e $@ -- $(ARGS)
 
 # The Python with tensorflow-neuron, where it is not named: the one that docs/inferentia.md makes, else AWS's image's.

@@ -25,7 +25,8 @@ def make(device="cpu", dtype="fp32"):
         raise ValueError(f"dtype {dtype}: must be one of: {', '.join(DTYPES)}")
     torch.backends.cudnn.allow_tf32 = False  # else cuDNN rounds what FP32 convolutions read to 10 bits
     weights = load_weights(WEIGHTS, ARCHITECTURE)
-    return Detector(TorchNetwork(ARCHITECTURE, weights), torch.device(device), dtype, digest(weights))
+    network = TorchNetwork(ARCHITECTURE, weights).to(device, DTYPES[dtype])
+    return Detector(network, torch.device(device), dtype, digest(weights))
 
 
 class Detector:
@@ -36,7 +37,7 @@ class Detector:
 
     def __init__(self, network: torch.nn.Module, device: torch.device, dtype: str, identity: str):
         self.label, self.identity = f"PyTorch {dtype.upper()} on {device}", identity
-        self.network, self.device, self.dtype = network.to(device, DTYPES[dtype]), device, DTYPES[dtype]
+        self.network, self.device, self.dtype = network, device, DTYPES[dtype]
         self.grids = [_grid(head, *shape[:2]).to(device) for head, shape in _heads()]
 
     @torch.inference_mode()

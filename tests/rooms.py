@@ -95,8 +95,10 @@ ROOMS = (
           "harness/soak/", "harness/text.py", "harness/verdict/")),
     Room("benchmarks/", "rivals beside the detector and the harness, as ratios in one run",
          ("fixtures/embedded/", "harness/", "model/")),
+    Room("examples/", "detectors of other frameworks and servers, as files for `--detector` to start from",
+         ("benchmarks/torch_network.py", "fixtures/embedded/", "model/")),
     Room("tests/", "tests of the project itself, in folders named as the rooms that they test",
-         ("fixtures/", "harness/", "model/", "benchmarks/", "tests/")),
+         ("fixtures/", "harness/", "model/", "benchmarks/", "examples/", "tests/")),
     Room("tests/gates/", "the release gate: one test for each row of the target table"),
 )
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_every_file_says_what_it_is_for():
-    folders = ("model", "harness", "fixtures", "tests", "benchmarks")
+    folders = ("model", "harness", "fixtures", "tests", "benchmarks", "examples")
     silent = [path for folder in folders for path in (ROOT / folder).rglob("*.py")
               if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
     assert not silent

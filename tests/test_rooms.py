@@ -14,7 +14,7 @@ import pytest
 from tests.rooms import FORBIDDEN_LIBRARIES, ROOMS, room_of
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("model", "harness", "fixtures", "tests", "benchmarks")
+FOLDERS = ("model", "harness", "fixtures", "tests", "benchmarks", "examples")
 
 
 def modules(root: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tests.generated import without_parts
 from tests.words import WORDS
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("model", "harness", "fixtures", "tests", "benchmarks")
+FOLDERS = ("model", "harness", "fixtures", "tests", "benchmarks", "examples")
 # These name the words that they look for.
 ABOUT_WORDS = ("tests/words.py", "tests/test_words.py")
 
