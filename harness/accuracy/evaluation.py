@@ -10,10 +10,9 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools import coco as pycoco
-from pycocotools import cocoeval as pycocoeval
 
 from harness.accuracy import sanity
+from harness.accuracy.confirmation import confirmed
 from harness.accuracy.dataset import Dataset
 from harness.verdict.verdict import BROKEN, ERROR
 
@@ -176,11 +175,16 @@ def _agree(a: float | None, b: float | None) -> bool:
 
 
 def _pycocotools(dataset: Dataset, detections: Mapping[int, Any]) -> Scores:
-    return _run(pycoco.COCO, pycocoeval.COCOeval, dataset, detections)
+    return _scores(dataset, confirmed(dataset.ground_truth, _rows(dataset, detections)))
 
 
 def _hotcoco(dataset: Dataset, detections: Mapping[int, Any]) -> Scores:
-    return _run(hotcoco.COCO, hotcoco.COCOeval, dataset, detections)
+    run = prepared(hotcoco.COCO, hotcoco.COCOeval, dataset, detections)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints a table
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return _scores(dataset, run)
 
 
 def prepared(coco: Any, cocoeval: Any, dataset: Dataset, detections: Mapping[int, Any]) -> Any:
@@ -192,12 +196,7 @@ def prepared(coco: Any, cocoeval: Any, dataset: Dataset, detections: Mapping[int
         return cocoeval(truth, found, "bbox")
 
 
-def _run(coco: Any, cocoeval: Any, dataset: Dataset, detections: Mapping[int, Any]) -> Scores:
-    run = prepared(coco, cocoeval, dataset, detections)
-    with contextlib.redirect_stdout(io.StringIO()):  # they print a table
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
+def _scores(dataset: Dataset, run: Any) -> Scores:
     by_class = run.eval["precision"][:, :, :, 0, -1]  # IoU, recall, class, any area, 100 detections
     per_class = {name: _known(by_class[..., k]) for k, name in enumerate(dataset.category_names)}
     curves = {name: by_class[0, :, k].tolist() for k, name in enumerate(dataset.category_names)

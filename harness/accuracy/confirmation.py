@@ -1,0 +1,127 @@
+"""pycocotools' figures, class by class, in a fraction of its time and memory.
+
+pycocotools itself matches detections with objects, in the images that have an object of the class. In all others each
+detection is wrong, which takes no loop. The sums over images are pycocotools' own in numpy, equal to the last bit.
+"""
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+
+class Outcomes(NamedTuple):
+    """The n detections of a class: images, scores and places in their image [n]; hits and ignored ones [IoUs, n]."""
+
+    images: np.ndarray
+    scores: np.ndarray
+    places: np.ndarray
+    hits: np.ndarray
+    ignored: np.ndarray
+
+
+def confirmed(ground_truth: dict[str, list[dict[str, Any]]], rows: np.ndarray) -> COCOeval:
+    """A COCOeval with `eval` and `stats` as after evaluate, accumulate and summarize.
+
+    `rows` are the detections, float64 [n, 7]: image id, x, y, width, height, score, category id, by rising image id.
+    Source: pycocotools.cocoeval.COCOeval.
+    """
+    run = COCOeval(iouType="bbox")
+    run.params.catIds = sorted(category["id"] for category in ground_truth["categories"])
+    p = run.params
+    counts = len(p.catIds), len(p.areaRng), len(p.maxDets)
+    precision = np.full((len(p.iouThrs), len(p.recThrs), *counts), -1.0)
+    recall = np.full((len(p.iouThrs), *counts), -1.0)
+    objects = defaultdict(list)
+    for row in ground_truth["annotations"]:
+        objects[row["category_id"]].append(row)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        for k, category in enumerate(p.catIds):
+            if objects[category]:
+                _fill(precision[:, :, k], recall[:, k], objects[category], rows[rows[:, 6] == category])
+        run.eval = {"params": p, "precision": precision, "recall": recall}
+        run.summarize()
+    return run
+
+
+def _fill(precision: np.ndarray, recall: np.ndarray, objects: list[dict[str, Any]], found: np.ndarray) -> None:
+    """Writes one class's `precision` [IoUs, recalls, areas, limits] and `recall` [IoUs, areas, limits]."""
+    beside = np.isin(found[:, 0], [row["image_id"] for row in objects])
+    matched, apart = _matched(objects, found[beside]), found[~beside]
+    p = matched.params
+    count = len(p.imgIds)
+    for a, area in enumerate(p.areaRng):
+        images = matched.evalImgs[a * count:(a + 1) * count]
+        scored = sum(int((one["gtIgnore"] == 0).sum()) for one in images)
+        if scored:
+            outcomes = _joined(_of_images(images), _wrong(apart, area, len(p.iouThrs), p.maxDets[-1]))
+            for m, limit in enumerate(p.maxDets):
+                recall[:, a, m], precision[:, :, a, m] = _curve(outcomes, limit, scored, p.recThrs)
+
+
+def _matched(objects: list[dict[str, Any]], found: np.ndarray) -> COCOeval:
+    """pycocotools after evaluate, on the images of these objects of one class."""
+    truth = _coco(objects, objects)
+    # pycocotools cannot load an empty list.
+    run = COCOeval(truth, truth.loadRes(found) if len(found) else _coco(objects, []), "bbox")
+    run.evaluate()
+    return run
+
+
+def _coco(objects: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> COCO:
+    # Ids from 1, because pycocotools takes a match with annotation id 0 for no match. It writes into them: copies.
+    made = COCO()
+    made.dataset = {
+        "images": [{"id": i} for i in {row["image_id"] for row in objects}],
+        "categories": [{"id": objects[0]["category_id"]}],
+        "annotations": [{**row, "id": i} for i, row in enumerate(annotations, 1)],
+    }
+    made.createIndex()
+    return made
+
+
+def _of_images(images: list[dict[str, Any]]) -> Outcomes:
+    counts = [len(one["dtScores"]) for one in images]
+    return Outcomes(
+        np.repeat([one["image_id"] for one in images], counts),
+        np.concatenate([one["dtScores"] for one in images]),
+        np.concatenate([np.arange(count) for count in counts]),
+        np.concatenate([one["dtMatches"] != 0 for one in images], axis=1),
+        np.concatenate([one["dtIgnore"] for one in images], axis=1).astype(bool),
+    )
+
+
+def _wrong(found: np.ndarray, area: list[float], ious: int, limit: int) -> Outcomes:
+    """Detections in images without an object of the class: never a hit, ignored outside the area."""
+    found = found[np.lexsort((-found[:, 5], found[:, 0]))]
+    places = np.arange(len(found)) - np.searchsorted(found[:, 0], found[:, 0])
+    found, places = found[places < limit], places[places < limit]
+    sizes = found[:, 3] * found[:, 4]
+    ignored = np.tile((sizes < area[0]) | (sizes > area[1]), (ious, 1))
+    return Outcomes(found[:, 0], found[:, 5], places, np.zeros_like(ignored), ignored)
+
+
+def _joined(a: Outcomes, b: Outcomes) -> Outcomes:
+    """Both by falling score; equal scores by image, then by place, as pycocotools' stable sort leaves them."""
+    both = Outcomes(*(np.concatenate(pair, axis=-1) for pair in zip(a, b)))
+    order = np.lexsort((both.places, both.images, -both.scores))
+    return Outcomes(*(column[..., order] for column in both))
+
+
+def _curve(outcomes: Outcomes, limit: int, objects: int, recalls: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The recall [IoUs] and the precision [IoUs, recalls] of the first `limit` detections of each image."""
+    kept = outcomes.places < limit
+    hits, judged = outcomes.hits[:, kept], ~outcomes.ignored[:, kept]
+    right = np.cumsum(hits & judged, axis=1).astype(float)
+    wrong = np.cumsum(~hits & judged, axis=1)
+    precision = right / (wrong + right + np.spacing(1))
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    best = np.pad(best, ((0, 0), (0, 1)))  # recalls that are never reached have precision 0
+    reached = right / objects
+    at = [own[np.searchsorted(seen, recalls)] for own, seen in zip(best, reached)]
+    return (reached[:, -1] if kept.any() else np.zeros(len(reached))), np.array(at)
