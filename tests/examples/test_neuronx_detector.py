@@ -32,7 +32,8 @@ def calls(monkeypatch):
     return calls
 
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning",
+                                        "ignore:`torch.jit:FutureWarning")
 
 
 def test_it_detects_as_the_pytorch_example_does_and_keeps_what_it_compiled(calls, tmp_path):
