@@ -20,9 +20,9 @@ BOX = [[1, 2, 30, 40]]
 
 
 @pytest.fixture
-def detector(monkeypatch):
+def made(monkeypatch):
     """A function: what the call returns, attributes → the detector that a factory made of it."""
-    def made(response, **attributes):
+    def make(response, **attributes):
         class Own(SimpleNamespace):
             def __call__(self, images):
                 return response
@@ -30,7 +30,7 @@ def detector(monkeypatch):
         monkeypatch.setitem(sys.modules, "own", SimpleNamespace(make=lambda: Own(**attributes)))
         return FactoryDetector(Factory("own:make"))
 
-    return made
+    return make
 
 
 @pytest.fixture
@@ -95,20 +95,20 @@ def test_a_factory_that_fails_says_why(written, text, words):
         FactoryDetector(written(text))
 
 
-def test_a_response_becomes_detections_by_falling_score(detector):
-    found = detector([([[0, 0, 1, 1], *BOX], [0.2, 0.9], [1.0, 3.0])]).detect([b""])[0]
+def test_a_response_becomes_detections_by_falling_score(made):
+    found = made([([[0, 0, 1, 1], *BOX], [0.2, 0.9], [1.0, 3.0])]).detect([b""])[0]
     assert found.boxes.tolist() == [*map(lambda box: [float(side) for side in box], BOX), [0, 0, 1, 1]]
     assert found.classes.tolist() == [3, 1]
     assert [array.dtype for array in found[:3]] == [np.float32, np.float32, np.int32]
 
 
 @pytest.mark.parametrize("empty", [([], [], []), (np.zeros((0, 4)), np.zeros(0), np.zeros(0))])
-def test_an_image_without_objects_has_empty_detections(detector, empty):
-    assert detector([empty]).detect([b""])[0].boxes.shape == (0, 4)
+def test_an_image_without_objects_has_empty_detections(made, empty):
+    assert made([empty]).detect([b""])[0].boxes.shape == (0, 4)
 
 
-def test_an_image_may_carry_an_error(detector):
-    assert detector([([], [], [], "cannot be decoded")]).detect([b""])[0].error == "cannot be decoded"
+def test_an_image_may_carry_an_error(made):
+    assert made([([], [], [], "cannot be decoded")]).detect([b""])[0].error == "cannot be decoded"
 
 
 RESPONSES = {
@@ -125,9 +125,9 @@ RESPONSES = {
 
 
 @pytest.mark.parametrize(("response", "words"), RESPONSES.values(), ids=RESPONSES)
-def test_a_response_of_another_form_is_an_error_that_says_which(detector, response, words):
+def test_a_response_of_another_form_is_an_error_that_says_which(made, response, words):
     with pytest.raises(FactoryError, match=words):
-        detector(response).detect([b""])
+        made(response).detect([b""])
 
 
 class OnTheGpu:
@@ -135,9 +135,9 @@ class OnTheGpu:
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
 
 
-def test_a_tensor_that_is_still_on_the_gpu_is_named(detector):
+def test_a_tensor_that_is_still_on_the_gpu_is_named(made):
     with pytest.raises(FactoryError, match=r"boxes cannot be read as numbers \(TypeError: can't convert cuda:0"):
-        detector([(OnTheGpu(), [1], [1])]).detect([b""])
+        made([(OnTheGpu(), [1], [1])]).detect([b""])
 
 
 @given(arrays.arrays(np.float64, st.integers(0, 30), elements=st.floats(0, 1)))
@@ -158,40 +158,40 @@ def test_nothing_is_lost_by_sorting(scores):
     ({"flops": "many"}, "flops: 'many'"), ({"flops": float("nan")}, "flops: nan"), ({"label": 3}, "label: must be"),
     ({"versions": {"torch": 2}}, r"versions\['torch'\]: must be text"), ({"versions": "2.8"}, "must be a dictionary"),
 ])
-def test_what_it_says_of_itself_is_checked(detector, attributes, words):
+def test_what_it_says_of_itself_is_checked(made, attributes, words):
     with pytest.raises(FactoryError, match=words):
-        detector([], **attributes)
+        made([], **attributes)
 
 
-def test_what_it_does_not_say_is_not_made_up(detector):
-    facts = detector([]).metadata
+def test_what_it_does_not_say_is_not_made_up(made):
+    facts = made([]).metadata
     assert facts == {"factory": "own:make", "names": None, "flops": None, "label": None, "identity": None,
                      "checks_placement": False}
-    assert json.dumps(detector([], flops=np.float32(2), names=("a",)).metadata)
+    assert json.dumps(made([], flops=np.float32(2), names=("a",)).metadata)
 
 
-def test_fallback_is_asked_after_a_first_image(detector):
+def test_fallback_is_asked_after_a_first_image(made):
     asked = []
-    own = detector([([], [], [])], fallback=lambda: asked.append(1) or "it runs on the CPU")
+    own = made([([], [], [])], fallback=lambda: asked.append(1) or "it runs on the CPU")
     assert own.fallback(b"") == "it runs on the CPU"
     with pytest.raises(FactoryError, match="returned 0 responses"):
-        detector([], fallback=lambda: "").fallback(b"")
+        made([], fallback=lambda: "").fallback(b"")
     with pytest.raises(FactoryError, match=r"fallback\(\): must be text, is a NoneType"):
-        detector([([], [], [])], fallback=lambda: None).fallback(b"")
+        made([([], [], [])], fallback=lambda: None).fallback(b"")
 
 
 @pytest.mark.parametrize("counters", [{"a": "x"}, [1], {"a": float("nan")}, {3: 1}])
-def test_counters_that_are_none_are_refused(detector, counters):
+def test_counters_that_are_none_are_refused(made, counters):
     with pytest.raises(FactoryError):
-        detector([], counters=lambda: counters).counters()
+        made([], counters=lambda: counters).counters()
 
 
-def test_counters_and_close_may_be_there(detector):
+def test_counters_and_close_may_be_there(made):
     closed = []
-    with detector([], counters=lambda: {"a": 1, "b": np.int64(2)}, close=lambda: closed.append(1)) as own:
+    with made([], counters=lambda: {"a": 1, "b": np.int64(2)}, close=lambda: closed.append(1)) as own:
         assert own.counters() == {"a": 1.0, "b": 2.0}
     assert closed == [1]
-    assert detector([]).counters() == {}
+    assert made([]).counters() == {}
 
 
 # ---- in a process of its own
