@@ -25,6 +25,27 @@ class Outcomes(NamedTuple):
     ignored: np.ndarray
 
 
+class SharedMatches(COCOeval):
+    """pycocotools, which matches an image's objects once for all areas where either all of them count or none does.
+
+    Which objects count decides their order, and only that order decides the matches.
+    """
+
+    def evaluateImg(self, imgId: int, catId: int, aRng: list[float], maxDet: int) -> dict[str, Any]:
+        """As in COCOeval; the first area of an image is always matched by pycocotools."""
+        first = self.__dict__.setdefault("first", {}).get(imgId)
+        objects = self._gts[imgId, catId]
+        ignored = {bool(one["ignore"] or not aRng[0] <= one["area"] <= aRng[1]) for one in objects}
+        if first is None or len(ignored) > 1 or len(set(first["gtIgnore"].tolist())) > 1:
+            made = super().evaluateImg(imgId, catId, aRng, maxDet)
+            self.first.setdefault(imgId, made)
+            return made
+        flag, hits = ignored.pop(), first["dtMatches"] != 0
+        outside = np.array([not aRng[0] <= self.cocoDt.anns[i]["area"] <= aRng[1] for i in first["dtIds"]], bool)
+        return {**first, "aRng": aRng, "gtIgnore": np.full(len(objects), int(flag)),
+                "dtIgnore": np.where(hits, flag, outside)}
+
+
 def confirmed(ground_truth: dict[str, list[dict[str, Any]]], rows: np.ndarray) -> COCOeval:
     """A COCOeval with `eval` and `stats` as after evaluate, accumulate and summarize.
 
@@ -68,7 +89,7 @@ def _matched(objects: list[dict[str, Any]], found: np.ndarray) -> COCOeval:
     """pycocotools after evaluate, on the images of these objects of one class."""
     truth = _coco(objects, objects)
     # pycocotools cannot load an empty list.
-    run = COCOeval(truth, truth.loadRes(found) if len(found) else _coco(objects, []), "bbox")
+    run = SharedMatches(truth, truth.loadRes(found) if len(found) else _coco(objects, []), "bbox")
     run.evaluate()
     return run
 
