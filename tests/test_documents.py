@@ -47,6 +47,7 @@ GIVEN = {
     "--detector-python": sys.executable, "--cache-dir": "DIR", "--profile": "aws", "--cast": "all",
     "--targets": "TARGETS", "--prices": "PRICES",
 }
+EXAMPLES_OF = {"python": "any-detector.md", "toml": "targets.md"}  # language of an example → the page that has it
 KIND = "empty"
 
 
@@ -136,13 +137,17 @@ def _filled(arguments: list, folder, given=GIVEN) -> list:
     """The arguments with something in place of what the reader has: files, folders, names."""
     places = {"FILE": folder / "file", "DIR": folder, "TARGETS": folder / "targets.toml",
               "PRICES": folder / "prices.toml"}
-    places["FILE"].write_text("")
+    own = folder / "detector.py"
+    for file in (places["FILE"], own):
+        file.write_text("")
     for name, content in zip(("TARGETS", "PRICES"), EXAMPLES):
         places[name].write_text(content, encoding="utf-8")
     filled, option = [], ""
     for argument in arguments:
         if argument != "random" and option in given:
             argument = places.get(given[option], given[option])
+        elif argument == f"{own.name}:make":
+            argument = f"{own}:make"
         filled.append(argument if isinstance(argument, Path) else argument.replace("faulty:KIND", f"faulty:{KIND}"))
         option = argument
     return [str(argument) for argument in filled if argument != "…"]
@@ -193,7 +198,7 @@ def test_documented_command_runs(command, tmp_path):
 def test_every_block_says_what_it_is(path):
     """Commands (sh), what they print (text), a part of a workflow (yaml) or a file of rows (toml): all are checked."""
     languages = {language for language, _ in fences(path.read_text("utf-8"))}
-    assert languages <= {"sh", "text", "yaml"} | ({"toml"} if path.name == "targets.md" else set())
+    assert languages <= {"sh", "text", "yaml"} | {one for one, page in EXAMPLES_OF.items() if page == path.name}
 
 
 def test_the_example_files_are_read():
