@@ -38,6 +38,17 @@ $(TF115): requirements-tf115.txt
 	.tox/tf115/bin/pip install -q --disable-pip-version-check -r requirements-tf115.txt
 	@touch $(TF115)
 
+# examples/serve.py, which needs KServe in an environment of its own, asked by the client of examples/served_detector.py.
+SERVING = .tox/serving/bin/python
+.PHONY: serving
+serving: $(TOX) $(SERVING)
+	TF_SERVING_PYTHON='$(CURDIR)/$(SERVING)' $(TOX) run -q -e tests -- tests/examples/test_serve.py --benchmark-disable $(ARGS)
+
+$(SERVING): requirements-serving.txt
+	$(PYTHON) -m venv .tox/serving
+	.tox/serving/bin/pip install -q --disable-pip-version-check -r requirements-serving.txt
+	@touch $(SERVING)
+
 # COCO val2017 and the public YOLOv4 checkpoints, into DATA, from the host MIRROR instead of their own if it is given:
 # then ARGS="--coco data/coco --weights data/yolov4.weights".
 DATA ?= data

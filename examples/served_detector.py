@@ -4,8 +4,9 @@ pytest tests/gates --detector examples/served_detector.py:make --detector-arg ur
     --detector-arg model=detector --detector-arg names=detector.names
 
 The server takes encoded images as `image` and gives `boxes`, `scores`, `classes` and `count` of each, as the SavedModel
-that this project builds does. Sources: TensorFlow Serving, "RESTful API"; KServe, "Open Inference Protocol (V2)"
-and "Binary Tensor Data Extension".
+that this project builds does; examples/serve.py serves it. `v2` sends the images as they are, `v2-base64` as text that
+the server decodes. Sources: TensorFlow Serving, "RESTful API"; KServe, "Open Inference Protocol (V2)" and "Binary
+Tensor Data Extension".
 """
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 
 INPUT, OUTPUTS = "image", ("boxes", "scores", "classes", "count")
+JSON = {"Content-Type": "application/json"}
 SHOWN = 200  # characters of a body that was not expected
-PATHS = {"tensorflow": "/v1/models/{}:predict", "v2": "/v2/models/{}/infer"}
+PATHS = {"tensorflow": "/v1/models/{}:predict", "v2": "/v2/models/{}/infer", "v2-base64": "/v2/models/{}/infer"}
 
 
 class ServerError(RuntimeError):
@@ -47,8 +49,8 @@ class Detector:
     def __init__(self, url, model: str, protocol: str, seconds: float):
         self.label = f"{model} at {url.netloc} ({protocol})"
         self._url, self._path = url, url.path.rstrip("/") + PATHS[protocol].format(quote(model, safe=""))
-        self._request, self._response = {"tensorflow": (_to_tensorflow, _from_tensorflow), "v2": (_to_v2, _from_v2)
-                                         }[protocol]
+        self._request, self._response = {"tensorflow": (_to_tensorflow, _from_tensorflow), "v2": (_to_v2, _from_v2),
+                                         "v2-base64": (_to_v2_base64, _from_v2)}[protocol]
         self._seconds, self._of_thread, self._open = seconds, threading.local(), []
 
     def __call__(self, images):
@@ -97,7 +99,7 @@ class Detector:
 def _to_tensorflow(images) -> tuple:
     """The body and headers of a request."""
     instances = [{INPUT: {"b64": base64.b64encode(image).decode()}} for image in images]
-    return json.dumps({"instances": instances}).encode(), {"Content-Type": "application/json"}
+    return json.dumps({"instances": instances}).encode(), JSON
 
 
 def _from_tensorflow(response: dict, images: int) -> list:
@@ -112,6 +114,13 @@ def _to_v2(images) -> tuple:
                                      "parameters": {"binary_data_size": len(data)}}]}).encode()
     return header + data, {"Content-Type": "application/octet-stream",
                            "Inference-Header-Content-Length": str(len(header))}
+
+
+def _to_v2_base64(images) -> tuple:
+    """As `_to_v2` with the images as base64 text, because KServe's own server reads bytes that follow as UTF-8."""
+    tensor = {"name": INPUT, "shape": [len(images)], "datatype": "BYTES",
+              "data": [base64.b64encode(image).decode() for image in images]}
+    return json.dumps({"inputs": [tensor]}).encode(), JSON
 
 
 def _from_v2(response: dict, images: int) -> list:

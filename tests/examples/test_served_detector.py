@@ -24,16 +24,19 @@ def known(image: bytes) -> dict:
 
 
 def as_agreed(path: str, headers, body: bytes) -> dict:
-    """The response of either protocol, from the request's own bytes."""
+    """The response of each protocol, from the request's own bytes."""
     if path == "/v1/models/cars:predict":
         instances = json.loads(body)["instances"]
         images = [base64.b64decode(one["image"]["b64"], validate=True) for one in instances]
         return {"predictions": [known(image) for image in images]}
     assert path == "/v2/models/cars/infer"
-    split = int(headers["Inference-Header-Content-Length"])
+    split = int(headers.get("Inference-Header-Content-Length", len(body)))
     (tensor,), data = json.loads(body[:split])["inputs"], body[split:]
-    assert tensor["parameters"] == {"binary_data_size": len(data)}
-    images = elements(data)
+    if "data" in tensor:
+        images = [base64.b64decode(text, validate=True) for text in tensor["data"]]
+    else:
+        assert tensor["parameters"] == {"binary_data_size": len(data)}
+        images = elements(data)
     assert (tensor["name"], tensor["datatype"], tensor["shape"]) == ("image", "BYTES", [len(images)])
     found = [known(image) for image in images]
     parts = {name: np.array([one[name] for one in found]) for name in found[0]}
@@ -160,7 +163,7 @@ def test_without_a_server_it_says_what_to_start():
 
 @pytest.mark.parametrize(("given", "words"), [
     ({"url": "localhost:8501"}, "must be like http://localhost:8501"),
-    ({"url": "http://localhost", "protocol": "grpc"}, "protocol grpc: must be one of: tensorflow, v2"),
+    ({"url": "http://localhost", "protocol": "grpc"}, "protocol grpc: must be one of: tensorflow, v2, v2-base64"),
 ])
 def test_what_cannot_be_asked_is_refused(given, words):
     with pytest.raises(ValueError, match=words):
