@@ -20,6 +20,8 @@ from harness.verdict.verdict import NOT_COMPARABLE, NOT_JUDGED
 
 BASELINE = "baseline"
 DIGITS = 7  # of a commit that a person reads
+# Hashes of code, which a reader could take for the weights.
+CODE_OF = {"model": "code in model/", "harness": "code in harness/", "compiled_model": "compiled model"}
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAMED = 3  # commits in a sentence
 
@@ -123,7 +125,8 @@ def _strange(run: Run, now: Run) -> list[str]:
 
 def words_of(facts: dict[str, tuple]) -> list[str]:
     """Facts that differ, by name as before and after, in words: kernel 6.1 → 6.12."""
-    return [f"{shown(name, LONGEST_FACT)} {_fact(before)} → {_fact(after)}" for name, (before, after) in facts.items()]
+    return [f"{shown(CODE_OF.get(name, name), LONGEST_FACT)} {_fact(before)} → {_fact(after)}"
+            for name, (before, after) in facts.items()]
 
 
 def _fact(value) -> str:

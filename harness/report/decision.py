@@ -14,6 +14,7 @@ from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS
 
 YES, NO, OPEN = "yes", "no", "open"
 MOST = 6  # reasons on the first screen
+SHORT = 7  # characters of a commit's hash
 NAMED = 3  # classes, kinds and images in a sentence
 UNSHOWN = "What changed cannot be shown: the section below says why."
 RED_OUTCOMES = {FAIL: 0, INVALID: 1}
@@ -182,6 +183,14 @@ def _size(detector: Mapping) -> str:
     return f", {text(detector['width'])} × {text(detector['height'])}" if detector.get("width") else ""
 
 
+def _commit(commit: Mapping) -> str:
+    """Hash and title; '–' where git said nothing."""
+    if not commit.get("hash"):
+        return text(None)
+    changed = "" if commit.get("clean") in (True, None) else ", with changes that are not committed"
+    return f"{text(str(commit['hash'])[:SHORT])} {text(commit.get('title') or '')}{changed}"
+
+
 def _engine(record: Mapping) -> str:
     """Backend and cast; one word where a factory's detector has no cast."""
     return " ".join(dict.fromkeys((str(record["backend"]), str(record["cast"]))))
@@ -194,6 +203,7 @@ def _subject(folder: Folder) -> list[tuple[str, str]]:
         detector, data, machine = (record.get(name) or {} for name in ("detector", "dataset", "machine"))
         return [
             ("Detector", text(detector.get("name")) + _size(detector)),
+            ("Commit", _commit(record.get("commit") or {})),
             ("Dataset", f"{text(data.get('name'))}, {text(data.get('images'))} images"),
             ("Runs on", f"{text(record['platform'])}, {text(_engine(record))}"),
             ("Machine", f"{text(machine.get('processor'))}, {text(machine.get('cores'))} cores"),
