@@ -33,7 +33,7 @@ class Finding(NamedTuple):
     what: str
 
     def __str__(self):
-        return f"{self.outcome:<6}  {self.tried:<16}  {self.what}"
+        return f"{self.outcome:<6}  {self.tried:<16}  {' '.join(self.what.split())}"
 
 
 def opened(factory: Factory, python: str | None) -> AbstractContextManager:
