@@ -12,7 +12,6 @@ from pathlib import Path
 from model import readers
 from model.backends import CASTS, EDGES
 from model.decoding import profile_for
-from model.factory import Factory, factory_argument, factory_spec
 from model.logs import without_log_lines
 from model.options import DetectorOptions, Option, OptionError, add_option, chosen, rows, values, with_flag
 
@@ -58,8 +57,14 @@ def _add_check_detector(parser) -> None:
     parser.add_argument("--images", nargs="+", metavar="IMAGE", default=[],
                         help="at least two images that show its classes (default: three small photographs)")
     add_option(parser.add_argument, "arguments", Option(
-        "--arg", factory_argument, "KEY=VALUE", "an argument of the factory, as text; may be repeated", repeats=True))
+        "--arg", _factory_argument, "KEY=VALUE", "an argument of the factory, as text; may be repeated", repeats=True))
     parser.add_argument("--detector-python", metavar="PATH", help="the Python that runs it (default: this one)")
+
+
+def _factory_argument(text: str) -> tuple:
+    from model.factory import factory_argument  # it needs NumPy, which the doctor must do without
+
+    return factory_argument(text)
 
 
 def _add_convert(parser) -> None:
@@ -127,6 +132,7 @@ def _build(options) -> int:
 
 def _check_detector(options) -> int:
     from model import check_detector
+    from model.factory import Factory, factory_spec
     from model.worker.client import WorkerError
 
     factory = Factory(factory_spec(options.factory), options.arguments or ())
