@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -39,7 +39,7 @@ from harness.verdict.metrics import METRICS, SIGNS, label, margin, shown_change,
 from harness.verdict.metrics import shown as value_text
 from harness.verdict.table import outcomes
 from harness.verdict.targets import CHECKS
-from harness.verdict.verdict import INVALID, NOT_JUDGED
+from harness.verdict.verdict import INVALID, NOT_JUDGED, without_repeats
 
 NAME = 60  # characters of a name from a file
 EVIDENCE = 4_000
@@ -138,18 +138,7 @@ def _check(found: list[dict]) -> dict[str, Any]:
                 if row["evidence"] not in ("", row["why"]))
     commands = dict.fromkeys(text(row["command"], 500) for row in found)
     return {"name": text(found[0]["check"]), "variant": text(found[0]["variant"]), "rows": [_row(row) for row in found],
-            "evidence": _without_repeats(evidence), "commands": list(commands)}
-
-
-def _without_repeats(texts: Iterable[str]) -> list[str]:
-    """The texts without the parts that an earlier one has: a row with a bound of its own repeats the rest."""
-    known: set[str] = set()
-    found = []
-    for one in texts:
-        parts = [part for part in one.split("; ") if part not in known]
-        known.update(parts)
-        found += ["; ".join(parts)] if parts else []
-    return found
+            "evidence": without_repeats(evidence), "commands": list(commands)}
 
 
 def _row(row: dict) -> dict[str, Any]:

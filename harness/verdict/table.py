@@ -8,7 +8,7 @@ from itertools import groupby
 from harness.text import as_line, printable, shown
 from harness.verdict.metrics import SIGNS, label, margin, value_and_bound
 from harness.verdict.targets import CHECKS, RELEASE
-from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS, Verdict
+from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS, Verdict, without_repeats
 
 COLUMNS = ("verdict", "check", "metric", "value", "bound", "margin", "samples", "")
 RIGHT = ("value", "margin", "samples")  # columns of numbers
@@ -65,8 +65,7 @@ def _evidence(judged: Sequence[Verdict], width: int) -> list[str]:
     lines, margin_width = [], 2 + max((len(one.check) for one in judged), default=0)
     for (check, _), group in groupby(judged, lambda one: (one.check, one.variant)):
         rows = list(group)
-        parts = (part for one in rows if one.evidence for part in _plain(one.evidence).split("; "))
-        text = "; ".join([*_reasons(rows), *dict.fromkeys(parts)])  # rows with bounds of their own repeat the rest
+        text = "; ".join([*_reasons(rows), *without_repeats(_plain(one.evidence) for one in rows if one.evidence)])
         is_short = all(one.verdict == PASS for one in rows)
         lines += _beside(check.ljust(margin_width), text, width, most_lines=1 if is_short else None)
     return ["", *lines] if lines else []

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -67,6 +68,15 @@ class Verdict:
     def as_record(self) -> dict[str, Any]:
         """A dictionary for strict JSON, in which the evidence says all."""
         return {**asdict(self), "evidence": self.statement()}
+
+
+def without_repeats(evidence: Iterable[str]) -> list[str]:
+    """The evidence of a check's rows, each once; of one that goes on after another's only what comes after it."""
+    found: list[str] = []
+    for one in dict.fromkeys(evidence):
+        start = max((len(other) + len("; ") for other in found if one.startswith(f"{other}; ")), default=0)
+        found.append(one[start:])
+    return found
 
 
 def judge(target: Target, value: float | Estimate | None, count: int, *, evidence: str, **details) -> Verdict:

@@ -8,7 +8,7 @@ import pytest
 
 from harness.verdict.table import COLUMNS, outcomes, table
 from harness.verdict.targets import TARGETS, Target
-from harness.verdict.verdict import BROKEN, NOISY, NOT_JUDGED, Estimate, invalid, judge
+from harness.verdict.verdict import BROKEN, NOISY, NOT_JUDGED, Estimate, invalid, judge, without_repeats
 
 FLOOR = Target("accuracy", "AP", 0.48, ">=", "any", "source", "2024-09-16")
 P99 = Target("latency", "P99_seconds", 0.0518, "<=", "any", "source", "2024-09-16")
@@ -100,3 +100,9 @@ def test_outcomes_are_counted_in_one_order():
     rows = [verdict(P99, UNDECIDED), verdict(P99, 0.02), verdict(P50, 0.02), verdict(FLOOR, 0.1)]
     assert outcomes(rows) == "2 PASS, 1 FAIL, 1 INVALID"
     assert outcomes([]) == ""
+
+
+def test_evidence_that_rows_share_is_written_once():
+    assert without_repeats(["a; b", "a; b"]) == ["a; b"]
+    assert without_repeats(["a; b", "a; b; bound of mine.toml"]) == ["a; b", "bound of mine.toml"]
+    assert without_repeats(["a; 3 %", "b; 3 %"]) == ["a; 3 %", "b; 3 %"]  # each is another row's own
