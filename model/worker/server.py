@@ -19,7 +19,6 @@ import time
 import traceback
 from importlib import import_module
 
-from model.factory import Factory, FactoryDetector
 from model.graph.saved_model import read_metadata
 from model.neuron.compiler_log import next_step
 from model.worker.protocol import frame, receive, send
@@ -105,6 +104,8 @@ class Service:
     def _load(self, header, buffers):
         start = imported = time.monotonic()
         if "factory" in header:
+            from model.factory import Factory, FactoryDetector
+
             spec, arguments = header["factory"]
             self._detector = FactoryDetector(Factory(spec, tuple(map(tuple, arguments))))
             versions = self._detector.versions
