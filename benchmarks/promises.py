@@ -20,10 +20,9 @@ from harness.stats.estimate import PROVEN, REFUTED, UNDECIDED, decide
 from harness.stats.intervals import INTERVAL_CONFIDENCE, mean_interval
 from harness.stats.percentile_bounds import BLOCKS, Blocks
 from harness.stats.percentiles import CONFIDENCE, error_rate
-from harness.verdict.loads import Pace
+from harness.verdict.loads import pace_for
 
-PACE = Pace(6, 96)
-INF1_LATENCY = Pace(300, 600)
+PACE, INF1_LATENCY = pace_for("latency", "cpu"), pace_for("latency", "inf1")
 LAPTOP_REQUESTS, INF1_REQUESTS = 270, 18_000  # in a round: 135 and 180 requests a second
 MEAN = 100.0  # images a second
 WINDOWS = 8  # simulated per round

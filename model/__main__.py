@@ -57,14 +57,8 @@ def _add_check_detector(parser) -> None:
     parser.add_argument("--images", nargs="+", metavar="IMAGE", default=[],
                         help="at least two images that show its classes (default: three small photographs)")
     add_option(parser.add_argument, "arguments", Option(
-        "--arg", _factory_argument, "KEY=VALUE", "an argument of the factory, as text; may be repeated", repeats=True))
+        "--arg", readers.argument, "KEY=VALUE", "an argument of the factory, as text; may be repeated", repeats=True))
     parser.add_argument("--detector-python", metavar="PATH", help="the Python that runs it (default: this one)")
-
-
-def _factory_argument(text: str) -> tuple:
-    from model.factory import factory_argument  # it needs NumPy, which the doctor must do without
-
-    return factory_argument(text)
 
 
 def _add_convert(parser) -> None:
@@ -132,10 +126,13 @@ def _build(options) -> int:
 
 def _check_detector(options) -> int:
     from model import check_detector
-    from model.factory import Factory, factory_spec
+    from model.factory import Factory
     from model.worker.client import WorkerError
 
-    factory = Factory(factory_spec(options.factory), options.arguments or ())
+    try:
+        factory = Factory(readers.factory(options.factory), options.arguments or ())
+    except ValueError as error:
+        raise ValueError(f"{options.factory}: {error}") from None
     images = [Path(image).read_bytes() for image in options.images or check_detector.IMAGES]
     if len(images) < 2:
         raise ValueError("--images: one cannot show whether images affect each other; give at least two")

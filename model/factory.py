@@ -48,32 +48,17 @@ class Factory(NamedTuple):
         source = Path(self.place).read_bytes().hex() if self.is_file else self.place
         return hashlib.sha256(json.dumps([source, *self]).encode()).hexdigest()
 
-    def __str__(self):
+    @property
+    def title(self) -> str:
+        """As `str`, with a file's name in place of its path: it lies elsewhere on another machine."""
+        return os.path.basename(self.spec) + self._called_with()
+
+    def _called_with(self) -> str:
         arguments = ", ".join(f"{key}={text}" for key, text in self.arguments)
-        return self.spec + (f" ({arguments})" if arguments else "")
+        return f" ({arguments})" if arguments else ""
 
-
-def factory_spec(text: str) -> str:
-    """A reader of MODULE:FUNCTION or FILE.py:FUNCTION: the file's path made absolute. Raises ValueError."""
-    place, _, function = text.rpartition(":")
-    if not place or not function.isidentifier():
-        raise ValueError("must be MODULE:FACTORY or FILE.py:FACTORY, for example detector.py:make")
-    if not place.endswith(".py"):
-        if not all(part.isidentifier() for part in place.split(".")):
-            raise ValueError(f"{place} is neither a module's name nor a file that ends in .py")
-        return text
-    path = os.path.abspath(os.path.expanduser(place))
-    if not os.path.isfile(path):
-        raise ValueError(f"there is no file {place}; check the path")
-    return f"{path}:{function}"
-
-
-def factory_argument(text: str) -> tuple:
-    """A reader of KEY=VALUE. Raises ValueError."""
-    key, found, value = text.partition("=")
-    if not found or not key.isidentifier():
-        raise ValueError("must be KEY=VALUE, and KEY the name of an argument of the factory")
-    return key, value
+    def __str__(self):
+        return self.spec + self._called_with()
 
 
 class FactoryDetector:

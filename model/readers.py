@@ -87,3 +87,23 @@ def place(text: str) -> Path:
 def weights_file(text: str) -> Path | str:
     """An existing file, or the word for untrained weights."""
     return RANDOM if text == RANDOM else file(text)
+
+
+def factory(text: str) -> str:
+    """MODULE:FACTORY or FILE.py:FACTORY, the file's path made absolute."""
+    place, _, function = text.rpartition(":")
+    if not place or not function.isidentifier():
+        raise ValueError("must be MODULE:FACTORY or FILE.py:FACTORY, for example detector.py:make")
+    if place.endswith(".py"):
+        return f"{file(place)}:{function}"
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise ValueError(f"{place} must be a module's name or a file that ends in .py")
+    return text
+
+
+def argument(text: str) -> tuple[str, str]:
+    """KEY=VALUE, an argument of a factory."""
+    key, found, value = text.partition("=")
+    if not found or not key.isidentifier():
+        raise ValueError("must be KEY=VALUE, and KEY the name of an argument of the factory")
+    return key, value

@@ -103,7 +103,7 @@ ROOMS = (
 )
 
 # Room → libraries that nothing in it may import.
-FORBIDDEN_LIBRARIES = {"model/": {"pytest"}, "harness/": {"pytest", "tensorflow", "keras"}}
+FORBIDDEN_LIBRARIES = {"model/": {"pytest"}, "harness/": {"pytest", "tensorflow", "keras", "torch"}}
 
 
 def room_of(path: str) -> Room | None:

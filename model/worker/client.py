@@ -200,7 +200,8 @@ def _start(who, python, environment, far):
         )
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise StartError(f"{who}: cannot be started ({why}); give a Python 3.7 or newer that has TensorFlow") from None
+        raise StartError(f"{who}: cannot be started ({why}); give a Python 3.7 or newer with what the detector needs"
+                         ) from None
 
 
 def _inherited() -> dict:

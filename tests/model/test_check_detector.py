@@ -60,7 +60,8 @@ def test_the_command_ends_with_what_is_to_be_done(data, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["nowhere.py:make"], "there is no file"), ([OWN, "--arg", "data"], "must be KEY=VALUE"),
+    (["nowhere.py:make"], "nowhere.py:make: there is no such file; check the path"),
+    ([OWN, "--arg", "data"], "must be KEY=VALUE"),
     ([OWN, "--arg", "wrong=factory", "--arg", "data=x"], "the weights are missing"),
     ([OWN, "--images", "image.jpg"], "No such file"), ([f"{OWN[:-4]}not_a_function"], "has no such function"),
 ])
