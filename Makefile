@@ -5,7 +5,7 @@ TOX = .venv/bin/tox
 .PHONY: gate test report compare slow accuracy performance lint neuron gpu newest lowest tf210 browser examples tf115 clean coco weights
 
 gate: $(TOX)
-	$(TOX) run -q -e gate -- $(ARGS)
+	$(TOX) run -q -e gate $(if $(ARGS),-- $(ARGS))
 
 test: $(TOX)
 	$(TOX) run -q -e tests $(if $(ARGS),-- $(ARGS))
@@ -20,8 +20,9 @@ DIR ?= report
 report: $(TOX)
 	$(TOX) run -q -e report -- $(DIR) $(ARGS)
 
+# Without ARGS no bare `--`: tox would take it for an empty list in place of the environment's own arguments.
 slow accuracy performance lint neuron gpu newest lowest tf210 browser examples: $(TOX)
-	$(TOX) run -q -e $@ -- $(ARGS)
+	$(TOX) run -q -e $@ $(if $(ARGS),-- $(ARGS))
 
 # The Python with tensorflow-neuron, where it is not named: the one that docs/inferentia.md makes, else AWS's image's.
 PLACES = $(HOME)/neuron/bin/python /opt/aws_neuron_venv_tensorflow_2_10_inf1/bin/python

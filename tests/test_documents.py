@@ -97,12 +97,12 @@ def tried(what: Callable, *arguments) -> str:
     return printed
 
 
-def tox_commands(environment: str, arguments: str) -> list[str]:
-    """The commands of an environment of tox.ini with these arguments."""
+def tox_commands(environment: str, arguments: str | None) -> list[str]:
+    """The commands of an environment of tox.ini with the arguments after `--`; None without one: with its own."""
     ini = configparser.ConfigParser(interpolation=None)
     ini.read(ROOT / "tox.ini")
     lines = ini[f"testenv:{environment}"]["commands"].replace("\\\n", " ").strip()
-    lines = re.sub(r"\{posargs:?([^}]*)\}", lambda found: arguments or found[1], lines)
+    lines = re.sub(r"\{posargs:?([^}]*)\}", lambda found: found[1] if arguments is None else arguments, lines)
     return re.sub(r"\{env:\w+:[^}]*\}", sys.executable, lines).splitlines()
 
 
@@ -114,15 +114,21 @@ def check_make(words: list, folder) -> None:
     if scripts := re.findall(r"bash (\S+\.sh) \w+$", recipe, re.MULTILINE):
         run("bash", "-n", *scripts)
         return
-    calls = re.findall(r"tox run -q -e (\w+) -- ?(.*)", recipe)
+    calls = tox_calls(recipe)
     assert calls, f"make {words[1:]} does not lead to tox:\n{recipe}"
     for environment, arguments in calls:
         for command in tox_commands(environment, arguments):
             check(command, folder)
 
 
+def tox_calls(recipe: str) -> list[tuple[str, str | None]]:
+    """The environment of each call of tox in a recipe, and its arguments as of `tox_commands`."""
+    calls = re.finditer(r"tox run -q -e (\w+) *(?:(--) *(.*))?$", recipe, re.MULTILINE)
+    return [(found[1], found[3] if found[2] else None) for found in calls]
+
+
 def check_tox(words: list, folder) -> None:
-    arguments = shlex.join(words[words.index("--") + 1:]) if "--" in words else ""
+    arguments = shlex.join(words[words.index("--") + 1:]) if "--" in words else None
     for command in tox_commands(words[words.index("-e") + 1], arguments):
         check(command, folder)
 
@@ -192,6 +198,15 @@ def check(command: str, folder) -> None:
 def test_documented_command_runs(command, tmp_path):
     if not any(re.match(pattern, command) for pattern in NOT_HERE):
         check(command, tmp_path)
+
+
+@pytest.mark.parametrize("target", ["gate", "test", "slow", "accuracy", "performance", "newest", "lowest", "tf210",
+                                    "browser", "examples", "lint", "gpu", "neuron"])
+def test_a_target_without_arguments_leaves_an_environment_its_own(target):
+    """tox takes a bare `--` for an empty list of arguments, with which pytest would run the gates and nothing else."""
+    given = [arguments for _, arguments in tox_calls(run("make", "-n", target, f"PYTHON={sys.executable}"))]
+    assert given
+    assert "" not in given
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
