@@ -5,7 +5,7 @@ counts each image as often as it was drawn. AP is that of pycocotools: all areas
 """
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from collections.abc import Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -14,10 +14,11 @@ import numpy as np
 from pycocotools import mask
 
 from harness.accuracy.dataset import Dataset
-from harness.accuracy.evaluation import InvalidRun, require_scorable
+from harness.accuracy.evaluation import AGREEMENT, InvalidRun, require_scorable
 from harness.stats.estimate import TOO_FEW, Estimate, narrowing
 from harness.stats.intervals import INTERVAL_CONFIDENCE
 from harness.stats.resamples import basic_interval
+from harness.verdict.verdict import ERROR
 
 # Computed as pycocotools does: the last bit decides whether a recall reaches a threshold.
 IOUS = np.linspace(0.5, 0.95, 10)
@@ -85,6 +86,17 @@ def resampled_precisions(
     return _precisions(dataset, detections, _weights(len(dataset), resamples, seed))
 
 
+def require_agreement(resampled: np.ndarray, figures: Mapping[str, float | None]) -> None:
+    """Raises InvalidRun where the matching of this room gives other `figures` of the images as they are.
+
+    `resampled` is as of `resampled_precisions`. So a third evaluator confirms AP and AP50, and on every image.
+    """
+    for name, own in zip(("AP", "AP50"), resampled[0].tolist()):
+        if not math.isclose(own, figures[name], rel_tol=0, abs_tol=AGREEMENT):
+            raise InvalidRun(f"the gate's own matching and the evaluators disagree on {name} ({own}, {figures[name]}): "
+                             "try other versions of hotcoco and pycocotools to find the faulty one", ERROR)
+
+
 def ap_drop(
     dataset: Dataset, reference: Mapping[int, Any], candidate: Mapping[int, Any], resamples: int = RESAMPLES
 ) -> dict[str, Estimate]:
@@ -94,8 +106,9 @@ def ap_drop(
     `ap_interval`.
     """
     weights = _weights(len(dataset), resamples, seed=0)
-    drops = _precisions(dataset, reference, weights) - _precisions(dataset, candidate, weights)
-    return estimates(drops, least=-1)
+    before = _precisions(dataset, reference, weights)
+    after = before if candidate is reference else _precisions(dataset, candidate, weights)
+    return estimates(before - after, least=-1)
 
 
 def drop_estimate(dataset: Dataset, reference: Mapping[int, Any], candidate: Mapping[int, Any]) -> Estimate:
@@ -136,11 +149,7 @@ def match(dataset: Dataset, detections: Mapping[int, Any]) -> list[ClassMatches]
     numbered as in `dataset.image_ids`. Raises InvalidRun as `evaluate`.
     """
     require_scorable(dataset, detections)
-    truth = defaultdict(list)
-    for row in dataset.ground_truth["annotations"]:
-        truth[row["image_id"]].append(row)
-    index = {category: k for k, category in enumerate(dataset.category_ids)}
-    parts = [_match_image(truth[i], detections[i], index) for i in dataset.image_ids]
+    parts = [_match_image(dataset.annotations_of(i), detections[i], dataset.places) for i in dataset.image_ids]
     labels = np.concatenate([part.classes for part in parts])
     scores = np.concatenate([part.scores for part in parts])
     outcomes = np.concatenate([part.outcomes for part in parts])
@@ -148,7 +157,7 @@ def match(dataset: Dataset, detections: Mapping[int, Any]) -> list[ClassMatches]
     objects = np.concatenate([part.objects for part in parts]).astype(np.int64)
     images_of_objects = np.repeat(np.arange(len(parts)), [len(part.objects) for part in parts])
     ranked = np.lexsort((-scores, labels))  # stable: equal scores keep the order of the images
-    starts = np.searchsorted(labels[ranked], np.arange(1, len(index)))
+    starts = np.searchsorted(labels[ranked], np.arange(1, len(dataset.places)))
     return [
         _class_matches(images[chosen], images_of_objects[objects == k], outcomes[chosen])
         for k, chosen in enumerate(np.split(ranked, starts))

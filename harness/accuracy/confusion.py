@@ -51,7 +51,7 @@ def _pairs(dataset: Dataset, image_id: int, found: Any) -> list[tuple[int, int]]
     corner, extent = np.hsplit(np.array([row["bbox"] for row in rows], np.float64), 2)
     fits = box_iou(np.hstack([corner, corner + extent]), found.boxes) >= FITS
     best = found.classes[fits.argmax(1)].tolist()  # scores fall, so the first is the best
-    true = [dataset.category_ids.index(row["category_id"]) for row in rows]
+    true = [dataset.places[row["category_id"]] for row in rows]
     return [pair for pair, is_found in zip(zip(true, best), fits.any(1)) if is_found]
 
 

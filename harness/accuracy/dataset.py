@@ -163,6 +163,11 @@ class Dataset:
         return self._annotations.get(image_id, [])
 
     @cached_property
+    def places(self) -> dict[int, int]:
+        """Category id → place of the category, which is a detector's class index."""
+        return {category: place for place, category in enumerate(self.category_ids)}
+
+    @cached_property
     def _annotations(self) -> dict[int, list[dict[str, Any]]]:
         rows: dict[int, list[dict[str, Any]]] = {}
         for row in self.ground_truth["annotations"]:

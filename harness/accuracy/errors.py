@@ -136,6 +136,7 @@ class Errors:
 
 def analyse(dataset: Dataset, detections: Mapping[int, Any]) -> Errors:
     """The mistakes of sane detections (by image id), as `evaluate` scores them."""
+    tide = _hotcoco(dataset, detections)  # first, as it needs most memory
     seen = [_seen(dataset, i, detections[i]) for i in dataset.image_ids]
     images = [_judged(one, WHOLE) for one in seen]
     whole = _Pooled(images, dataset)
@@ -146,7 +147,7 @@ def analyse(dataset: Dataset, detections: Mapping[int, Any]) -> Errors:
     return Errors(
         mean.AP50 or 0.0, mean.lost or dict.fromkeys(KINDS, 0.0),
         {**{kind: counts[kind] for kind in KINDS}, MISSED: int(sum(one.is_missed.sum() for one in images))},
-        classes, sizes, _worst_first(dataset, images, whole), _hotcoco(dataset, detections),
+        classes, sizes, _worst_first(dataset, images, whole), tide,
     )
 
 
@@ -177,7 +178,7 @@ class _Seen(NamedTuple):
 def _seen(dataset: Dataset, image_id: int, detections: Any) -> _Seen:
     rows = dataset.annotations_of(image_id)
     overlaps = _overlaps(rows, detections)
-    objects = np.array([dataset.category_ids.index(row["category_id"]) for row in rows], np.int64)
+    objects = np.array([dataset.places[row["category_id"]] for row in rows], np.int64)
     crowd = np.array([bool(row["iscrowd"]) for row in rows], bool)
     same = detections.classes[:, None] == objects
     pairs = [(d, g, overlaps[d, g]) for d, g in zip(*(axis.tolist() for axis in np.nonzero(same & (overlaps >= IOU))))]
@@ -203,7 +204,7 @@ def _judged(seen: _Seen, area: tuple[float, float]) -> Judged:
 
 def _corrects(is_corrected: np.ndarray, targets: np.ndarray, is_open: np.ndarray) -> np.ndarray:
     """The object that each detection would find if corrected, -1 for none; scores fall, so it is the best one."""
-    corrects, taken = np.full(len(targets), -1), set()
+    corrects, taken = np.full(len(targets), -1, np.int32), set()
     for place in np.flatnonzero(is_corrected).tolist():
         target = int(targets[place])
         if is_open[target] and target not in taken:
@@ -229,10 +230,10 @@ def _mistakes(overlaps: np.ndarray, same: np.ndarray, crowd: np.ndarray) -> tupl
         (BACKGROUND, other.iou <= BACKGROUND_IOU),
     )
     outcomes = np.select([where for _, where in rules], [OUTCOMES.index(kind) for kind, _ in rules],
-                         OUTCOMES.index(BOTH))
+                         OUTCOMES.index(BOTH)).astype(np.int8)  # small, as there are many
     is_place, is_class = (outcomes == OUTCOMES.index(kind) for kind in (PLACE, CLASS))
     targets = np.where(is_place, own.place, np.where(is_class, other.place, -1))
-    return outcomes, targets
+    return outcomes, targets.astype(np.int32)
 
 
 class _Best(NamedTuple):
@@ -262,26 +263,28 @@ class _Pooled:
         self._owners = np.repeat(numbers, [int(one.counts.sum()) for one in images])
         self._objects = np.concatenate([one.objects[one.counts] for one in images])
         self._missed = np.concatenate([one.objects[one.is_missed] for one in images])
-        self._ranked = np.lexsort((-self._scores, self._classes))  # stable: equal scores keep the order of the images
+        # By class, so that a class costs no pass over all detections. Stable: equal scores keep the images' order.
+        ranked = np.lexsort((-self._scores, self._classes))
+        finders = np.argsort(self._found_then, kind="stable")
+        numbers = np.arange(len(self._names))
+        self._ranked = np.split(ranked, np.searchsorted(self._classes[ranked], numbers[1:]))
+        self._finders = np.split(finders, np.searchsorted(self._found_then[finders], numbers))[1:]  # without -1
+        self._object_counts, self._missed_counts = (
+            np.bincount(classes, minlength=len(numbers)).tolist() for classes in (self._objects, self._missed))
 
     @property
     def of_known_class(self) -> np.ndarray:
         """For each detection, whether its class has an object that counts."""
         return np.isin(self._classes, self._objects)
 
-    def _ranks(self, k: int) -> np.ndarray:
-        """The places of the detections of a class, by falling score."""
-        first, last = np.searchsorted(self._classes[self._ranked], [k, k + 1])
-        return self._ranked[first:last]
-
     def of_class(self, k: int) -> ClassErrors:
-        objects = int((self._objects == k).sum())
+        objects = self._object_counts[k]
         if not objects:
             return ClassErrors(self._names[k], None, 0, None)
-        outcomes = self.outcomes[self._ranks(k)]
+        outcomes = self.outcomes[self._ranked[k]]
         base = average_precision(outcomes, objects)
         lost = {kind: average_precision(self._corrected(k, kind), objects) - base for kind in KINDS[:-1]}
-        lost[MISSED] = average_precision(outcomes, objects - int((self._missed == k).sum())) - base
+        lost[MISSED] = average_precision(outcomes, objects - self._missed_counts[k]) - base
         return ClassErrors(self._names[k], base, objects, lost)
 
     def _corrected(self, k: int, kind: str) -> np.ndarray:
@@ -289,13 +292,14 @@ class _Pooled:
 
         A detection that is corrected finds its object, in that object's class; any other such detection is not there.
         """
-        code, ranks = OUTCOMES.index(kind), self._ranks(k)
+        code, ranks = OUTCOMES.index(kind), self._ranked[k]
         outcomes = np.where(self.outcomes[ranks] == code, OUTCOMES.index(IGNORED), self.outcomes[ranks])
         if kind not in CORRECTED:
             return outcomes
-        finds = (self.outcomes == code) & (self._found_then == k)
-        outcomes[finds[ranks]] = OUTCOMES.index(HIT)  # of a wrong place: it stays in its class
-        found = np.flatnonzero(finds & (self._classes != k))
+        stays = (self.outcomes[ranks] == code) & (self._found_then[ranks] == k)
+        outcomes[stays] = OUTCOMES.index(HIT)  # of a wrong place: it stays in its class
+        finders = self._finders[k]
+        found = finders[(self.outcomes[finders] == code) & (self._classes[finders] != k)]
         scores = np.concatenate([self._scores[ranks], self._scores[found]])
         together = np.concatenate([outcomes, np.full(len(found), OUTCOMES.index(HIT))])
         return together[np.argsort(-scores, kind="stable")]
@@ -310,18 +314,20 @@ class _Pooled:
 
     def costs(self, images: Sequence[int]) -> list[float]:
         """By how much AP50 of all images but this one is higher, for each of these images (by place)."""
-        known = [(self._ranks(k), int((self._objects == k).sum()), k) for k in np.unique(self._objects).tolist()]
-        base = {k: average_precision(self.outcomes[ranks], objects) for ranks, objects, k in known}
-        return [self._without(image, known, base) for image in images]
+        base = {k: average_precision(self.outcomes[self._ranked[k]], objects)
+                for k, objects in enumerate(self._object_counts) if objects}
+        return [self._without(image, base) for image in images]
 
-    def _without(self, image: int, known: list, base: dict[int, float]) -> float:
-        rises, own = 0.0, np.bincount(self._objects[self._owners == image], minlength=len(self._names))
-        for ranks, objects, k in known:
-            left = objects - int(own[k])
-            others = self._images[ranks] != image
-            if left and (left < objects or not others.all()):
-                rises += average_precision(self.outcomes[ranks][others], left) - base[k]
-        return rises / len(known)
+    def _without(self, image: int, base: dict[int, float]) -> float:
+        found, owned = (slice(*np.searchsorted(images, [image, image + 1])) for images in (self._images, self._owners))
+        own = Counter(self._objects[owned].tolist())
+        rises = 0.0
+        for k in base.keys() & {*own, *self._classes[found].tolist()}:
+            left, ranks = self._object_counts[k] - own[k], self._ranked[k]
+            if left:
+                others = ranks[self._images[ranks] != image]
+                rises += average_precision(self.outcomes[others], left) - base[k]
+        return rises / len(base)
 
 
 def average_precision(outcomes: np.ndarray, objects: int) -> float:

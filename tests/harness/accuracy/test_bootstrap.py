@@ -7,11 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.accuracy import bootstrap
-from harness.accuracy.bootstrap import LEAST_IMAGES, ap_drop, ap_interval, average_precision, drop_estimate, match
+from harness.accuracy.bootstrap import (
+    LEAST_IMAGES,
+    ap_drop,
+    ap_interval,
+    average_precision,
+    drop_estimate,
+    match,
+    require_agreement,
+    resampled_precisions,
+)
 from harness.accuracy.dataset import Dataset
 from harness.accuracy.evaluation import InvalidRun, _pycocotools, evaluate
 from harness.stats.estimate import PROVEN, REFUTED, decide
-from harness.verdict.verdict import TOO_FEW
+from harness.verdict.verdict import ERROR, TOO_FEW
 from tests.harness import synthetic
 from tests.harness.estimates import low_value_high
 from tests.harness.synthetic import NOTHING, SIDE, changed, detected, rows
@@ -253,3 +262,11 @@ def test_a_resample_without_objects_is_invalid(tmp_path, coco):
 def test_an_impossible_bootstrap_is_an_error(made_up_dataset, right_detections, options, words):
     with pytest.raises(ValueError, match=words):
         ap_interval(made_up_dataset, right_detections, **options)
+
+
+def test_another_AP_than_the_evaluators_is_invalid(made_up_dataset, right_detections):
+    resampled = resampled_precisions(made_up_dataset, right_detections, resamples=3)
+    require_agreement(resampled, evaluate(made_up_dataset, right_detections).figures)
+    with pytest.raises(InvalidRun, match=r"disagree on AP50 \(1.0, 0.9\): try other versions") as error:
+        require_agreement(resampled, {"AP": 1.0, "AP50": 0.9})
+    assert error.value.reason == ERROR
