@@ -75,7 +75,7 @@ ROOMS = (
                              "and bounds",
          ("harness/files.py", "harness/load/", "harness/stats/", "harness/text.py")),
     Room("harness/accuracy/", "dataset, sanity of detections, COCO's AP, bootstrap, compliance with MLPerf's audits",
-         ("harness/load/", "harness/stats/", "harness/text.py", "harness/verdict/")),
+         ("harness/load/", "harness/machine/", "harness/stats/", "harness/text.py", "harness/verdict/")),
     Room("harness/soak/", "hours of load: run, journal, windows, and the causes of those that differ",
          ("harness/load/", "harness/machine/", "harness/stats/")),
     Room("harness/compare/", "two or more runs beside each other; the published runs, as folders like any other",

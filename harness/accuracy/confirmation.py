@@ -12,7 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from pycocotools.cocoeval import COCOeval, Params
+
+from harness.accuracy.processes import in_processes
+
+FEW = 20_000  # detections that are evaluated before processes would have started
 
 
 class Outcomes(NamedTuple):
@@ -23,6 +27,13 @@ class Outcomes(NamedTuple):
     places: np.ndarray
     hits: np.ndarray
     ignored: np.ndarray
+
+
+class Curves(NamedTuple):
+    """pycocotools' `precision` [IoUs, recalls, categories, areas, limits], and `recall`, the same without recalls."""
+
+    precision: np.ndarray
+    recall: np.ndarray
 
 
 class SharedMatches(COCOeval):
@@ -46,28 +57,54 @@ class SharedMatches(COCOeval):
                 "dtIgnore": np.where(hits, flag, outside)}
 
 
-def confirmed(ground_truth: dict[str, list[dict[str, Any]]], rows: np.ndarray) -> COCOeval:
+def confirmed(ground_truth: dict[str, list[dict[str, Any]]], rows: np.ndarray, cores: int = 1) -> COCOeval:
     """A COCOeval with `eval` and `stats` as after evaluate, accumulate and summarize.
 
     `rows` are the detections, float64 [n, 7]: image id, x, y, width, height, score, category id, by rising image id.
-    Source: pycocotools.cocoeval.COCOeval.
+    Many detections are shared out to so many processes, class by class. Raises ProcessError. Source:
+    pycocotools.cocoeval.COCOeval.
     """
     run = COCOeval(iouType="bbox")
-    run.params.catIds = sorted(category["id"] for category in ground_truth["categories"])
-    p = run.params
-    counts = len(p.catIds), len(p.areaRng), len(p.maxDets)
+    run.params.catIds = np.array(sorted(category["id"] for category in ground_truth["categories"]))
+    if cores == 1 or len(rows) <= FEW:
+        curves = _curves(ground_truth["annotations"], rows, run.params.catIds)
+    else:
+        curves = _shared_out(ground_truth["annotations"], rows, run.params.catIds, cores)
+    run.eval = {"params": run.params, **curves._asdict()}
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints a table
+        run.summarize()
+    return run
+
+
+def _shared_out(annotations: list[dict[str, Any]], rows: np.ndarray, categories: np.ndarray, cores: int) -> Curves:
+    """The curves from so many processes. Each has about as many detections: the classes are dealt out by size."""
+    counts = [np.count_nonzero(rows[:, 6] == category) for category in categories]
+    shares = [share for share in (np.argsort(counts)[first::cores] for first in range(cores)) if len(share)]
+    questions = []
+    for share in shares:
+        own = categories[share]
+        known = set(own.tolist())
+        questions.append(([row for row in annotations if row["category_id"] in known], rows[np.isin(rows[:, 6], own)],
+                          own))
+    found = in_processes(_curves, questions)
+    order = np.argsort(np.concatenate(shares))
+    return Curves(*(np.concatenate(part, axis)[(slice(None),) * axis + (order,)]
+                    for axis, part in zip((2, 1), zip(*found))))
+
+
+def _curves(annotations: list[dict[str, Any]], rows: np.ndarray, categories: np.ndarray) -> Curves:
+    p = Params(iouType="bbox")
+    counts = len(categories), len(p.areaRng), len(p.maxDets)
     precision = np.full((len(p.iouThrs), len(p.recThrs), *counts), -1.0)
     recall = np.full((len(p.iouThrs), *counts), -1.0)
     objects = defaultdict(list)
-    for row in ground_truth["annotations"]:
+    for row in annotations:
         objects[row["category_id"]].append(row)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        for k, category in enumerate(p.catIds):
+        for k, category in enumerate(categories.tolist()):
             if objects[category]:
                 _fill(precision[:, :, k], recall[:, k], objects[category], rows[rows[:, 6] == category])
-        run.eval = {"params": p, "precision": precision, "recall": recall}
-        run.summarize()
-    return run
+    return Curves(precision, recall)
 
 
 def _fill(precision: np.ndarray, recall: np.ndarray, objects: list[dict[str, Any]], found: np.ndarray) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 from harness.accuracy import sanity
 from harness.accuracy.confirmation import confirmed
 from harness.accuracy.dataset import Dataset
+from harness.accuracy.processes import ProcessError
+from harness.machine.facts import cores
 from harness.verdict.verdict import BROKEN, ERROR
 
 try:
@@ -175,7 +177,10 @@ def _agree(a: float | None, b: float | None) -> bool:
 
 
 def _pycocotools(dataset: Dataset, detections: Mapping[int, Any]) -> Scores:
-    return _scores(dataset, confirmed(dataset.ground_truth, _rows(dataset, detections)))
+    try:
+        return _scores(dataset, confirmed(dataset.ground_truth, _rows(dataset, detections), cores()))
+    except ProcessError as error:
+        raise InvalidRun(str(error), ERROR) from error
 
 
 def _hotcoco(dataset: Dataset, detections: Mapping[int, Any]) -> Scores:

@@ -3,6 +3,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +16,9 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from harness.accuracy import confirmation, processes
 from harness.accuracy.confirmation import confirmed
+from harness.accuracy.processes import ProcessError, in_processes
 
 
 def stock(truth, rows):
@@ -66,3 +73,59 @@ def test_figures_are_those_of_pycocotools(seed, images, objects, detections, cla
     assert ours.stats == pytest.approx(theirs.stats, abs=1e-12, rel=0)
     for what in ("precision", "recall"):
         np.testing.assert_allclose(ours.eval[what], theirs.eval[what], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("cores", [2, 9])
+def test_processes_share_the_classes_and_nothing_changes(monkeypatch, cores):
+    monkeypatch.setattr(confirmation, "FEW", 0)
+    truth, rows = made(2, 30, 60, 400, 5)
+    ours, theirs = confirmed(truth, rows, cores), confirmed(truth, rows)
+    np.testing.assert_array_equal(ours.stats, theirs.stats)
+    for what in ("precision", "recall"):
+        np.testing.assert_array_equal(ours.eval[what], theirs.eval[what])
+
+
+@pytest.fixture
+def started(monkeypatch) -> list[subprocess.Popen]:
+    """The processes that are started."""
+    made, popen = [], subprocess.Popen
+
+    def start(*how, **more):
+        made.append(popen(*how, **more))
+        return made[-1]
+
+    monkeypatch.setattr(processes.subprocess, "Popen", start)
+    return made
+
+
+def assert_ended(started):
+    assert started and all(process.returncode is not None for process in started)
+
+
+def test_a_process_that_hangs_is_given_up_and_ended(started, monkeypatch):
+    monkeypatch.setattr(processes, "PATIENCE", 0.1)
+    with pytest.raises(ProcessError, match=r"gave no figures within 0.1 s; run it again"):
+        in_processes(time.sleep, [(60,), (60,)])
+    assert_ended(started)
+
+
+def test_a_process_that_fails_is_an_error_with_its_last_line(started):
+    with pytest.raises(ProcessError, match=r"exit code 1 \(ValueError: sleep length must be non-negative\)"):
+        in_processes(time.sleep, [(-1,), (60,)])
+    assert_ended(started)
+
+
+def test_a_process_that_is_killed_is_an_error_with_its_exit_code():
+    with pytest.raises(ProcessError, match=r"exit code -9 \(nothing was printed\); -9 is what a machine"):
+        in_processes(signal.raise_signal, [(signal.SIGKILL,)])
+
+
+def test_processes_are_others_than_this_one():
+    assert os.getpid() not in in_processes(os.getpid, [(), ()])
+
+
+def test_a_process_loads_neither_a_framework_nor_another_evaluator():
+    heavy = "{'tensorflow', 'hotcoco', 'pytest', 'matplotlib'}"
+    code = f"import sys, harness.accuracy.confirmation; print({heavy} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=processes.ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from harness.accuracy import evaluation
 from harness.accuracy.dataset import Dataset, DatasetError
 from harness.accuracy.evaluation import FIGURES, InvalidRun, box_iou, evaluate, matched
+from harness.accuracy.processes import ProcessError
+from harness.verdict.verdict import ERROR
 from tests.harness import synthetic
 from tests.harness.synthetic import NOTHING, changed, detected, rows
 
@@ -191,6 +193,16 @@ def test_evaluators_that_differ_in_a_class_are_invalid(made_up_dataset, right_de
     monkeypatch.setattr(evaluation, "_hotcoco", lambda *_: wrong)
     with pytest.raises(InvalidRun, match="disagree on AP of class can"):
         evaluate(made_up_dataset, right_detections)
+
+
+def test_pycocotools_that_gives_no_figures_is_invalid(made_up_dataset, right_detections, monkeypatch):
+    def fails(*_):
+        raise ProcessError("the process of pycocotools ended with exit code -9")
+
+    monkeypatch.setattr(evaluation, "confirmed", fails)
+    with pytest.raises(InvalidRun, match="ended with exit code -9") as error:
+        evaluate(made_up_dataset, right_detections)
+    assert error.value.reason == ERROR
 
 
 @st.composite
