@@ -33,6 +33,7 @@ WORDS = {
 }
 WHOLE = (0.0, 1e10)  # square pixels, as pycocotools
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+MOST_FOR_TIDE = 6_000_000  # detections for hotcoco, which takes about a kilobyte for each
 SHORTLIST = 200  # images of which it is worked out what each costs
 CAVEATS = (
     "AP50 is the average precision at IoU 0.5. Each figure says how much AP50 would rise if this kind of mistake alone "
@@ -101,7 +102,7 @@ class Errors:
     """AP50 and what it loses to each kind of mistake, as a whole, by class and size; images, the worst first.
 
     `counts` are detections of every score, and missed objects. `tide` is what hotcoco gives for `lost`, None where it
-    is not installed.
+    is not installed or there are more than MOST_FOR_TIDE detections.
     """
 
     AP50: float
@@ -389,8 +390,8 @@ def boxes(dataset: Dataset, image_id: int, detections: Any) -> Iterator[dict[str
 
 
 def _hotcoco(dataset: Dataset, detections: Mapping[int, Any]) -> dict[str, float] | None:
-    """AP50 lost to each kind of mistake by hotcoco's TIDE; None where it is not installed, or has no detection."""
-    if evaluation.hotcoco is None or not any(len(one.scores) for one in detections.values()):
+    """AP50 lost to each kind of mistake by hotcoco's TIDE; None where it is not installed, or has none or too many."""
+    if evaluation.hotcoco is None or not 0 < sum(len(one.scores) for one in detections.values()) <= MOST_FOR_TIDE:
         return None
     run = evaluation.prepared(evaluation.hotcoco.COCO, evaluation.hotcoco.COCOeval, dataset, detections)
     run.evaluate()

@@ -184,6 +184,12 @@ def test_without_hotcoco_the_figures_are_the_gate_s_own(mixed, monkeypatch):
     assert (record["by"], record["difference"]) == ("the gate", None)
 
 
+def test_of_more_detections_than_hotcoco_has_memory_for_the_figures_are_the_gate_s_own(mixed, monkeypatch):
+    found = random_detections(mixed, 1)
+    monkeypatch.setattr(errors, "MOST_FOR_TIDE", sum(len(one.scores) for one in found.values()) - 1)
+    assert analyse(mixed, found).as_record()["by"] == "the gate"
+
+
 def test_boxes_of_an_image_are_shares_with_their_kind(scenes):
     detections = planted(scenes, CLASS, [1])[1]
     found = list(errors.boxes(scenes, 1, detections))
