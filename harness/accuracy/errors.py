@@ -114,13 +114,18 @@ class Errors:
     tide: dict[str, float] | None
 
     @property
+    def costs(self) -> dict[str, float]:
+        """AP50 lost to each kind, by hotcoco where it has it."""
+        return self.tide or self.lost
+
+    @property
     def difference(self) -> float | None:
         """How far hotcoco's figures differ from those made here, at most."""
         return self.tide and max(abs(self.tide[kind] - self.lost[kind]) for kind in KINDS)
 
     def short(self, most: int = 2) -> str:
         """What costs most, in a few words; '' where nothing costs anything."""
-        worst = sorted(((cost, kind) for kind, cost in (self.tide or self.lost).items() if cost > 5e-4), reverse=True)
+        worst = sorted(((cost, kind) for kind, cost in self.costs.items() if cost > 5e-4), reverse=True)
         costs = ", ".join(f"{cost:.3f} to {WORDS[kind]}" for cost, kind in worst[:most])
         return f"AP50 {self.AP50:.3f} loses {costs}" if costs else ""
 
@@ -128,7 +133,7 @@ class Errors:
         """A dictionary for strict JSON."""
         return {
             "iou": IOU, "background_iou": BACKGROUND_IOU, "confident": CONFIDENT, "AP50": self.AP50,
-            "lost": self.tide or self.lost, "by": "hotcoco" if self.tide else "the gate", "difference": self.difference,
+            "lost": self.costs, "by": "hotcoco" if self.tide else "the gate", "difference": self.difference,
             "counts": self.counts, "caveats": list(CAVEATS),
             "classes": [one._asdict() for one in self.classes], "sizes": [one._asdict() for one in self.sizes],
             "images": [one._asdict() for one in self.images],

@@ -282,6 +282,7 @@ class Against:
     classes: list = field(default_factory=list)
     sizes: list = field(default_factory=list)
     images: list = field(default_factory=list)
+    kinds: list = field(default_factory=list)
 
     def verdict(self, target: Target, **details) -> Verdict:
         """The verdict on a target of the check `history`; `details` as for `harness.verdict.verdict.judge`."""
@@ -295,7 +296,7 @@ class Against:
     def as_record(self) -> dict[str, Any]:
         """The content of `against.json`."""
         parts = {name: [{"name": one.name, "before": one.before, "after": one.after, "change": one.change}
-                        for one in getattr(self, name)] for name in ("classes", "sizes")}
+                        for one in getattr(self, name)] for name in ("classes", "sizes", "kinds")}
         return {"against": self.chosen.words, "runs": [described(run) for run in self.chosen.runs],
                 "rows": [row.as_record() for row in self.rows], **parts,
                 "images": [one._asdict() for one in self.images], "causes": self.causes}

@@ -1,11 +1,11 @@
-"""Where accuracy was lost between two runs: in which classes and sizes, and in which images."""
+"""Where accuracy was lost between two runs: to which mistakes, in which classes and sizes, and in which images."""
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from harness.accuracy.dataset import Dataset
-from harness.accuracy.errors import judge, unfound
+from harness.accuracy.errors import KINDS, WORDS, Errors, judge, unfound
 from harness.compare.record import Figure
 
 CLASS = "AP/"  # before the name of a class, in the metric of its AP
@@ -13,7 +13,7 @@ SIZES = {"APs": "small", "APm": "medium", "APl": "large"}
 
 
 class Part(NamedTuple):
-    """AP of a class or a size in two runs; None where a run has none."""
+    """AP of a class or a size, or AP50 lost to a kind of mistake, in two runs; None where a run has none."""
 
     name: str
     before: float | None
@@ -53,6 +53,12 @@ def _values(metric: str, *runs: Mapping[tuple[str, str], Figure]) -> list[float 
 
 def _by_loss(parts: list[Part]) -> list[Part]:
     return sorted((part for part in parts if part.change is not None), key=lambda part: part.change)
+
+
+def kinds(before: Errors, after: Errors) -> list[Part]:
+    """AP50 lost to each kind of mistake in two runs, by how much more it costs, the most first."""
+    parts = [Part(WORDS[kind], before.costs[kind], after.costs[kind]) for kind in KINDS]
+    return sorted(parts, key=lambda part: -part.change)
 
 
 def images(dataset: Dataset, before: Mapping[int, Any], after: Mapping[int, Any]) -> list[Image]:

@@ -15,6 +15,7 @@ from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS
 YES, NO, OPEN = "yes", "no", "open"
 MOST = 6  # reasons on the first screen
 SHORT = 7  # characters of a commit's hash
+LEAST_COST = 0.0005  # of AP50, in a sentence with three digits
 NAMED = 3  # classes, kinds and images in a sentence
 UNSHOWN = "What changed cannot be shown: the section below says why."
 RED_OUTCOMES = {FAIL: 0, INVALID: 1}
@@ -119,7 +120,7 @@ def _checks(rows: list[dict]) -> list[str]:
 
 def _line(check: str, rows: list[dict]) -> dict[str, str]:
     """The worst verdict of a check, or that nobody judged it, and how many rows have which."""
-    own = [NOT_JUDGED if row["reason"] == NOT_JUDGED else str(row["verdict"]) for row in rows if row["check"] == check]
+    own = [sections.outcome(row) for row in rows if row["check"] == check]
     worst = next(name for name in (FAIL, INVALID, PASS, NOT_JUDGED, *own) if name in own)
     return {"check": text(check), "asks": ASKS.get(check, text(check)), "verdict": text(worst),
             "count": sections.counted(own)}
@@ -148,12 +149,16 @@ def _changed(folder: Folder) -> list[str]:
 
 
 def _lost_most(stored: dict) -> list[str]:
-    """Which class and which images lost most since the baseline."""
+    """Which class, kind of mistake and images lost most since the baseline."""
     classes = [one for one in stored.get("classes") or [] if (one["change"] or 0) < 0]
     images = [one for one in stored.get("images") or [] if one["lost"] > one["gained"]]
     worst = min(classes, key=lambda one: one["change"], default=None)
+    kinds = [one for one in stored.get("kinds") or [] if one["change"] >= LEAST_COST]
+    kind = max(kinds, key=lambda one: one["change"], default=None)
     names = ", ".join(f"{text(one['file_name'])} ({one['lost']})" for one in images[:NAMED])
     return [*([f"The class that lost most is {text(worst['name'])} ({worst['change']:+.3f} AP)."] if worst else []),
+            *([f"The mistake that costs more than before is {text(kind['name'])} (AP50 lost: {kind['before']:.3f} to "
+               f"{kind['after']:.3f})."] if kind else []),
             *([f"Most objects were lost in {names}."] if images else [])]
 
 

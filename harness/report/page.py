@@ -53,7 +53,7 @@ SECTIONS = (
     Section("sweep", "Sweep over loads", "Sweep", sections.sweep),
     Section("curves", "Precision and recall", "Precision", sections.curves),
     Section("mistakes", "What costs accuracy", "Mistakes", sections.mistakes),
-    Section("gallery", "Images that cost most", "Images", sections.gallery),
+    Section("gallery", "Images to look at", "Images", sections.gallery),
     Section("environment", "Environment, and how to repeat it", "Environment", sections.environment),
 )
 

@@ -45,6 +45,7 @@ NAME = 60  # characters of a name from a file
 EVIDENCE = 4_000
 MOST_CLASSES, MOST_DEVIATIONS, MOST_IMAGES = 400, 20, 50  # lines of a table
 MOST_SHOWN = 40  # images of the gallery
+MOST_LABELS = 6  # boxes with a label in an image that is not enlarged
 LARGEST_IMAGE = 64 * 2**10  # bytes
 IMAGE = re.compile(r"\d{1,20}\.jpg")
 
@@ -115,7 +116,7 @@ def verdicts(folder: Folder) -> dict[str, Any]:
     left = [{"name": check, "why": why, "metrics": [text(label(row["metric"])) for row in own]}
             for (check, why), own in whys]
     _anchor([*checks, *left])
-    return {"checks": checks, "count": counted([str(row["verdict"]) for row in found]), "lost": left}
+    return {"checks": checks, "count": counted([outcome(row) for row in found]), "lost": left}
 
 
 def _anchor(checks: Sequence[dict]) -> None:
@@ -124,6 +125,11 @@ def _anchor(checks: Sequence[dict]) -> None:
     for check in checks:
         check["anchor"] = "" if check["name"] in known else f"check-{check['name']}"
         known.add(check["name"])
+
+
+def outcome(row: dict) -> str:
+    """The verdict of a row, or that nobody judged it."""
+    return NOT_JUDGED if row["reason"] == NOT_JUDGED else str(row["verdict"])
 
 
 def counted(verdicts: Sequence[str]) -> str:
@@ -168,9 +174,24 @@ def against(folder: Folder) -> dict[str, Any]:
         "unmeasured": [named(row["check"], row["metric"]) for row in unmeasured],
         "classes": _before_and_after(stored.get("classes") or []),
         "sizes": _before_and_after(stored.get("sizes") or []),
-        "images": [(text(one["file_name"]), text(one["lost"]), text(one["gained"]))
-                   for one in _list(stored.get("images") or [])[:MOST_IMAGES]],
+        "kinds": _before_and_after(stored.get("kinds") or []),
+        "images": _linked(folder, [(one["image_id"], one["file_name"], text(one["lost"]), text(one["gained"]))
+                                   for one in _list(stored.get("images") or [])[:MOST_IMAGES]]),
     }
+
+
+def _linked(folder: Folder, images: Sequence[tuple]) -> list[dict[str, Any]]:
+    """Lines of a table of images, each (id, file name, texts of cells), with the anchor of those in the gallery."""
+    try:
+        shown_here = {one["image_id"] for one in _list(folder.json(ERRORS).get("gallery") or [])[:MOST_SHOWN]}
+    except Exception:  # the section on the images says what is wrong with it
+        shown_here = set()
+    return [{"file": text(file), "anchor": _image_anchor(image) if image in shown_here else "", "cells": cells}
+            for image, file, *cells in images]
+
+
+def _image_anchor(image_id: Any) -> str:
+    return f"image-{int(image_id)}"
 
 
 def _run_words(one: Any) -> str:
@@ -248,7 +269,13 @@ def _history_plot(name: str, runs: list[dict], steps: list[dict]) -> plots.Drawi
             name = f"{_day(run)} {_short(run)} {text(run.get('title') or '')}"
             plot.dot(place, value, "baseline" if run.get("is_baseline") else "s1", f"{name}: {value:,.4g} {unit}")
     return plots.Drawing(title, f"{words}{_jumps(own, metric)}.", plot.svg(_commits(runs)),
-                         [("baseline", "baseline"), ("s1", "other run"), *([("step", "change point")] if own else [])])
+                         _history_legend(runs, own))
+
+
+def _history_legend(runs: list[dict], steps: list[dict]) -> list[tuple[str, str]]:
+    kinds = {bool(run.get("is_baseline")) for run in runs}
+    return [*([("baseline", "baseline")] if True in kinds else []), *([("s1", "other run")] if False in kinds else []),
+            *([("step", "change point")] if steps else [])]
 
 
 def _jumps(own: list[dict], metric: str) -> str:
@@ -322,7 +349,7 @@ def mistakes(folder: Folder) -> dict[str, Any]:
             "by": _by(stored), "sizes": [_lost(one) for one in stored["sizes"]],
             "heads": [WORDS[kind] for kind in KINDS],
             "classes": _classes(folder, stored), "confident": f"{stored['confident']:g}",
-            "images": [_image(one) for one in _list(stored["images"])[:MOST_IMAGES]],
+            "images": _linked(folder, [_image(one) for one in _list(stored["images"])[:MOST_IMAGES]]),
             "faulty": sum(1 for one in stored["images"] if one["missed"] or one["wrong"]), "all": len(stored["images"])}
 
 
@@ -356,11 +383,12 @@ def weakest_first(one: dict) -> tuple[float, int]:
     return one["AP50"], -one["objects"]
 
 
-def _image(one: dict) -> dict[str, str]:
+def _image(one: dict) -> tuple[int, str, str, str, str]:
+    """Id and file of an image, its wrong detections, missed objects, and AP50 without it."""
     wrong = ", ".join(f"{count} {WORDS[kind]}" for kind, count in one["wrong"].items() if kind in WORDS) or "–"
     cost = _number(one["cost"])
-    return {"file": text(one["file_name"]), "wrong": wrong, "missed": f"{one['missed']:,}",
-            "cost": "–" if cost is None else _without(cost)}
+    return (one["image_id"], one["file_name"], wrong, f"{one['missed']:,}",
+            "–" if cost is None else _without(cost))
 
 
 def _without(cost: float) -> str:
@@ -388,7 +416,7 @@ class Box(NamedTuple):
 
 
 def gallery(folder: Folder) -> dict[str, Any]:
-    """The images that cost most, with what is missed and what is wrong in them."""
+    """The images that lost most since the baseline and those that cost most, with what is missed and wrong in them."""
     stored = folder.json(ERRORS)
     names = list(dict.fromkeys(box["name"] for image in _list(stored.get("gallery") or []) for box in image["boxes"]))
     cards, left_out = [], []
@@ -401,7 +429,7 @@ def gallery(folder: Folder) -> dict[str, Any]:
         raise LeftOut(left_out[0] if left_out else "this run stored no images: they are kept with --report.")
     drawn = {box.kind for card in cards for box in card["boxes"]}
     kinds = [(kind, WORDS[kind]) for kind in KINDS if kind in drawn]
-    return {"cards": cards, "kinds": kinds, "left_out": left_out,
+    return {"cards": cards, "kinds": kinds, "left_out": left_out, "is_compared": any(card["since"] for card in cards),
             "classes": sorted(((number, text(name)) for number, name in enumerate(names)), key=lambda one: one[1])}
 
 
@@ -413,13 +441,21 @@ def _card(folder: Folder, image: dict, names: list[str]) -> dict[str, Any]:
     pairs = " ".join(dict.fromkeys(f"{names.index(box['name'])}:{box['kind']}" for box in mistaken))
     of_kind = {kind: _grouped([box.words for box in found if box.kind == kind]) for kind in KINDS}
     cost = _number(image.get("cost"))
+    labelled = sum(box.kind in KINDS for box in found)
     return {
+        "anchor": _image_anchor(image["image_id"]), "crowded": labelled > MOST_LABELS, "since": _since(image),
         "file": text(image["file_name"]), "data": _jpeg(folder, image["image"]), "width": f"{width:g}",
         "height": f"{height:g}", "font": f"{width / 27:.1f}", "boxes": found, "pairs": pairs,
         "cost": "" if cost is None else f"Without it AP50 would be {_without(cost)}.",
         "mistakes": [(kind, WORDS[kind], own) for kind, own in of_kind.items() if own],
         "right": sum(box.kind not in KINDS for box in found),
     }
+
+
+def _since(image: dict) -> str:
+    """What changed in an image since the baseline, in words."""
+    found = image.get("since")
+    return f"Since the baseline: {found['lost']:,} objects lost, {found['gained']:,} gained." if found else ""
 
 
 def _grouped(words: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+FAR_OFF = 10  # times the bound, from which on a percentage is hard to read
 MOST_DIGITS = 9  # after the point, where a value differs from its bound by very little
 DAY = 86_400  # seconds: whoever waits longer for a response has lost it, whatever --deadline says
 
@@ -156,12 +157,14 @@ def value_and_bound(metric: str, value: float | None, bound: float) -> tuple[str
 
 
 def margin(value: float | None, bound: float, sense: str) -> str:
-    """How far the value is from its bound, as a share of the bound: +12 % is met, -3.1 % is missed.
+    """How far the value is from its bound, as a share of the bound: +12 % is met, -3.1 % is missed, 14 × is far off.
 
     '–' where there is no value, or no share: of a bound of 0.
     """
     if value is None or not bound:
         return "–"
+    if value / bound >= FAR_OFF:
+        return f"{value / bound:,.0f} ×"
     share = 100 * (value - bound if sense == ">=" else bound - value) / abs(bound)
     return f"{share:+.1f} %" if abs(share) < 9.95 else f"{share:+,.0f} %"
 

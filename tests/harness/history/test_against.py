@@ -203,12 +203,13 @@ def test_the_same_code_does_not_excuse_accuracy(tmp_path):
 def test_the_record_is_strict_json_with_what_the_report_reads(tmp_path):
     found = against(run(85.0), history(tmp_path))
     found = Against(found.chosen, found.rows, found.causes, [Part("cup", 0.5, 0.4)], [Part("small", 0.2, 0.3)],
-                    [Image(7, "7.jpg", 3, 1)])
+                    [Image(7, "7.jpg", 3, 1)], [Part("wrong place", 0.0, 0.25)])
     record = json.loads(json.dumps(found.as_record(), allow_nan=False))
-    assert set(record) == {"against", "runs", "rows", "classes", "sizes", "images", "causes"}
+    assert set(record) == {"against", "runs", "rows", "classes", "sizes", "images", "kinds", "causes"}
     speed = next(one for one in record["rows"] if one["check"] == "throughput")
     assert set(speed) == {"check", "metric", "before", "after", "change", "low", "high", "outcome", "verdict", "why"}
     assert record["classes"] == [{"name": "cup", "before": 0.5, "after": 0.4, "change": pytest.approx(-0.1)}]
+    assert record["kinds"] == [{"name": "wrong place", "before": 0.0, "after": 0.25, "change": 0.25}]
     assert record["images"] == [{"image_id": 7, "file_name": "7.jpg", "lost": 3, "gained": 1}]
     assert record["runs"][0]["commit"] == hashed(0)["hash"] and len(record["runs"]) == 5
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.accuracy import errors
 from harness.accuracy.dataset import Dataset
 from harness.history import losses
 from harness.history.losses import Image, Part
@@ -35,6 +36,14 @@ def test_images_by_how_many_objects_they_lost(drawn):
     earlier = {**before, third: part(before[third], [1])}
     assert losses.images(drawn, earlier, after) == [
         Image(first, "1.jpg", 2, 0), Image(second, "2.jpg", 1, 0), Image(third, "3.jpg", 0, 1)]
+
+
+def test_kinds_of_mistakes_by_how_much_more_they_cost(drawn):
+    before = perfect(drawn)
+    moved = {image: detected(own.boxes + 15, own.scores, own.classes) for image, own in before.items()}
+    worst, *others = losses.kinds(errors.analyse(drawn, before), errors.analyse(drawn, moved))
+    assert worst.name == "wrong place" and worst.before == 0 and worst.after >= 0.5
+    assert all(other.change <= 0.01 for other in others)
 
 
 def part(own, places):

@@ -75,7 +75,8 @@ def mistakes(name: Callable[[str], str] = str, images: int = 3, stored: int = 2)
              for place, kind in enumerate(("right", *KINDS))]
     wrong = {"wrong": {"background": 2}, "missed": 1, "cost": 0.001}
     found = [{"image_id": number, "file_name": name(f"{number}.jpg"), **wrong} for number in range(images)]
-    gallery = [{**one, "image": f"{one['image_id']}.jpg", "width": 64, "height": 48, "boxes": boxes}
+    gallery = [{**one, "image": f"{one['image_id']}.jpg", "width": 64, "height": 48, "boxes": boxes,
+                "since": {"lost": 3, "gained": 0} if one["image_id"] else None}
                for one in found[:stored]]
     return {
         "iou": 0.5, "background_iou": 0.1, "confident": 0.25, "AP50": 0.55, "lost": lost, "by": "hotcoco",
@@ -95,7 +96,9 @@ def against(name: Callable[[str], str] = str) -> dict[str, Any]:
     run = {"date": "2026-11-26T01:00:00Z", "commit": "abcdef0123456", "title": name("a commit")}
     return {"against": name("the last 3 runs"), "runs": [name("abc of yesterday"), run], "rows": [worse, same, lost],
             "classes": parts, "sizes": parts, "causes": [name("kernel 5 → 6")],
-            "images": [{"image_id": 1, "file_name": name("1.jpg"), "lost": 3, "gained": 0}]}
+            "kinds": [{"name": "missed objects", "before": 0.01, "after": 0.06, "change": 0.05}],
+            "images": [{"image_id": number, "file_name": name(f"{number}.jpg"), "lost": 3, "gained": 0}
+                       for number in (1, 2)]}
 
 
 def history(name: Callable[[str], str] = str, count: int = 12) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.report import sections
 from harness.report.folder import AGAINST, CURVES, GALLERY, HISTORY, JOURNAL, OUTCOME, RESULTS, RUN, SWEEP, Folder
 from harness.report.page import LARGEST, PAGE, SECTIONS, render, write
 from harness.verdict.verdict import PASS
@@ -98,6 +99,31 @@ def test_what_is_linked_is_there(folder):
     page = parsed(folder)
     anchors = page.values("id")
     assert len(anchors) == len(set(anchors)) and {link[1:] for link in page.values("href")} <= set(anchors)
+
+
+def test_an_image_that_changed_leads_to_its_card(folder):
+    page = parsed(folder)
+    assert [link for link in page.values("href") if link.startswith("#image-")] == ["#image-1", "#image-0", "#image-1"]
+    assert "Since the baseline: 3 objects lost, 0 gained." in page.text
+
+
+def test_the_mistake_that_costs_more_than_before_is_on_the_first_screen(folder):
+    sentence = "The mistake that costs more than before is missed objects (AP50 lost: 0.010 to 0.060)."
+    assert sentence in parsed(folder).text
+
+
+def test_rows_that_nobody_judged_are_counted_as_such_everywhere(folder):
+    text = parsed(folder).text
+    assert "cost: 1 not judged" in text and "1 PASS, 1 FAIL, 1 INVALID, 1 not judged. Each value" in text
+
+
+@pytest.mark.parametrize(("baselines", "legend"), [(0, ["other run"]), (1, ["baseline", "other run"])])
+def test_the_legend_names_only_what_is_drawn(tmp_path, baselines, legend):
+    content = folders.history(count=2)
+    for place, run in enumerate(content["runs"]):
+        run["is_baseline"] = place < baselines
+    drawing = sections.history(Folder(folders.write(tmp_path, history={**content, "steps": []})))["plots"][0]
+    assert [words for _, words in drawing.legend] == legend
 
 
 def test_every_plot_image_and_control_has_a_name(folder):
@@ -271,7 +297,8 @@ def test_the_first_screen_says_what_changed(folder):
     text = parsed(folder).text
     assert ("Worse than the last 3 runs: throughput from 100.0 images/s to 80.0 images/s, -20.0 % (-25.0 % "
             "to -15.0 %).") in text
-    assert "The class that lost most is cup (-0.100 AP). Most objects were lost in 1.jpg (3)." in text
+    assert "The class that lost most is cup (-0.100 AP)." in text
+    assert "Most objects were lost in 1.jpg (3), 2.jpg (3)." in text
     assert "Also changed: kernel 5 → 6." in text
 
 
@@ -308,4 +335,4 @@ def test_a_folder_that_is_none_is_an_error():
 
 def test_results_alone_are_enough_for_the_verdicts(tmp_path):
     (tmp_path / RESULTS).write_text(json.dumps(folders.rows()))
-    assert "1 PASS, 1 FAIL, 2 INVALID" in parsed(tmp_path).text
+    assert "1 PASS, 1 FAIL, 1 INVALID, 1 not judged" in parsed(tmp_path).text
