@@ -274,8 +274,8 @@ def _history_plot(name: str, runs: list[dict], steps: list[dict]) -> plots.Drawi
 
 def _history_legend(runs: list[dict], steps: list[dict]) -> list[tuple[str, str]]:
     kinds = {bool(run.get("is_baseline")) for run in runs}
-    return [*([("baseline", "baseline")] if True in kinds else []), *([("s1", "other run")] if False in kinds else []),
-            *([("step", "change point")] if steps else [])]
+    dots = [("baseline", "baseline")] * (True in kinds) + [("s1", "other run")] * (False in kinds)
+    return [*dots, *([("step", "change point")] if steps else [])]
 
 
 def _jumps(own: list[dict], metric: str) -> str:
