@@ -24,7 +24,9 @@ LATENCY_RUNS, LATENCY_WRONG = 50, 4  # 1 %
 THROUGHPUT_RUNS, THROUGHPUT_WRONG = 200, 21  # 5 %
 
 
-CASES = [*((name, 99) for name in REQUESTS), ("neighbours 0.9", 50), ("of 200 images", 50)]
+OFTEN = ("independent", "neighbours 0.9")  # the others take as long each
+CASES = [*(pytest.param(name, 99, marks=[pytest.mark.slow] * (name not in OFTEN)) for name in REQUESTS),
+         *(pytest.param(name, 50, marks=pytest.mark.slow) for name in ("neighbours 0.9", "of 200 images"))]
 
 
 @pytest.mark.parametrize(("name", "p"), CASES)

@@ -156,7 +156,7 @@ ROWS = st.sampled_from([(check, metric) for check, metrics in MEASURED.items() f
 
 
 @given(row=ROWS)
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_a_row_is_read_back_or_refused_for_what_it_would_hide(tmp_path_factory, row):
     path = tmp_path_factory.getbasetemp() / "property.toml"
     path.write_text(toml("target", row), encoding="utf-8")

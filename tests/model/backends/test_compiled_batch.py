@@ -21,7 +21,8 @@ BACKENDS = {
 }
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+@pytest.fixture(scope="module", params=["cpu", "emulated", *(
+    pytest.param(name, marks=pytest.mark.slow) for name in ("cpu-bf16", "xla"))])
 def pair(request, tiny_model, tmp_path_factory):
     """The tiny detector of a backend, for any batch size and compiled for one."""
     (module, settings), folder = BACKENDS[request.param], tmp_path_factory.mktemp("batch")

@@ -110,7 +110,8 @@ def test_what_is_too_large_for_fp16_is_infinite_and_not_for_bf16():
     assert np.isfinite(found[tf.bfloat16]).all()
 
 
-@pytest.fixture(scope="module", params=CASTS["emulated"])
+@pytest.fixture(scope="module", params=[
+    pytest.param(level, marks=[pytest.mark.slow] * (level not in ("all", "matmult"))) for level in CASTS["emulated"]])
 def cast_level(request, tiny_model, tmp_path_factory):
     """(name of the cast level, its detector, the frozen graph that it was made from)."""
     folder = tmp_path_factory.mktemp("emulated") / request.param

@@ -191,7 +191,7 @@ def is_decided(boxes, p: Profile) -> bool:
     )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.lists(CORNERS, max_size=12), st.integers(0, 2**31), THRESHOLDS, THRESHOLDS, st.integers(1, 8), BETAS)
 @example([], 0, 0.0, 0.45, 3, None)
 @example([], 0, 0.0, 0.45, 3, 1.0)
@@ -229,7 +229,7 @@ def test_of_thousands_of_scores_the_answer_is_the_same(spread):
     assert [row[:2] for row in suppressed(boxes, scores, p)] == [row[:2] for row in greedy(boxes, scores, p)]
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(CORNERS, st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=12), THRESHOLDS, BETAS)
 def test_of_boxes_with_tied_scores_each_is_kept_or_yields_to_a_kept_one(rows, iou_threshold, beta):
     boxes, p = as_boxes([corners for corners, *_ in rows]), profile(0.0, iou_threshold, 100, beta)
