@@ -155,9 +155,9 @@ def _why_missing(detections: Any) -> str:
 
 def _require_sane(dataset: Dataset, detections: Mapping[int, Any]) -> None:
     classes = len(dataset.category_ids)
-    faults = [
-        fault for i in dataset.image_ids for fault in sanity.faults(i, detections[i], classes, *dataset.size(i))
-    ] or sanity.stale(detections)
+    # The same detections everywhere come first: that boxes leave smaller images is only what comes of it.
+    faults = sanity.stale(detections) + [
+        fault for i in dataset.image_ids for fault in sanity.faults(i, detections[i], classes, *dataset.size(i))]
     if faults:
         images = len({fault.image_id for fault in faults})
         raise InvalidRun(f"detections of {images} of {len(dataset)} images cannot be scored; first {_first(faults)}")

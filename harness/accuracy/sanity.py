@@ -39,9 +39,9 @@ def faults(image_id: int, detections: Any, classes: int, width: int, height: int
 def stale(detections: Mapping[int, Any]) -> list[Fault]:
     """One fault when several images got detections and all of them the same bytes, else an empty list.
 
-    `detections` maps image id to sane detections. A stuck output buffer looks like this.
+    `detections` maps image id to detections; malformed ones are left out. A stuck output buffer looks like this.
     """
-    filled = {image_id: own for image_id, own in detections.items() if len(own.scores)}
+    filled = {image_id: own for image_id, own in detections.items() if not any(_malformed(own)) and len(own.scores)}
     if len(filled) < 2 or len(set(map(content, filled.values()))) > 1:
         return []
     return [Fault(next(iter(filled)), "has the very same detections as every other image that has any")]

@@ -106,6 +106,13 @@ def test_the_same_answer_for_every_image_is_invalid(made_up_dataset, right_detec
         evaluate(made_up_dataset, dict.fromkeys(right_detections, right_detections[1]))
 
 
+def test_that_all_are_the_same_is_said_before_what_comes_of_it(dataset):
+    """The boxes of one image leave the smaller ones."""
+    own = detected([[0, 0, 900, 900]], [0.9], [0])
+    with pytest.raises(InvalidRun, match=r"first image 1: has the very same .*, image 1: box leaves the"):
+        evaluate(dataset, dict.fromkeys(dataset.image_ids, own))
+
+
 def test_an_answer_for_an_unknown_image_is_invalid(made_up_dataset, right_detections):
     with pytest.raises(InvalidRun, match="1 unknown images have detections; first 99"):
         evaluate(made_up_dataset, {**right_detections, 99: right_detections[1]})
