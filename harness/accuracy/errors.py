@@ -124,10 +124,11 @@ class Errors:
         return self.tide and max(abs(self.tide[kind] - self.lost[kind]) for kind in KINDS)
 
     def short(self, most: int = 2) -> str:
-        """What costs most, in a few words; '' where nothing costs anything."""
+        """What costs most, in a few words, and what to look at; '' where nothing costs anything."""
         worst = sorted(((cost, kind) for kind, cost in self.costs.items() if cost > 5e-4), reverse=True)
-        costs = ", ".join(f"{cost:.3f} to {WORDS[kind]}" for cost, kind in worst[:most])
-        return f"AP50 {self.AP50:.3f} loses {costs}" if costs else ""
+        costs = ", ".join(f"{WORDS[kind]} {cost:.3f}" for cost, kind in worst[:most])
+        hint = " (see that NMS runs)" if worst and worst[0][1] == DOUBLE else ""
+        return f"AP50 {self.AP50:.3f}; what costs most of it: {costs}{hint}" if costs else ""
 
     def as_record(self) -> dict[str, Any]:
         """A dictionary for strict JSON."""

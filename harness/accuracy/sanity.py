@@ -70,11 +70,12 @@ def _malformed(detections: Any) -> Iterator[str]:
 def _wrong_values(detections: Any, classes: int, width: int, height: int) -> Iterator[str]:
     boxes, scores, labels = detections.boxes, detections.scores, detections.classes
     low, high = -BORDER_TOLERANCE, np.array([width, height], np.float32) + BORDER_TOLERANCE
-    # Each row states the condition that must hold: NaN compares false, so it never holds. In the order of scores it
-    # does, because it is named before.
+    # Each row states the condition that must hold: NaN compares false, so it never holds. In the rows below the one for
+    # NaN it does, because it is named before.
     checks = (
         ("box is not finite", np.isfinite(boxes), boxes),
-        ("score is not in [0, 1]", (scores >= 0) & (scores <= 1), scores),
+        ("score is NaN", ~np.isnan(scores), scores),
+        ("score is not in [0, 1]", (scores >= 0) & (scores <= 1) | np.isnan(scores), scores),
         ("score is higher than the one before it", ~(np.append(scores[:1], scores[:-1]) < scores), scores),
         (f"class is not in [0, {classes})", (labels >= 0) & (labels < classes), labels),
         ("box has x1 > x2 or y1 > y2", boxes[:, :2] <= boxes[:, 2:], boxes),

@@ -117,14 +117,13 @@ def memory_estimate(soak: SoakResult) -> Estimate | None:
 
 
 def taken_out(soak: SoakResult) -> str:
-    """How much of the difference between windows the machine explains, in words; '' if nothing was fitted."""
+    """How much of the difference between windows the machine explains, as the start of the evidence; '' if nothing."""
     explanation = soak.explanation
     if explanation.exponents == NOTHING or soak.fps_spread is None:
         return ""
     left = spread(explanation.without_noise(soak.rates))
-    return (f"; spread {soak.fps_spread.value:.1%} as measured, {left.value:.1%} without what the machine "
-            f"explains ({_conditions(soak)}; exponents {explanation.exponents.left:.2f} and "
-            f"{-explanation.exponents.reference:.2f})")
+    return (f"spread {soak.fps_spread.value:.1%} as measured, {left.value:.1%} without what the machine explains; "
+            f"meanwhile {_conditions(soak)}; ")
 
 
 def _without_noise(soak: SoakResult, statistic: Statistic) -> Estimate | None:

@@ -59,7 +59,7 @@ FAULTS = [
     (boxes([0, 0, 10, 81.5], [0, 0, 1, 1]), "box leaves the 100 x 80 image (row 0"),
     (scores(1.5, 0.5), "score is not in [0, 1] (row 0: 1.5, 1 of 2 rows)"),
     (scores(0.5, -0.1), "score is not in [0, 1] (row 1"),
-    (scores(0.5, np.nan), "score is not in [0, 1] (row 1: nan"),
+    (scores(0.5, np.nan), "score is NaN (row 1: nan"),
     (scores(0.5, 0.6), "score is higher than the one before it (row 1"),
     ({"classes": np.int32([0, 2])}, "class is not in [0, 2) (row 1: 2, 1 of 2 rows)"),
     ({"classes": np.int32([-1, 1])}, "class is not in [0, 2) (row 0: -1, 1 of 2 rows)"),

@@ -51,7 +51,7 @@ def test_no_value_that_misses_its_bound_looks_like_the_bound(target, share):
 @pytest.mark.parametrize(("value", "bound", "sense", "text"), [
     (0.66, 0.48, ">=", "+38 %"), (0.47, 0.48, ">=", "-2.1 %"), (29, 50, "<=", "+42 %"), (75, 50, "<=", "-50 %"),
     (0.48, 0.48, ">=", "+0.0 %"), (0, 0, "<=", "–"), (3, 0, "<=", "–"), (None, 1, ">=", "–"), (9.9, 1, ">=", "+890 %"),
-    (14.35, 1, "<=", "14 ×"), (60, 1, ">=", "60 ×"), (-60, 1, "<=", "+6,100 %"),
+    (14.35, 1, "<=", "-14 ×"), (60, 1, ">=", "+60 ×"), (-60, 1, "<=", "+6,100 %"),
 ])
 def test_the_margin_is_a_share_of_the_bound(value, bound, sense, text):
     assert margin(value, bound, sense) == text
