@@ -59,6 +59,8 @@ def _add_check_detector(parser) -> None:
     add_option(parser.add_argument, "arguments", Option(
         "--arg", readers.argument, "KEY=VALUE", "an argument of the factory, as text; may be repeated", repeats=True))
     parser.add_argument("--detector-python", metavar="PATH", help="the Python that runs it (default: this one)")
+    add_option(parser.add_argument, "deadline", Option(
+        "--deadline", readers.above_zero(), "SECONDS", "for its start and for each thing that is tried (default: 300)"))
 
 
 def _add_convert(parser) -> None:
@@ -138,10 +140,11 @@ def _check_detector(options) -> int:
         raise ValueError("--images: one cannot show whether images affect each other; give at least two")
     outcomes = set()
     try:
-        with check_detector.opened(factory, options.detector_python) as detector:
-            for finding in check_detector.findings(detector, images):
-                print(finding, flush=True)
-                outcomes.add(finding.outcome)
+        print(f"loading {factory} …", flush=True)
+        for finding in check_detector.tried(factory, options.detector_python, images,
+                                            options.deadline or check_detector.DEADLINE):
+            print(finding, flush=True)
+            outcomes.add(finding.outcome)
     except WorkerError as error:
         raise ValueError(str(error)) from error
     is_good = check_detector.BREAKS not in outcomes

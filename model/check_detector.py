@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +27,10 @@ SAME_SCORE, SAME_BOX = 0.01, 1.0  # batches change the order of sums
 IMAGES = sorted(Path(__file__).with_name("graph").joinpath("reference_images").glob("[bpt]*.jpg"))
 
 
+DEADLINE = 300.0  # seconds until the next finding: a first call may compile
+HUNG = "in time"
+
+
 class Finding(NamedTuple):
     """What was tried, how it went (GOOD, NOTE or BREAKS), and in words what was found and what to do."""
 
@@ -39,6 +45,39 @@ class Finding(NamedTuple):
 def opened(factory: Factory, python: str | None) -> AbstractContextManager:
     """The detector in this process, or in one of another Python. Raises FactoryError or WorkerError."""
     return RemoteDetector(python, factory) if python else FactoryDetector(factory)
+
+
+def tried(factory: Factory, python: str | None, images: Sequence[bytes], deadline: float) -> Iterator[Finding]:
+    """Loads the detector and gives its `findings`; after `deadline` seconds without the next one BREAKS ends them.
+
+    What hangs in this process is left behind in its thread. Raises FactoryError and WorkerError.
+    """
+    queue: SimpleQueue = SimpleQueue()
+
+    def work() -> None:
+        try:
+            with opened(factory, python) as detector:
+                for finding in findings(detector, images):
+                    queue.put(finding)
+            queue.put(None)
+        except Exception as error:  # of any framework: the caller's thread raises it
+            queue.put(error)
+
+    Thread(target=work, daemon=True).start()
+    last = "the start"
+    while True:
+        try:
+            found = queue.get(timeout=deadline)
+        except Empty:
+            yield Finding(HUNG, BREAKS, f"nothing came within {deadline:g} s after {last}: it hangs, or --deadline is "
+                                        "too short")
+            return
+        if found is None:
+            return
+        if isinstance(found, Exception):
+            raise found
+        last = f"“{found.tried}”"
+        yield found
 
 
 def findings(detector, images: Sequence[bytes]) -> Iterator[Finding]:
@@ -158,7 +197,7 @@ def _are_same(one: Detections, other: Detections) -> bool:
 def _broken_image(detector, image: bytes) -> Finding:
     found, why = _asked(detector, [image[:len(image) // 2]])
     if not why and not found[0].error:
-        return Finding("half an image", NOTE, "a file that was cut off is detected in as if it were whole")
+        return Finding("half an image", NOTE, "of a file that was cut off it detects objects as in a whole one")
     return Finding("half an image", GOOD, f"is refused: {why or found[0].error}"[:200])
 
 

@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module, util
 from pathlib import Path
@@ -75,7 +76,7 @@ class FactoryDetector:
 
     def detect(self, images: Sequence[bytes]) -> list:
         """One `Detections` per encoded image, in order. Raises FactoryError, and whatever the detector raises."""
-        found = self._made(list(images))
+        found = _located(self._made, list(images))
         if isinstance(found, (str, bytes, Mapping)) or not hasattr(found, "__len__"):
             raise FactoryError(f"the detector returned a {type(found).__name__} for {len(images)} images, must be a "
                                "list of (boxes, scores, classes), one for each")
@@ -110,6 +111,8 @@ class FactoryDetector:
 
     def _facts(self) -> dict:
         names, flops = getattr(self._made, "names", None), getattr(self._made, "flops", None)
+        if isinstance(names, str):
+            raise FactoryError("names: is one text, must be a list of texts")
         if names is not None:
             names = [_text("a name of names", name) for name in names]
             if len(set(names)) < len(names):
@@ -134,13 +137,26 @@ def _made(factory: Factory):
     if not callable(function):
         raise FactoryError(f"{factory.spec}: {factory.place} has no such function")
     try:
-        made = function(**dict(factory.arguments))
+        made = _located(function, **dict(factory.arguments))
     except (Exception, SystemExit) as error:
         raise FactoryError(f"{factory}: the factory failed ({type(error).__name__}: {error})") from error
+    if isinstance(made, type):
+        raise FactoryError(f"{factory}: the factory returned the class {made.__name__}, must be an object of it")
     if not callable(made):
         raise FactoryError(f"{factory}: the factory returned a {type(made).__name__}, must be what is called with "
                            "images")
     return made
+
+
+def _located(function, *arguments, **named):
+    """What the function returns. An exception with a message says after it in which line it was raised."""
+    try:
+        return function(*arguments, **named)
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:]  # without this one
+        if frames and len(error.args) == 1 and isinstance(error.args[0], str):
+            error.args = (f"{error.args[0]}, in {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}",)
+        raise
 
 
 def _module(factory: Factory):
@@ -178,7 +194,8 @@ def _detections(whose: str, found) -> Detections:
     whole = np.abs(classes) < MOST_WHOLE
     whole &= classes == np.trunc(np.where(whole, classes, 0))
     if not whole.all():
-        raise FactoryError(f"{whose}: class {classes[~whole][0]} must be a whole number")
+        raise FactoryError(f"{whose}: class {classes[~whole][0]} must be a whole number (the order is boxes, scores, "
+                           "classes)")
     order = np.argsort(-scores, kind="stable")
     error = _text(f"{whose}: the error", found[3]) if len(found) == 4 else ""
     return Detections(boxes[order].astype(np.float32), scores[order].astype(np.float32),

@@ -9,6 +9,7 @@ import numpy as np
 
 BORDER_TOLERANCE = 1.0  # pixels, for rounding in the detector's resize
 COLUMNS = {"boxes": (np.float32, 2), "scores": (np.float32, 1), "classes": (np.int32, 1)}  # dtype, dimensions
+LEAST_SYSTEMATIC = 10  # detections, below which a property of all of them may be chance
 MOST = 100  # detections of an image, as COCO scores them
 
 
@@ -45,6 +46,24 @@ def stale(detections: Mapping[int, Any]) -> list[Fault]:
     if len(filled) < 2 or len(set(map(content, filled.values()))) > 1:
         return []
     return [Fault(next(iter(filled)), "has the very same detections as every other image that has any")]
+
+
+def systematic(detections: Mapping[int, Any], classes: int) -> list[Fault]:
+    """One fault where all boxes are shares of the image, and one where classes count from 1; malformed ones are left
+    out.
+    """
+    filled = {image_id: own for image_id, own in detections.items() if not any(_malformed(own)) and len(own.scores)}
+    if not filled:
+        return []
+    first, number = next(iter(filled)), sum(len(own.scores) for own in filled.values())
+    boxes, labels = (np.concatenate([getattr(own, name) for own in filled.values()]) for name in ("boxes", "classes"))
+    found = []
+    if number >= LEAST_SYSTEMATIC and 0 < boxes.max() <= 1:
+        found.append(Fault(first, "all boxes of all images lie within one pixel: they must be pixels, not shares of "
+                                  "the image"))
+    if labels.min() == 1 and labels.max() == classes:
+        found.append(Fault(first, f"classes go from 1 to {classes}, must count from 0"))
+    return found
 
 
 def content(detections: Any) -> tuple[bytes, ...]:

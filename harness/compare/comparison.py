@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.accuracy.evaluation import InvalidRun, matched
+from harness.accuracy.evaluation import InvalidRun, agreement
 from harness.accuracy.stored import FILE as DETECTIONS
 from harness.accuracy.stored import DetectionsError, unpacked
 from harness.compare.record import Figure, Run
@@ -61,8 +61,8 @@ SPECS = (
 class Compared(NamedTuple):
     """One figure of two runs. `base` and `other` are None where a run lacks it.
 
-    `change` is other / base, other - base, or the share of the base's confident detections that the other has too. It
-    is None where `reason` (of `harness.verdict.verdict.REASONS`) and `why` say why there is none.
+    `change` is other / base, other - base, or the share of confident detections that both have. It is None where
+    `reason` (of `harness.verdict.verdict.REASONS`) and `why` say why there is none.
     """
 
     spec: Spec
@@ -232,7 +232,7 @@ def distrusted(run: Run) -> str:
 
 
 def _matched(spec: Spec, base: Run, other: Run) -> Compared | None:
-    """The share of the base's confident detections that the other run has too."""
+    """The share of confident detections that both runs have."""
     if base.is_published or other.is_published or unlike(base, other):
         return None
     if why := next((f"{run.name}: {why}" for run in (base, other) if (why := distrusted(run))), ""):
@@ -240,10 +240,9 @@ def _matched(spec: Spec, base: Run, other: Run) -> Compared | None:
     if missing := [run for run in (base, other) if not run.detections]:
         return Compared(spec, None, None, None, reason=NOT_JUDGED, why=f"{missing[0].name} stored no detections")
     try:
-        pairs = matched(*(unpacked(run.folder / DETECTIONS, run.detections) for run in (base, other))).values()
+        agreed = agreement(*(unpacked(run.folder / DETECTIONS, run.detections) for run in (base, other)))
     except (DetectionsError, InvalidRun) as error:
         return Compared(spec, None, None, None, reason=ERROR, why=str(error))
-    found, total = (sum(pair[place] for pair in pairs) for place in (0, 1))
-    if not total:
-        return Compared(spec, None, None, None, reason=NOT_JUDGED, why=f"{base.name} has no confident detection")
-    return Compared(spec, None, None, Estimate.exactly(found / total), total)
+    if agreed.share is None:
+        return Compared(spec, None, None, None, reason=NOT_JUDGED, why="neither run has a confident detection")
+    return Compared(spec, None, None, Estimate.exactly(agreed.share), agreed.total)

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.accuracy.bootstrap import drop_estimate
 from harness.accuracy.dataset import Dataset
-from harness.accuracy.evaluation import Evaluation, InvalidRun, evaluate, matched, require_scorable
+from harness.accuracy.evaluation import Evaluation, InvalidRun, agreement, evaluate, require_scorable
 from harness.text import shown
 from harness.turns.outcome import DIFFERENT, SAME, UNKNOWN, Row
 from harness.verdict.metrics import percent
@@ -81,15 +81,14 @@ def _lost_classes(before: Evaluation, after: Evaluation) -> str:
 
 
 def _matched(a: Mapping[int, Any], b: Mapping[int, Any], ap: Row) -> Row:
-    """The share of A's confident detections that B has too; a low share costs nothing where AP is higher."""
-    pairs = matched(a, b)
-    found, total = (sum(pair[place] for pair in pairs.values()) for place in (0, 1))
-    if not total:
-        return Row("accuracy", "matched_share", UNKNOWN, None, None, None, len(a), "A has no confident detection")
-    share, worst = found / total, sorted(pairs, key=lambda image: pairs[image][0] - pairs[image][1])[:EXAMPLES]
-    where = ", ".join(f"{image} ({pairs[image][0]} of {pairs[image][1]})" for image in worst
+    """The share of confident detections that both have; a low share costs nothing where AP is higher."""
+    agreed = agreement(a, b)
+    share, pairs = agreed.share, agreed.by_image
+    if share is None:
+        return Row("accuracy", "matched_share", UNKNOWN, None, None, None, len(a), "neither has a confident detection")
+    where = ", ".join(f"{image} ({pairs[image][0]} of {pairs[image][1]})" for image in agreed.worst_first[:EXAMPLES]
                       if pairs[image][0] < pairs[image][1])
-    why = f"{found:,} of {total:,} confident detections of A matched, {percent(LEAST_MATCHED)} are asked for"
+    why = f"{agreed.words('B')}, {percent(LEAST_MATCHED)} are asked for"
     outcome = SAME if share >= LEAST_MATCHED else DIFFERENT
     is_worse = outcome == DIFFERENT and not (ap.outcome == DIFFERENT and not ap.is_worse)
     return Row("accuracy", "matched_share", outcome, share - 1, share - 1, share - 1, len(a),

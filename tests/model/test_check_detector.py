@@ -50,6 +50,14 @@ def test_what_breaks_the_contract_is_said_where_it_shows(data, wrong, where, wor
     assert words in tried[where].what
 
 
+def test_a_detector_that_hangs_is_said_to(data, capsys):
+    images = [str(data / "val" / f"{number}.jpg") for number in (1, 2, 3)]
+    assert main(["check-detector", OWN, "--arg", f"data={data}", "--arg", "wrong=hang", "--deadline", "1", "--images",
+                 *images]) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("loading ") and "nothing came within 1 s after “" in printed
+
+
 def test_the_command_ends_with_what_is_to_be_done(data, capsys):
     images = [str(data / "val" / f"{number}.jpg") for number in (1, 2, 3)]
     assert main(["check-detector", OWN, "--arg", f"data={data}", "--images", *images]) == 0

@@ -88,7 +88,7 @@ def test_the_digest_is_that_of_file_and_arguments(written):
     "1 / 0\n": "cannot be imported by .*ZeroDivisionError", "def make(:\n": "SyntaxError",
     "import sys; sys.exit('no licence')\n": "SystemExit: no licence", "make = 3\n": "has no such function",
     "": "has no such function",
-    "def make(): raise OSError('no weights')\n": r"the factory failed \(OSError: no weights\)",
+    "def make(): raise OSError('no weights')\n": r"the factory failed \(OSError: no weights, in written\.py:1\)",
     "def make(needed): pass\n": "the factory failed .*needed", "def make(): pass\n": "returned a NoneType",
     "def make(): return 'yes'\n": "returned a str",
 }.items())
@@ -130,6 +130,25 @@ RESPONSES = {
 def test_a_response_of_another_form_is_an_error_that_says_which(made, response, words):
     with pytest.raises(FactoryError, match=words):
         made(response).detect([b""])
+
+
+def test_an_exception_of_a_users_own_code_says_in_which_line(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text("def make():\n    return call\n\n\ndef call(images):\n    return inner()\n\n\ndef inner():\n"
+                   "    raise ValueError('no weights')\n")
+    with pytest.raises(ValueError, match=r"^no weights, in own\.py:10$"):
+        FactoryDetector(Factory(f"{own}:make")).detect([b""])
+
+
+@pytest.mark.parametrize(("source", "words"), [
+    ("class D:\n    def __call__(self, images): pass\ndef make(): return D", "returned the class D, must be an object"),
+    ("class D:\n    names = 'person'\n    def __call__(self, images): pass\ndef make(): return D()",
+     "names: is one text, must be a list of texts"),
+])
+def test_the_likeliest_slips_are_named(tmp_path, source, words):
+    (tmp_path / "own.py").write_text(source)
+    with pytest.raises(FactoryError, match=words):
+        FactoryDetector(Factory(f"{tmp_path / 'own.py'}:make"))
 
 
 class OnTheGpu:
@@ -238,5 +257,5 @@ def test_each_process_of_several_closes_what_it_has_open(written, tmp_path):
 
 
 def test_a_factory_that_fails_in_another_process_says_why(written):
-    with pytest.raises(WorkerError, match=r"FactoryError: .*the factory failed \(OSError: no weights\)"):
+    with pytest.raises(WorkerError, match=r"FactoryError: .*failed \(OSError: no weights, in written\.py:1\)"):
         RemoteDetector(sys.executable, written("def make(): raise OSError('no weights')"))

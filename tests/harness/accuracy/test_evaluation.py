@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.accuracy import evaluation
 from harness.accuracy.dataset import Dataset, DatasetError
-from harness.accuracy.evaluation import FIGURES, InvalidRun, box_iou, evaluate, matched
+from harness.accuracy.evaluation import FIGURES, InvalidRun, agreement, box_iou, evaluate, matched
 from harness.accuracy.processes import ProcessError
 from harness.verdict.verdict import ERROR
 from tests.harness import synthetic
@@ -106,11 +106,11 @@ def test_the_same_answer_for_every_image_is_invalid(made_up_dataset, right_detec
         evaluate(made_up_dataset, dict.fromkeys(right_detections, right_detections[1]))
 
 
-def test_that_all_are_the_same_is_said_before_what_comes_of_it(dataset):
+def test_that_all_are_the_same_is_said_before_what_comes_of_it(made_up_dataset):
     """The boxes of one image leave the smaller ones."""
     own = detected([[0, 0, 900, 900]], [0.9], [0])
     with pytest.raises(InvalidRun, match=r"first image 1: has the very same .*, image 1: box leaves the"):
-        evaluate(dataset, dict.fromkeys(dataset.image_ids, own))
+        evaluate(made_up_dataset, dict.fromkeys(made_up_dataset.image_ids, own))
 
 
 def test_an_answer_for_an_unknown_image_is_invalid(made_up_dataset, right_detections):
@@ -254,13 +254,17 @@ def brute_force(reference, candidate, min_score, iou):
             if score < min_score:
                 continue
             total += 1
-            same = [(plain_iou(box, b.boxes[j]), -j) for j in free if b.classes[j] == label]
+            same = [(plain_overlap(box, b.boxes[j]), -j) for j in free if b.classes[j] == label]
             best, j = max(same, default=(0, 0))
             if best >= iou:
                 found += 1
                 free.remove(-j)
         counts[i] = found, total
     return counts
+
+
+def plain_overlap(a, b):
+    return 1.0 if max(abs(float(one) - float(other)) for one, other in zip(a, b)) <= 0.5 else plain_iou(a, b)
 
 
 def plain_iou(a, b):
@@ -294,6 +298,36 @@ PAIR = {1: detected([[0, 0, 100, 100], [0, 0, 100, 99]], [0.9, 0.8], [0, 0])}
 ])
 def test_a_candidate_box_is_used_once_and_only_for_its_class(candidate, expected):
     assert matched(PAIR, {1: candidate}) == {1: expected}
+
+
+def test_boxes_without_area_match_their_like():
+    """As those that a detector has clipped at the edge of the image: of the same detector all must match."""
+    edge = {1: detected([[0, 10, 0, 90], [0, 100, 50, 100]], [0.9, 0.8], [0, 0])}
+    near, far = ({1: replace(edge[1], boxes=edge[1].boxes + by)} for by in (np.float32(0.4), np.float32(3)))
+    assert [agreement(edge, other).share for other in (edge, near, far)] == [1.0, 1.0, 0.0]
+
+
+SURE = {1: detected([[10 * n, 0, 10 * n + 9, 9] for n in range(20)], np.linspace(0.99, 0.8, 20), [0] * 20)}
+
+
+@pytest.mark.parametrize(("change", "share", "is_reverse"), [
+    (lambda own: own, 1.0, False),
+    (lambda own: detected(own.boxes[:9], own.scores[:9], own.classes[:9]), 0.45, False),
+    (lambda own: detected(np.vstack([own.boxes, own.boxes + 300]), np.tile(own.scores, 2), [0] * 40), 0.5, True),
+    (lambda own: detected(own.boxes, np.where(np.arange(20) < 9, own.scores, 0.3), own.classes), 0.45, False),
+    (lambda own: detected(own.boxes, own.scores - 0.15, own.classes), 1.0, False),
+    (lambda own: NOTHING, 0.0, False),
+], ids=["the same", "lost", "made up", "no longer sure", "a little less sure", "nothing"])
+def test_detections_that_were_lost_made_up_or_doubted_do_not_agree(change, share, is_reverse):
+    agreed = agreement(SURE, {1: change(SURE[1])})
+    assert (agreed.share, agreed.is_reverse) == (pytest.approx(share), is_reverse)
+
+
+def test_detections_where_the_reference_has_none_do_not_agree():
+    agreed = agreement({1: NOTHING}, SURE)
+    assert (agreed.share, agreed.is_reverse, agreed.words("B")) == (
+        0.0, True, "0 of 20 confident detections of B matched")
+    assert agreement({1: NOTHING}, {1: NOTHING}).share is None
 
 
 @pytest.mark.parametrize("candidate", [{}, {1: NOTHING, 2: NOTHING}, {1: replace(NOTHING, error="lost")}])

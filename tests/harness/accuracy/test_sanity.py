@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from harness.accuracy.sanity import content, faults, stale
+from harness.accuracy.sanity import content, faults, stale, systematic
 from tests.harness.synthetic import NOTHING, Detections, detected
 
 GOOD = detected([[0, 0, 50, 40], [10, 10, 100, 80]], [0.9, 0.5], [0, 1])
@@ -107,6 +107,22 @@ def test_the_same_detections_for_different_images_are_stale():
 @pytest.mark.parametrize("detections", [{}, {1: GOOD}, {1: NOTHING, 2: NOTHING}, {1: GOOD, 2: FIT["no area"]}])
 def test_different_or_empty_answers_are_not_stale(detections):
     assert stale(detections) == []
+
+
+def many(boxes, classes=(0,)):
+    count = 12
+    return {1: Detections(np.float32(np.tile(boxes, (count, 1))), np.float32(np.linspace(0.9, 0.1, count)),
+                          np.int32(np.resize(classes, count)))}
+
+
+@pytest.mark.parametrize(("detections", "words"), [
+    (many([[0.1, 0.2, 0.5, 1.0]]), "must be pixels, not shares of the image"),
+    (many([[10, 20, 50, 60]], range(1, 9)), "classes go from 1 to 8, must count from 0"),
+    (many([[10, 20, 50, 60]], range(8)), ""), (many([[0.1, 0.2, 0.5, 30]]), ""), ({1: NOTHING}, ""), ({}, ""),
+])
+def test_what_is_wrong_with_all_is_said_once(detections, words):
+    found = systematic(detections, 8)
+    assert (len(found), words in "".join(map(str, found))) == (int(bool(words)), True)
 
 
 def test_equal_answers_have_equal_content():

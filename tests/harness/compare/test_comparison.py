@@ -127,7 +127,7 @@ BOXES = [[10, 10, 50, 50], [60, 60, 90, 90]]
 BOTH, ONE = detected(BOXES, [0.9, 0.8], [0, 1]), detected(BOXES[:1], [0.9], [0])
 
 
-def test_the_share_of_the_baseline_s_detections_that_the_other_run_has_too(run):
+def test_the_share_of_confident_detections_that_both_runs_have(run):
     found = by_figure(run("A", record(), {1: BOTH, 2: BOTH}), run("B", record(), {1: BOTH, 2: ONE}))
     share = found["accuracy", "matched_share"]
     assert (share.change.value, share.count) == (0.75, 4)

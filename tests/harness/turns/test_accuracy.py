@@ -79,4 +79,4 @@ def test_a_detector_that_sees_nothing_matches_nothing(scenes, right):
     nothing = dict.fromkeys(right, synthetic.NOTHING)
     ap, matched = compared(scenes, right, nothing)
     assert ap.is_worse and ap.b == 0 and matched.b == 0
-    assert compared(scenes, nothing, right)[1].outcome == UNKNOWN
+    assert compared(scenes, nothing, right)[1].outcome == DIFFERENT
