@@ -26,7 +26,7 @@ except ImportError:
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 AGREEMENT = 1e-6
 SAME_CORNERS = 0.5  # pixels
-SCORE_GAP = 0.2  # a cast that computes rightly moves no score as far: 0.15 at most in BF16, on four detectors
+SCORE_GAP = 0.25  # a cast that computes rightly moves no score as far: 0.18 at most in BF16, of three detectors
 
 
 class InvalidRun(ValueError):
