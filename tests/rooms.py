@@ -90,6 +90,8 @@ ROOMS = (
     Room("harness/turns/", "two commits in turns: checkouts, environments, rounds in fresh processes, what they decide",
          ("harness/accuracy/", "harness/files.py", "harness/load/", "harness/machine/", "harness/stats/",
           "harness/text.py", "harness/verdict/")),
+    Room("harness/cluster/", "the same measurements on many nodes: Ray's actors, calls with deadlines, versions",
+         ("harness/accuracy/", "harness/machine/")),
     Room("harness/report/", "one self-contained page of what a run stored, and its plots",
          ("harness/accuracy/", "harness/compare/", "harness/files.py", "harness/load/", "harness/machine/",
           "harness/soak/", "harness/text.py", "harness/verdict/")),
