@@ -5,15 +5,18 @@ Nothing in here knows how a node is called from elsewhere. Times are those of th
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from threading import Event, Thread
 from time import perf_counter, sleep
 from typing import Any, Callable, NamedTuple
 
-from harness.load.generator import SHORTEST, Load, LoadPattern, Request, drive
+from harness.accuracy.dataset import Dataset
+from harness.accuracy.under_load import wrong_under_load
+from harness.load.generator import SHORTEST, Detect, Load, LoadPattern, Request, drive
 from harness.machine.facts import matrix_product_rates
 from harness.machine.noise import NoiseMonitor, slowdown
 from harness.machine.sampler import Sampler
@@ -32,29 +35,36 @@ class Round(NamedTuple):
 class SoakState(NamedTuple):
     """How far a node's soak is: its complete windows, whether it runs, why it ended ('' if it is over or runs).
 
-    `late` is the most by which a window opened later than agreed, in seconds.
+    `is_ready` is whether it has warmed up and waits for its first window to open, or had it. `late` is the most by
+    which a window opened later than agreed, in seconds.
     """
 
     windows: int
     is_running: bool
+    is_ready: bool
     why: str
     late: float
 
 
 class SoakOrder(NamedTuple):
-    """A soak as the driver orders it of a node; what each node does is the same but for the journal and the clock.
-
-    `first` is the number of the window that opens at `opens`, and another `period` seconds later each.
-    """
+    """A soak as the driver orders it of a node, to be journaled in a file there; other fields as of `run_soak`."""
 
     plan: Plan
     journal: str
     identity: dict
     deadline: float
     resume: bool
+
+
+class Openings(NamedTuple):
+    """When windows open on a node: number `first` at the time `at`, and another `period` seconds later each."""
+
     first: int
-    opens: float
+    at: float
     period: float
+
+    def of(self, number: int) -> float:
+        return self.at + (number - self.first) * self.period
 
 
 class _Stopped(Exception):
@@ -75,13 +85,15 @@ class Beside:
         self._readings: list[dict] = []
         self._soak: _Soak | None = None
 
-    def hold(self, samples, references: Mapping[int, Any] = MappingProxyType({})) -> int:
-        """Takes the images to send, as of `harness.load.generator.drive`; how many there are.
+    def hold(self, samples: Sequence[tuple[int, bytes]], dataset: Dataset | None = None,
+             references: Mapping[int, Any] | None = None) -> int:
+        """Takes the (image id, bytes) to send; how many there are.
 
-        `references` are detections of some of them in a sequential run: what those of a soak's windows must be.
+        With `dataset`, which has all of them, and `references`, the detections of some in a sequential run, those of
+        each window of a soak are checked (`wrong_under_load`).
         """
         self._samples = samples
-        self._wrong = partial(unlike_sequential, dict(references)) if references else None
+        self._wrong = partial(wrong_under_load, dataset, references or {}) if dataset else None
         return len(samples)
 
     # ---- rounds of load
@@ -131,15 +143,20 @@ class Beside:
 
         Raises JournalError for a journal that cannot be read, or of another soak that is over.
         """
+        journal = os.path.expanduser(journal)
         if not Path(journal).is_file():
             return 0, False
         return len(summarise(journal).windows), is_over(journal, plan, identity)
 
     def soak_start(self, order: SoakOrder) -> None:
-        """Starts a soak; `soak_state` says how far it is. Raises ValueError while another one runs."""
+        """Starts a soak, whose windows open once `soak_open` was called. Raises ValueError while another one runs."""
         if self._soak and self._soak.state().is_running:
             raise ValueError("a soak runs on this node already; wait for its end or stop it")
         self._soak = _Soak(self._detect, self._samples, order, self._wrong, self._extra)
+
+    def soak_open(self, openings: Openings) -> None:
+        """Says when the windows open."""
+        self._soak.open(openings)
 
     def soak_state(self) -> SoakState:
         """How far the soak is that was started last."""
@@ -153,7 +170,7 @@ class Beside:
     def file_part(self, path: str, start: int, size: int) -> bytes:
         """At most `size` bytes of a file on this node from byte `start` on; b"" at its end and where there is none."""
         try:
-            with open(path, "rb") as file:
+            with open(os.path.expanduser(path), "rb") as file:
                 file.seek(start)
                 return file.read(size)
         except FileNotFoundError:
@@ -171,26 +188,33 @@ class _Soak:
     def __init__(self, detect, samples, order: SoakOrder, wrong, extra):
         self._detect, self._samples, self._order = detect, samples, order
         self._wrong, self._extra = wrong, extra
-        self._end = Event()
+        self._journal = os.path.expanduser(order.journal)
+        self._ready, self._opened, self._end = Event(), Event(), Event()
+        self._openings: Openings | None = None
         self._windows, self._late, self._why = 0, 0.0, ""
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
 
+    def open(self, openings: Openings) -> None:
+        self._openings = openings
+        self._opened.set()
+
     def state(self) -> SoakState:
         is_running = self._thread.is_alive()  # before the rest, which its end may still change
-        return SoakState(self._windows, is_running, self._why, self._late)
+        return SoakState(self._windows, is_running, self._ready.is_set(), self._why, self._late)
 
     def stop(self) -> None:
         self._end.set()
+        self._opened.set()
 
     def _run(self) -> None:
         order = self._order
         try:
-            os.makedirs(os.path.dirname(order.journal), exist_ok=True)
+            os.makedirs(os.path.dirname(self._journal), exist_ok=True)
             run_soak(
-                self._detect, self._samples, order.plan, order.journal, order.identity,
-                deadline=order.deadline, wrong=self._wrong, resume=order.resume, extra=self._extra,
-                progress=self._progress, before_window=self._await,
+                self._detect, self._samples, order.plan, self._journal, order.identity, deadline=order.deadline,
+                wrong=self._wrong, resume=order.resume, extra=self._extra, progress=self._progress,
+                before_window=self._await,
             )
         except _Stopped:
             self._why = STOPPED
@@ -202,7 +226,9 @@ class _Soak:
 
     def _await(self, number: int) -> None:
         """Waits until the window may open."""
-        opens = self._order.opens + (number - self._order.first) * self._order.period
+        self._ready.set()
+        self._opened.wait()
+        opens = self._openings.of(number) if self._openings else perf_counter()
         if self._end.wait(max(opens - perf_counter(), 0.0)):
             raise _Stopped
         self._late = max(self._late, perf_counter() - opens)

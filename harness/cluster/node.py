@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.accuracy.stored import Stored
 from harness.cluster import facts
+from harness.cluster.beside import Beside
 
 
 class Node:
@@ -25,6 +26,7 @@ class Node:
         self.name = name
         self._open = ExitStack()
         self._detector = self._open.enter_context(_function(opener)(**arguments))
+        self._beside = Beside(self.detect, self.counters)
 
     def ready(self) -> bool:
         """True, once the detector is open."""
@@ -55,8 +57,13 @@ class Node:
         """What another method of the detector returns, such as `layers` or `reference_pixels`."""
         return getattr(self._detector, method)(*arguments)
 
+    def beside(self, method: str, *arguments) -> Any:
+        """What a method of `harness.cluster.beside.Beside` returns: load and soak beside the detector."""
+        return getattr(self._beside, method)(*arguments)
+
     def close(self) -> None:
-        """Closes the detector. May be called again."""
+        """Ends the load and closes the detector. May be called again."""
+        self._beside.close()
         self._open.close()
 
     def die(self) -> None:
