@@ -16,7 +16,7 @@ from harness.accuracy.dataset import Dataset
 from harness.accuracy.evaluation import InvalidRun
 from harness.cluster.beside import Round
 from harness.cluster.clock import Offset, offset
-from harness.cluster.errors import NodeError
+from harness.cluster.errors import LATE, NodeError, late
 from harness.load.generator import DEADLINE, Load, LoadPattern, Request
 from harness.verdict.verdict import ERROR, NOT_JUDGED
 
@@ -42,7 +42,9 @@ def attempt(nodes: Sequence, method: str, arguments: Callable[[Any], tuple] = la
     """As `ask`, with a NodeError in place of a result."""
     end = perf_counter() + deadline
     started = {node: _start(node, method, arguments(node)) for node in nodes}
-    return {node.name: _finish(node, call, method, end - perf_counter()) for node, call in started.items()}
+    found = {node.name: _finish(node, call, method, end - perf_counter()) for node, call in started.items()}
+    return {name: late(name, method, deadline) if getattr(one, "kind", "") == LATE else one
+            for name, one in found.items()}
 
 
 def _start(node, method: str, arguments: tuple) -> Any:
