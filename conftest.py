@@ -8,6 +8,7 @@ pytest_plugins = [
     "fixtures.verdicts",
     "fixtures.system_under_test",
     "fixtures.measurements",
+    "fixtures.cluster_load",
     "fixtures.accuracy",
     "fixtures.parity",
     "fixtures.integrity",

@@ -45,9 +45,11 @@ APART = 0.1  # share of a window by which windows may open apart and still be ad
 
 @dataclass(frozen=True)
 class Member:
-    """A node of a soak: the name of its handle, and the place in the cluster that it has in every run: its host."""
+    """A node: the name of its handle, its host, and the place that it has in every run, by which its files are named.
+    """
 
     name: str
+    host: str
     place: str
 
     @property
@@ -65,7 +67,7 @@ def members(cluster) -> list[Member]:
     for name, facts in found.items():
         host = re.sub(r"[^\w.-]+", "-", str(facts["host"]), flags=re.ASCII)
         seen[host] += 1
-        listed.append(Member(name, host if seen[host] == 1 else f"{host}-{seen[host]}"))
+        listed.append(Member(name, host, host if seen[host] == 1 else f"{host}-{seen[host]}"))
     return listed
 
 
@@ -147,7 +149,7 @@ def finished(folder: str | Path, plan: Plan, identity: dict[str, Any]) -> Cluste
     """
     folder = Path(folder)
     places = _recorded(folder)["places"] if (folder / RECORD).is_file() else []
-    journals = {place: folder / Member("", place).file for place in places}
+    journals = {place: folder / Member("", "", place).file for place in places}
     if not journals or not all(path.is_file() and is_over(path, plan, {**identity, "node": place})
                                for place, path in journals.items()):
         return None

@@ -137,7 +137,7 @@ def test_a_node_that_starts_too_late_is_named(cluster):
     with NodesUnderLoad(cluster, len(SAMPLES)) as nodes:
         name = cluster.nodes[0].name
         nodes.offsets[name] = Offset(nodes.offsets[name].seconds - 5.0, 0.001)
-        with pytest.raises(InvalidRun, match="a started .* s later than the other nodes in a round of 0.1 s"):
+        with pytest.raises(InvalidRun, match=r"a started .* s later than the other nodes in a round of 0.1 s"):
             nodes.send(PATTERN, seconds=0.1)
 
 
