@@ -16,6 +16,7 @@ pytest_plugins = [
     "fixtures.latency",
     "fixtures.sweep",
     "fixtures.soak",
+    "fixtures.cluster_soak",
     "fixtures.mlperf",
     "fixtures.against",
     "fixtures.hooks",

@@ -16,7 +16,7 @@ from typing import Any, Callable, NamedTuple
 
 from harness.accuracy.dataset import Dataset
 from harness.accuracy.under_load import wrong_under_load
-from harness.load.generator import SHORTEST, Detect, Load, LoadPattern, Request, drive
+from harness.load.generator import SHORTEST, Detect, Load, LoadPattern, Request, drive, whole_batches
 from harness.machine.facts import matrix_product_rates
 from harness.machine.noise import NoiseMonitor, slowdown
 from harness.machine.sampler import Sampler
@@ -105,10 +105,11 @@ class Beside:
     def drive(self, pattern: LoadPattern, seconds: float, first: int, seed: int, deadline: float,
               opens: float) -> Round:
         """The load from the time `opens` on for so many seconds, from batch number `first`."""
+        samples = whole_batches(list(self._samples), pattern.batch_size)
         sleep(max(opens - perf_counter(), 0.0))
         late = max(perf_counter() - opens, 0.0)
-        load = drive(self._detect, self._samples, pattern, seconds=seconds, first=first, warm_up=0,
-                     deadline=deadline, seed=seed)
+        load = drive(self._detect, samples, pattern, seconds=seconds, first=first, warm_up=0, deadline=deadline,
+                     seed=seed)
         return Round(load, late)
 
     def products(self, seconds: float) -> list[float]:
