@@ -16,6 +16,7 @@ from typing import Any, Callable, NamedTuple
 
 from harness.accuracy.dataset import Dataset
 from harness.accuracy.under_load import wrong_under_load
+from harness.cluster.images import read
 from harness.load.generator import SHORTEST, Detect, Load, LoadPattern, Request, drive, whole_batches
 from harness.machine.facts import matrix_product_rates
 from harness.machine.noise import NoiseMonitor, slowdown
@@ -85,14 +86,14 @@ class Beside:
         self._readings: list[dict] = []
         self._soak: _Soak | None = None
 
-    def hold(self, samples: Sequence[tuple[int, bytes]], dataset: Dataset | None = None,
+    def hold(self, samples: Sequence[tuple[int, str | bytes]], dataset: Dataset | None = None,
              references: Mapping[int, Any] | None = None) -> int:
-        """Takes the (image id, bytes) to send; how many there are.
+        """Takes the (image id, encoded image) to send, or the path or URL to read it from; how many there are.
 
         With `dataset`, which has all of them, and `references`, the detections of some in a sequential run, those of
-        each window of a soak are checked (`wrong_under_load`).
+        each window of a soak are checked (`wrong_under_load`). Raises UnreadableImage.
         """
-        self._samples = samples
+        self._samples = [(image, read(one) if isinstance(one, str) else one) for image, one in samples]
         self._wrong = partial(wrong_under_load, dataset, references or {}) if dataset else None
         return len(samples)
 
@@ -219,7 +220,7 @@ class _Soak:
             )
         except _Stopped:
             self._why = STOPPED
-        except BaseException as error:  # ends the soak, whatever it is: the driver is told
+        except BaseException as error:  # ends the soak, whatever it is; the driver asks for it
             self._why = f"{type(error).__name__}: {error}"
 
     def _progress(self, windows: int) -> None:

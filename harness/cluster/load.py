@@ -190,11 +190,12 @@ def merged(loads: Sequence[Load]) -> Load:
     return Load(requests, [one for load in loads for one in load.warm_up], detections)
 
 
-def hold(cluster, samples: Sequence[tuple[int, bytes]], dataset: Dataset | None = None,
+def hold(cluster, samples: Sequence[tuple[int, str | bytes]], dataset: Dataset | None = None,
          references: Mapping[int, Any] | None = None, *, deadline: float) -> None:
-    """Gives every node the images to send, by the cluster's object store: they cross to each machine once.
+    """Gives every node the images to send by the cluster's object store, in which they cross to each machine once.
 
-    `dataset` and `references` as of `Beside.hold`. Raises InvalidRun for a node that did not take them.
+    An image is its encoded bytes, or the path or URL that each node reads it from. `dataset` and `references` as
+    of `Beside.hold`. Raises InvalidRun for a node that did not take them.
     """
     shared = [cluster.put(one) for one in (list(samples), dataset, references)]
     ask(cluster.nodes, "hold", lambda node: tuple(shared), deadline=deadline)

@@ -62,6 +62,7 @@ class LocalCluster(AbstractContextManager):
 
     def __init__(self, opener: str, arguments: dict[str, Any], names: Sequence[str]):
         self.nodes = [LocalHandle(Node(opener, arguments, name)) for name in names]
+        self.facts = [one.node.facts() for one in self.nodes]
 
     def all(self, method: str, *arguments, deadline: float) -> list[Any]:
         """The result or the NodeError of each node, in their order, all within `deadline` seconds."""
