@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ray = pytest.importorskip("ray", reason="the launcher's schema is in Ray's package: pip install -r requirements-ray.txt")
+ray = pytest.importorskip("ray", reason="has the schema of its launcher's files")
 yaml = pytest.importorskip("yaml")
 jsonschema = pytest.importorskip("jsonschema")
 
