@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
 from time import monotonic
 from typing import Any
 
@@ -34,6 +36,14 @@ def ray_module():
     except ImportError as error:
         raise ClusterError(f"--ray needs Ray ({error}): pip install '{PACKAGE}'") from None
     return ray
+
+
+class RayNode(Node):
+    """A node that is an actor."""
+
+    def facts(self) -> dict[str, Any]:
+        """As `Node.facts`, with the id of Ray's node."""
+        return {**super().facts(), "node": ray_module().get_runtime_context().get_node_id()}
 
 
 class RayHandle:
@@ -112,11 +122,16 @@ class Cluster(AbstractContextManager):
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         started = {"include_dashboard": False} if address == LOCAL else {}
+        outcome: SimpleQueue = SimpleQueue()
+        # In a thread of its own: where the cluster is gone Ray waits for minutes, and its handlers of signals stay out.
+        Thread(target=_initialized, args=(self._ray, outcome, {"address": address, **started}), daemon=True).start()
         try:
-            self._ray.init(address=address, log_to_driver=False, logging_level="ERROR", **started)
-        except Exception as error:  # ConnectionError, ValueError, RuntimeError: by what is wrong
-            raise ClusterError(f"--ray {address}: Ray cannot be reached ({_first_line(error)}); start it by `ray start "
-                               "--head`, submit this run as a job, or give --ray local") from None
+            why = outcome.get(timeout=CONNECT)
+        except Empty:
+            why = f"no response within {CONNECT:g} s"
+        if why:
+            raise ClusterError(f"--ray {address}: Ray cannot be reached ({why}); start it by `ray start --head`, "
+                               "submit this run as a job, or give --ray local")
 
     def _alive(self) -> list[dict[str, Any]]:
         return [node for node in self._ray.nodes() if node["Alive"]]
@@ -140,7 +155,7 @@ class Cluster(AbstractContextManager):
     def _placed(self, opener, arguments, number: int, count: int, wanted: dict) -> RayHandle:
         name = f"worker {number} of {count}"
         path = os.pathsep.join(filter(None, (str(facts.ROOT), os.environ.get("PYTHONPATH"))))
-        actor = self._ray.remote(Node).options(
+        actor = self._ray.remote(RayNode).options(
             **wanted, max_restarts=0, max_task_retries=0, max_concurrency=CONCURRENCY, scheduling_strategy="SPREAD",
             runtime_env={"env_vars": {"PYTHONPATH": path}},
         ).remote(opener, arguments, name)
@@ -186,6 +201,15 @@ class Cluster(AbstractContextManager):
 
     def __exit__(self, *error):
         self.close()
+
+
+def _initialized(ray, outcome: SimpleQueue, settings: dict[str, Any]) -> None:
+    """Connects to Ray; the queue gets why that failed, or ''."""
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", **settings)
+        outcome.put("")
+    except Exception as error:  # ConnectionError, ValueError, RuntimeError: by what is wrong
+        outcome.put(_first_line(error))
 
 
 def _outcome(node: RayHandle, call, method: str, deadline: float) -> Any:

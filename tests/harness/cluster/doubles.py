@@ -55,6 +55,10 @@ class Double:
         """Raises."""
         raise ValueError("it is broken")
 
+    def visible_cores(self):
+        """The NeuronCores that this process is to use."""
+        return os.environ.get("NEURON_RT_VISIBLE_CORES")
+
     def sleep(self, seconds):
         """Hangs for a while."""
         time.sleep(seconds)

@@ -4,17 +4,13 @@ from __future__ import annotations
 import pytest
 
 from harness.accuracy.evaluation import InvalidRun
-from harness.accuracy.sanity import content
 from harness.cluster import evaluation
-from harness.cluster.control import chosen
-from harness.cluster.evaluation import Task, detect_all
+from harness.cluster.evaluation import detect_all
 from harness.cluster.images import sha256
 from harness.cluster.local import LocalCluster
-from harness.cluster.shards import Ledger, cut
-from tests.harness.cluster.doubles import OPENER, found
-
-IMAGES = {image: b"x" * image for image in range(1, 61)}
-EXPECTED = {image: content(found(encoded)) for image, encoded in IMAGES.items()}
+from harness.cluster.shards import Ledger
+from tests.harness.cluster.doubles import OPENER
+from tests.harness.cluster.work import EXPECTED, IMAGES, contents, task
 
 
 @pytest.fixture(autouse=True)
@@ -28,13 +24,6 @@ def ledger(tmp_path):
     return Ledger(str(tmp_path / "shards"), {"detector": "double"})
 
 
-def task(**changes) -> Task:
-    ids = list(IMAGES)
-    usual = dict(shards=cut(ids, 2, 6), control=chosen(ids, 4), images=lambda own: [IMAGES[i] for i in own],
-                 digest=None, callers=2, batch_size=2, deadline=20.0, exact=True)
-    return Task(**{**usual, **changes})
-
-
 def cluster_of(count, **arguments) -> LocalCluster:
     return LocalCluster(OPENER, arguments, [f"worker {n}" for n in range(1, count + 1)])
 
@@ -42,10 +31,6 @@ def cluster_of(count, **arguments) -> LocalCluster:
 def one_of(count, tmp_path, fault, after=0) -> LocalCluster:
     """Nodes of which the first has a fault, from a number of requests on."""
     return cluster_of(count, fault=fault, after=after, claim=str(tmp_path / "claim"))
-
-
-def contents(outcome):
-    return {image: content(own) for image, own in outcome.detections.items()}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

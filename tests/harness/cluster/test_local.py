@@ -7,8 +7,9 @@ import pytest
 
 from harness.cluster.errors import DIED, LATE, RAISED, NodeError
 from harness.cluster.local import LocalCluster
+from tests.harness.cluster.doubles import OPENER
+from tests.harness.cluster.work import failed
 
-OPENER = "tests.harness.cluster.doubles:opened"
 SOON = 30.0  # seconds, more than anything here takes
 
 
@@ -16,12 +17,6 @@ SOON = 30.0  # seconds, more than anything here takes
 def cluster():
     with LocalCluster(OPENER, {}, ["a", "b"]) as nodes:
         yield nodes
-
-
-def failed(node, method, *arguments, deadline=SOON) -> NodeError:
-    with pytest.raises(NodeError) as raised:
-        node.call(method, *arguments, deadline=deadline)
-    return raised.value
 
 
 def test_a_node_detects(cluster):
