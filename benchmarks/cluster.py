@@ -2,7 +2,8 @@
 
 Ray's own local cluster, two nodes with one core each, to which the detector's process is bound. The embedded detector
 evaluates the drawn scenes in shards and is put under load; rounds of one node and of two take turns, so that a busy
-machine affects both. A detector that does nothing shows the driver alone. `--output FILE` keeps what
+machine affects both. A detector that only waits, as for a device, needs no core, so that other work on the machine does
+not share it. One that does nothing shows the driver alone. `--output FILE` keeps what
 `python -m benchmarks.cluster_simulation` starts from.
 
 On a machine with other work two nodes get less than two cores. So the fastest rounds are shown, and beside the ratio of
@@ -29,15 +30,15 @@ from harness.cluster import control
 from harness.cluster.evaluation import Task, detect_all
 from harness.cluster.load import NodesUnderLoad, hold
 from harness.cluster.ray_cluster import Cluster
-from harness.cluster.shards import Ledger, cut
+from harness.cluster.shards import SHARD_IMAGES, Ledger, cut
 from harness.load.generator import LoadPattern, images_per_second
 from harness.machine.facts import facts
 
-ROUNDS, SECONDS = 5, 6.0
-SEED, SCENES = 7, 600
+ROUNDS, SECONDS = 3, 4.0
+SEED, SCENES = 7, 400
+WAIT = 0.02  # seconds an image of a detector that only waits
 PATTERN = LoadPattern(2, 1)
 DEADLINE = 120.0  # seconds a request
-SHARD = 64  # images, as an evaluation has them
 OBJECT_STORE = 200 << 20  # bytes a node
 
 
@@ -60,22 +61,26 @@ class Bound:
         return time.process_time()
 
 
-class Idle:
-    """Finds nothing, at once."""
+class Waiting:
+    """Finds nothing, after so many seconds an image."""
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
 
     def detect(self, images):
         """No detections for each image."""
         import numpy as np
 
+        time.sleep(self._seconds * len(images))
         nothing = np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32)
         return [Stored(*nothing)] * len(images)
 
 
 @contextmanager
-def opened(folder: str, model: str):
-    """The opener of a node: the model in that folder, or with '' a detector that does nothing, on a core of its own."""
+def opened(folder: str, model: str, wait: float):
+    """The opener of a node, on a core of its own: the model in that folder, or with '' a detector that only waits."""
     os.sched_setaffinity(0, {_free_core(Path(folder))})
-    yield Bound(_loaded(model) if model else Idle())
+    yield Bound(_loaded(model) if model else Waiting(wait))
 
 
 def _free_core(folder: Path) -> int:
@@ -142,7 +147,7 @@ class Evaluated(NamedTuple):
 def evaluate(cluster: Counting, dataset: Dataset, folder: str) -> Evaluated:
     """The dataset in shards, into a ledger of its own."""
     images = dict(dataset)
-    task = Task(cut(dataset.image_ids, PATTERN.batch_size, SHARD), control.chosen(dataset.image_ids),
+    task = Task(cut(dataset.image_ids, PATTERN.batch_size), control.chosen(dataset.image_ids),
                 lambda ids: [images[image] for image in ids], None, PATTERN.callers, PATTERN.batch_size, DEADLINE, True)
     before, cluster.bytes = node_seconds(cluster), 0
     with tempfile.TemporaryDirectory(dir=folder) as place:
@@ -206,11 +211,12 @@ def compiled_model(folder: str) -> str:
     return str(compiled)
 
 
-def measure(address: str, dataset: Dataset, folder: str, model: str) -> dict[str, Any]:
+def measure(address: str, dataset: Dataset, folder: str, model: str = "", wait: float = 0.0) -> dict[str, Any]:
     """Rounds of one node and of two in turns, after one that warms up."""
     cores = tempfile.mkdtemp(dir=folder)
     start = time.perf_counter()
-    with Cluster(address, "benchmarks.cluster:opened", {"folder": cores, "model": model}, workers=2) as cluster:
+    with Cluster(address, "benchmarks.cluster:opened", {"folder": cores, "model": model, "wait": wait},
+                 workers=2) as cluster:
         startup = time.perf_counter() - start
         parts = {count: Counting(cluster, count) for count in (1, 2)}
         hold(cluster, list(dataset), deadline=DEADLINE)
@@ -220,39 +226,42 @@ def measure(address: str, dataset: Dataset, folder: str, model: str) -> dict[str
         for _ in range(ROUNDS):
             for count, part in parts.items():
                 found[f"evaluated {count}"].append(evaluate(part, dataset, folder))
-                if model:
+                if model or wait:
                     found[f"loaded {count}"].append(under_load(part, len(dataset)))
     return found
 
 
-def report(found: dict[str, Any], idle: dict[str, Any]) -> dict[str, Any]:
+def report(found: dict[str, Any], waiting: dict[str, Any], idle: dict[str, Any]) -> dict[str, Any]:
     """Prints the tables; what the simulation starts from."""
-    one, two = found["evaluated 1"], found["evaluated 2"]
     print("| | 1 node | 2 nodes | ratio |\n|---|---|---|---|")
-    for name, rows in (("evaluation", (one, two)), ("load", (found["loaded 1"], found["loaded 2"]))):
-        is_load = name == "load"
-        wall = [max(row.rate if is_load else row.images / row.seconds for row in own) for own in rows]
-        cpu = [number / median(row.node_seconds if is_load else row.nodes / row.images for row in own)
-               for number, own in enumerate(rows, 1)]
-        print(f"| {name}, images/s, fastest round | {wall[0]:.1f} | {wall[1]:.1f} | {wall[1] / wall[0]:.2f} |")
-        print(f"| {name}, images by CPU second of a node × nodes | {cpu[0]:.1f} | {cpu[1]:.1f} | "
-              f"{cpu[1] / cpu[0]:.2f} |")
+    for name, own in (("embedded detector", found), (f"detector that waits {WAIT * 1e3:g} ms", waiting)):
+        _row(f"{name}: evaluation, images/s, fastest round",
+             [max(row.images / row.seconds for row in own[f"evaluated {count}"]) for count in (1, 2)])
+        _row(f"{name}: load, images/s, fastest round",
+             [max(row.rate for row in own[f"loaded {count}"]) for count in (1, 2)])
+    _row("embedded detector: images by CPU second of a node × nodes",
+         [count / min(row.nodes / row.images for row in found[f"evaluated {count}"]) for count in (1, 2)])
+    one, two = found["evaluated 1"], found["evaluated 2"]
     drivers = {"embedded detector": one + two, "detector that does nothing": idle["evaluated 1"] + idle["evaluated 2"]}
     print("\n| driver of an evaluation | CPU ms an image | its share of all CPU time | bytes moved an image |")
     print("|---|---|---|---|")
     for name, rows in drivers.items():
         print(f"| {name} | {1e3 * _per_image(rows):.2f} | {_share(rows):.1%} | {_moved(rows):,.0f} |")
-    loads = found["loaded 1"] + found["loaded 2"]
+    loads = [row for own in (found, waiting) for count in (1, 2) for row in own[f"loaded {count}"]]
     driver = 1e3 * median(row.driver_seconds for row in loads)
     print(f"\nThe driver of a load takes {driver:.2f} CPU ms an image. Nodes started "
           f"within {1e3 * max(row.late for row in loads):.1f} ms of the agreed times, clocks known to "
           f"{1e3 * max(row.bound for row in loads):.2f} ms. Both nodes were ready after {found['startup']:.0f} s.")
     return {
-        "processor": facts()["processor"], "date": time.strftime("%Y-%m-%d"), "shard_images": SHARD,
+        "processor": facts()["processor"], "date": time.strftime("%Y-%m-%d"), "shard_images": SHARD_IMAGES,
         "node_seconds_per_image": [row.nodes / row.images for row in one + two],
         "driver_seconds_per_image": _per_image(drivers["detector that does nothing"]),
         "bytes_per_image": _moved(one + two), "startup_seconds": found["startup"],
     }
+
+
+def _row(name: str, values: list[float]) -> None:
+    print(f"| {name} | {values[0]:.1f} | {values[1]:.1f} | {values[1] / values[0]:.2f} |")
 
 
 def _per_image(rows: list[Evaluated]) -> float:
@@ -274,11 +283,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, two_nodes() as address:
         dataset = Dataset.load(*coco_folder(_drawn(Path(folder, "scenes"))))
         found = measure(address, dataset, folder, compiled_model(folder))
-        idle = measure(address, dataset, folder, "")
+        waiting, idle = measure(address, dataset, folder, wait=WAIT), measure(address, dataset, folder)
     machine = facts()
     print(f"{machine['processor']}, {machine['cores']} cores, load average {machine['load_average'][0]:.2f}, "
           f"{time.strftime('%Y-%m-%d')}, {ROUNDS} rounds of {SCENES} images, {PATTERN}\n")
-    kept = report(found, idle)
+    kept = report(found, waiting, idle)
     if given.output:
         given.output.write_text(json.dumps(kept, indent=1) + "\n")
 
