@@ -102,6 +102,7 @@ ROOMS = (
          ("benchmarks/torch_network.py", "fixtures/embedded/", "model/")),
     Room("tests/", "tests of the project itself, in folders named as the rooms that they test",
          ("fixtures/", "harness/", "model/", "benchmarks/", "examples/", "tests/")),
+    Room("tests/shards/", "detects a part of the dataset and publishes it, for jobs without Ray", ("fixtures/",)),
     Room("tests/gates/", "the release gate: one test for each row of the target table"),
 )
 

@@ -201,7 +201,7 @@ def test_documented_command_runs(command, tmp_path):
 
 
 @pytest.mark.parametrize("target", ["gate", "test", "slow", "accuracy", "performance", "newest", "lowest", "tf210",
-                                    "browser", "examples", "lint", "gpu", "neuron"])
+                                    "browser", "examples", "ray", "lint", "gpu", "neuron"])
 def test_a_target_without_arguments_leaves_an_environment_its_own(target):
     """tox takes a bare `--` for an empty list of arguments, with which pytest would run the gates and nothing else."""
     given = [arguments for _, arguments in tox_calls(run("make", "-n", target, f"PYTHON={sys.executable}"))]

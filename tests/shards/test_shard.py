@@ -8,7 +8,9 @@ from fixtures.progress import say
 from fixtures.system_under_test import load_dataset
 
 
-def test_part(pytestconfig, options, dataset, detector, own_identity):
+def test_part(request, pytestconfig, options):
     if not options.part:
-        pytest.skip("gives nothing to do without --shard K/N")
-    say(pytestconfig, cluster.published(pytestconfig, options, load_dataset(options), detector, own_identity))
+        pytest.skip("there is nothing to do without --shard K/N")
+    request.getfixturevalue("dataset")  # whose images can all be read
+    detector, identity = map(request.getfixturevalue, ("detector", "own_identity"))
+    say(pytestconfig, cluster.published(pytestconfig, options, load_dataset(options), detector, identity))

@@ -20,7 +20,8 @@ from tests.harness.cluster.doubles import OPENER
 from tests.harness.cluster.ray_nodes import needs_ray, ray_nodes
 from tests.harness.cluster.work import EXPECTED, IMAGES, contents, failed, task
 
-pytestmark = [needs_ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # what Ray does among itself is not this project's
+# What Ray warns of among itself is not this project's.
+pytestmark = [needs_ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 SOON = 60.0  # seconds, more than anything here takes
 
 
@@ -31,7 +32,7 @@ def cluster():
 
 
 @pytest.fixture
-def detectors(cluster):
+def workers_of(cluster):
     """A function: number of workers, the opener's arguments → the detectors on the cluster, closed at the end."""
     opened = []
 
@@ -49,8 +50,8 @@ def ledger(tmp_path):
     return Ledger(str(tmp_path / "shards"), {"detector": "double"})
 
 
-def test_calls_errors_and_deadlines(detectors):
-    first, second = detectors(2).nodes
+def test_calls_errors_and_deadlines(workers_of):
+    first, second = workers_of(2).nodes
     assert first.call("detect", [b"abc"], deadline=SOON)[0].boxes.tolist() == [[0, 0, 3, 3]]
     raised = failed(first, "ask", "broken")
     assert (raised.kind, "ValueError: it is broken" in str(raised)) == (RAISED, True)
@@ -60,19 +61,19 @@ def test_calls_errors_and_deadlines(detectors):
     assert (died.kind, died.may_have_run, failed(second, "clock").may_have_run) == (DIED, True, False)
 
 
-def test_the_workers_are_spread_over_the_nodes(detectors):
-    hosts = [one["node"] for one in detectors(3).facts]
+def test_the_workers_are_spread_over_the_nodes(workers_of):
+    hosts = [one["node"] for one in workers_of(3).facts]
     assert len(set(hosts)) == 3
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_the_detections_are_the_same_whatever_the_number_of_workers(detectors, ledger, workers):
-    assert contents(detect_all(detectors(workers), ledger, task())) == EXPECTED
+def test_the_detections_are_the_same_whatever_the_number_of_workers(workers_of, ledger, workers):
+    assert contents(detect_all(workers_of(workers), ledger, task())) == EXPECTED
 
 
-def test_a_node_that_is_killed_in_the_middle_costs_no_image(cluster, detectors, ledger):
+def test_a_node_that_is_killed_in_the_middle_costs_no_image(cluster, workers_of, ledger):
     doomed = cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
-    nodes = detectors(4, delay=0.3)
+    nodes = workers_of(4, delay=0.3)
     killed = []
 
     def observe(images):
@@ -88,15 +89,15 @@ def test_a_node_that_is_killed_in_the_middle_costs_no_image(cluster, detectors, 
 @pytest.mark.parametrize(("fault", "words"), [
     ("hangs", "no response within 1 s"), ("dies", "died"), ("raises", "it is broken"),
 ])
-def test_a_worker_that_fails_in_the_middle_is_named_and_costs_no_image(detectors, ledger, tmp_path, fault, words):
-    nodes = detectors(3, fault=fault, after=4, claim=str(tmp_path / "claim"))
+def test_a_worker_that_fails_in_the_middle_is_named_and_costs_no_image(workers_of, ledger, tmp_path, fault, words):
+    nodes = workers_of(3, fault=fault, after=4, claim=str(tmp_path / "claim"))
     outcome = detect_all(nodes, ledger, task(deadline=1.0))
     assert contents(outcome) == EXPECTED
     assert [words in str(error) for error in outcome.lost] == [True] and outcome.again == 1
 
 
-def test_a_worker_that_is_stopped_is_given_up(detectors, ledger):
-    nodes = detectors(2, delay=0.1)
+def test_a_worker_that_is_stopped_is_given_up(workers_of, ledger):
+    nodes = workers_of(2, delay=0.1)
     pid = nodes.facts[0]["pid"]
     stopped = []
 
@@ -111,14 +112,14 @@ def test_a_worker_that_is_stopped_is_given_up(detectors, ledger):
     assert contents(outcome) == EXPECTED and [error.name for error in outcome.lost] == [nodes.nodes[0].name]
 
 
-def test_a_worker_that_detects_something_else_is_named(detectors, ledger, tmp_path):
+def test_a_worker_that_detects_something_else_is_named(workers_of, ledger, tmp_path):
     with pytest.raises(InvalidRun, match=r"worker . of 3 .*: other detections than the other 2 workers in 4 of 4"):
-        detect_all(detectors(3, fault="wrong", claim=str(tmp_path / "claim")), ledger, task())
+        detect_all(workers_of(3, fault="wrong", claim=str(tmp_path / "claim")), ledger, task())
 
 
-def test_with_all_workers_lost_each_is_named(detectors, ledger):
+def test_with_all_workers_lost_each_is_named(workers_of, ledger):
     with pytest.raises(InvalidRun, match=r"all 2 workers were lost: worker . of 2 .*; worker . of 2"):
-        detect_all(detectors(2, fault="dies", after=6), ledger, task())
+        detect_all(workers_of(2, fault="dies", after=6), ledger, task())
 
 
 DRIVER = """
@@ -133,7 +134,7 @@ with Cluster(sys.argv[1], OPENER, {"delay": 0.3}, 2) as nodes:
 """
 
 
-def test_a_driver_that_was_killed_is_resumed(cluster, detectors, ledger):
+def test_a_driver_that_was_killed_is_resumed(cluster, workers_of, ledger):
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, cluster.address, ledger.place], cwd=ROOT,
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 2 * SOON
@@ -142,16 +143,16 @@ def test_a_driver_that_was_killed_is_resumed(cluster, detectors, ledger):
     driver.kill()
     driver.wait()
     kept = len(ledger.done(task().shards)[0])
-    outcome = detect_all(detectors(2), ledger, task())
+    outcome = detect_all(workers_of(2), ledger, task())
     assert 3 <= kept < 10 and outcome.resumed == kept and sum(outcome.by_node.values()) == 10 - kept
     assert contents(outcome) == EXPECTED
 
 
-def test_images_cross_through_the_object_store_and_by_path(detectors, ledger, tmp_path):
+def test_images_cross_through_the_object_store_and_by_path(workers_of, ledger, tmp_path):
     for image, encoded in IMAGES.items():
         (tmp_path / f"{image}.jpg").write_bytes(encoded)
     read = task(images=lambda own: [f"{tmp_path}/{image}.jpg" for image in own], control=chosen(list(IMAGES), 2))
-    assert contents(detect_all(detectors(2), ledger, read)) == EXPECTED
+    assert contents(detect_all(workers_of(2), ledger, read)) == EXPECTED
 
 
 @pytest.mark.parametrize(("workers", "arguments", "words"), [
@@ -189,6 +190,6 @@ def test_each_worker_gets_neuron_cores_of_its_own(cluster):
     assert sorted(both.split(",")) == ["0", "1"]
 
 
-def test_a_nodes_error_comes_back_through_ray(detectors):
-    [node] = detectors(1).nodes
+def test_a_nodes_error_comes_back_through_ray(workers_of):
+    [node] = workers_of(1).nodes
     assert isinstance(failed(node, "ask", "unknown"), NodeError)
