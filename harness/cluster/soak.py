@@ -106,7 +106,7 @@ class ClusterSoak:
 
     @property
     def is_aligned(self) -> bool:
-        """Whether the windows opened so close to each other that adding them up means something."""
+        """Whether the windows opened so close to each other that the sum of a single one means something."""
         window = min((one.plan["window_seconds"] for one in self.results.values()), default=math.inf)
         return self.late is None or self.late + self.bound + self.drift <= APART * window
 
@@ -116,7 +116,7 @@ class ClusterSoak:
             return "windows as they were journaled"
         apart = (f"windows opened at most {self.late * 1e3:.1f} ms after the agreed times, clocks known to "
                  f"{self.bound * 1e3:.3f} ms, drifted {self.drift * 1e3:.3f} ms meanwhile")
-        return apart if self.is_aligned else f"{apart}: too far apart to be added up"
+        return apart if self.is_aligned else f"{apart}: too far apart for the sum of a single window"
 
 
 def run(cluster, plan: Plan, folder: str | Path, identity: dict[str, Any], *, deadline: float, resume: bool = False,

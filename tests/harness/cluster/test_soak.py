@@ -78,7 +78,7 @@ def test_windows_open_together_and_are_added_up(opened, soak):
 def test_windows_that_opened_far_apart_are_not_called_aligned(opened, soak):
     found = soak(opened())
     found.late = 0.05
-    assert not found.is_aligned and found.alignment().endswith("too far apart to be added up")
+    assert not found.is_aligned and found.alignment().endswith("too far apart for the sum of a single window")
 
 
 def test_a_node_that_is_killed_ends_the_soak_and_the_others_journals_are_kept(opened, soak):
