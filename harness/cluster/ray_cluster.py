@@ -121,10 +121,11 @@ class Cluster(AbstractContextManager):
             return
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
-        started = {"include_dashboard": False} if address == LOCAL else {}
         outcome: SimpleQueue = SimpleQueue()
-        # In a thread of its own: where the cluster is gone Ray waits for minutes, and its handlers of signals stay out.
-        Thread(target=_initialized, args=(self._ray, outcome, {"address": address, **started}), daemon=True).start()
+        if address == LOCAL:  # in this thread, because the processes that it starts end with the thread
+            _initialize(self._ray, outcome, address=LOCAL, include_dashboard=False)
+        else:  # in a thread of its own, because Ray waits for minutes where the cluster is gone
+            Thread(target=_initialize, args=(self._ray, outcome), kwargs={"address": address}, daemon=True).start()
         try:
             why = outcome.get(timeout=CONNECT)
         except Empty:
@@ -203,7 +204,7 @@ class Cluster(AbstractContextManager):
         self.close()
 
 
-def _initialized(ray, outcome: SimpleQueue, settings: dict[str, Any]) -> None:
+def _initialize(ray, outcome: SimpleQueue, **settings) -> None:
     """Connects to Ray; the queue gets why that failed, or ''."""
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **settings)
