@@ -38,7 +38,7 @@ NOT_HERE = {
     r"python3\.(9|10) -m venv ~/neuron": "the environment of the next one",
     r"git clone … gate": "the reader's own address",
     r"cd gate": "what the one before has made",
-    r"ray (up|dashboard|job submit|rsync-down|down) ": "needs an account; tests/examples/test_cluster_files.py reads it",
+    r"ray (up|dashboard|job submit|rsync-down|down) ": "needs an account; a test reads the files",
     r"kubectl ": "needs a Kubernetes cluster",
     r"export DETECTOR_PYTHON=": "the environment that was made before",
 }
