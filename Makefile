@@ -2,7 +2,7 @@
 PYTHON ?= python3
 TOX = .venv/bin/tox
 
-.PHONY: gate test report compare slow accuracy performance lint neuron gpu newest lowest tf210 browser examples tf115 clean coco weights
+.PHONY: gate test report compare slow accuracy performance lint neuron gpu newest lowest tf210 browser examples ray tf115 clean coco weights
 
 gate: $(TOX)
 	$(TOX) run -q -e gate $(if $(ARGS),-- $(ARGS))
@@ -21,7 +21,7 @@ report: $(TOX)
 	$(TOX) run -q -e report -- $(DIR) $(ARGS)
 
 # Without ARGS no bare `--`: tox would take it for an empty list in place of the environment's own arguments.
-slow accuracy performance lint neuron gpu newest lowest tf210 browser examples: $(TOX)
+slow accuracy performance lint neuron gpu newest lowest tf210 browser examples ray: $(TOX)
 	$(TOX) run -q -e $@ $(if $(ARGS),-- $(ARGS))
 
 # The Python with tensorflow-neuron, where it is not named: the one that docs/inferentia.md makes, else AWS's image's.

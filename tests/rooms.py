@@ -90,6 +90,9 @@ ROOMS = (
     Room("harness/turns/", "two commits in turns: checkouts, environments, rounds in fresh processes, what they decide",
          ("harness/accuracy/", "harness/files.py", "harness/load/", "harness/machine/", "harness/stats/",
           "harness/text.py", "harness/verdict/")),
+    Room("harness/cluster/", "the same measurements on many nodes: Ray's actors, shards in a ledger, load, soak",
+         ("harness/accuracy/", "harness/files.py", "harness/load/", "harness/machine/", "harness/places.py",
+          "harness/soak/", "harness/stats/", "harness/verdict/")),
     Room("harness/report/", "one self-contained page of what a run stored, and its plots",
          ("harness/accuracy/", "harness/compare/", "harness/files.py", "harness/load/", "harness/machine/",
           "harness/soak/", "harness/text.py", "harness/verdict/")),
@@ -99,6 +102,7 @@ ROOMS = (
          ("benchmarks/torch_network.py", "fixtures/embedded/", "model/")),
     Room("tests/", "tests of the project itself, in folders named as the rooms that they test",
          ("fixtures/", "harness/", "model/", "benchmarks/", "examples/", "tests/")),
+    Room("tests/shards/", "detects a part of the dataset and publishes it, for jobs without Ray", ("fixtures/",)),
     Room("tests/gates/", "the release gate: one test for each row of the target table"),
 )
 

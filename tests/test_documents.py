@@ -38,6 +38,8 @@ NOT_HERE = {
     r"python3\.(9|10) -m venv ~/neuron": "the environment of the next one",
     r"git clone … gate": "the reader's own address",
     r"cd gate": "what the one before has made",
+    r"ray (up|dashboard|job submit|rsync-down|down) ": "needs an account; a test reads the files",
+    r"kubectl ": "needs a Kubernetes cluster",
     r"export DETECTOR_PYTHON=": "the environment that was made before",
 }
 # What README and docs leave to the reader, by option or by value.
@@ -134,7 +136,9 @@ def check_tox(words: list, folder) -> None:
 
 
 def check_pytest(words: list, folder) -> None:
-    """Collects with these arguments, which must select tests."""
+    """Collects with these arguments, which must select tests. Those of a Ray cluster need Ray."""
+    if "--ray" in words:
+        pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-ray.txt")
     printed = tried(trial.collect, _filled(words[1:], folder))
     assert "--help" in words or re.search(r"^\d+(/\d+)? tests? collected", printed, re.MULTILINE), printed
 
@@ -201,7 +205,7 @@ def test_documented_command_runs(command, tmp_path):
 
 
 @pytest.mark.parametrize("target", ["gate", "test", "slow", "accuracy", "performance", "newest", "lowest", "tf210",
-                                    "browser", "examples", "lint", "gpu", "neuron"])
+                                    "browser", "examples", "ray", "lint", "gpu", "neuron"])
 def test_a_target_without_arguments_leaves_an_environment_its_own(target):
     """tox takes a bare `--` for an empty list of arguments, with which pytest would run the gates and nothing else."""
     given = [arguments for _, arguments in tox_calls(run("make", "-n", target, f"PYTHON={sys.executable}"))]

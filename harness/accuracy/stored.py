@@ -61,23 +61,35 @@ def unpacked(path: str | Path, expected: str) -> dict[int, Stored]:
     Raises DetectionsError for a file that is missing, damaged, too large or another run's.
     """
     try:
-        arrays = _arrays(Path(path), expected)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        content = _content(Path(path))
+        if digest(content) != expected:
+            raise ValueError("its digest is not the one of the run record: it is another run's")
+        return opened(content)
+    except (OSError, ValueError) as error:
         why = f"cannot be read ({str(error)[:200]}); run the gate again with --report"
         raise DetectionsError(f"{path}: {why}") from error
+
+
+def opened(content: bytes) -> dict[int, Stored]:
+    """Image id → detections of what `packed` has made. Raises DetectionsError for what is damaged or too large."""
+    try:
+        arrays = _arrays(content)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise DetectionsError(str(error)[:200]) from error
     ends = np.cumsum(arrays["counts"])
     parts = (np.split(arrays[name], ends[:-1]) for name in ("boxes", "scores", "classes"))
     return {int(image): Stored(*own) for image, *own in zip(arrays["image_ids"], *parts)}
 
 
-def _arrays(path: Path, expected: str) -> dict[str, np.ndarray]:
+def _content(path: Path) -> bytes:
     if not path.is_file():
         raise FileNotFoundError("it is not a file")
     if path.stat().st_size > LARGEST:
         raise ValueError(f"{path.stat().st_size:,} bytes, at most {LARGEST:,} are read")
-    content = path.read_bytes()
-    if digest(content) != expected:
-        raise ValueError("its digest is not the one of the run record: it is another run's")
+    return path.read_bytes()
+
+
+def _arrays(content: bytes) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         size = sum(one.file_size for one in archive.infolist())
     if size > LARGEST:

@@ -6,6 +6,7 @@ is charged to the detector and not hidden by callers that wait (MLPerf's Server 
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -201,6 +202,11 @@ def parts_in_turn(loads: Sequence[Load], parts: int) -> list[Part]:
             for part, (start, end) in enumerate(zip(edges, edges[1:]))
         )
     return found
+
+
+def whole_batches(samples: list, size: int) -> list:
+    """The samples again and again until every batch is full: a short one has the time of a whole one, or nearly."""
+    return samples * (math.lcm(len(samples), size) // len(samples))
 
 
 class _Batches:

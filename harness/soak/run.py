@@ -57,6 +57,7 @@ def run_soak(
     detect: Detect, samples, plan: Plan, journal_path: str | Path, identity: dict[str, Any], *, deadline: float,
     wrong: Callable[[dict[int, Any]], str] | None = None, resume: bool = False,
     extra: Callable[[], dict] | None = None, progress: Callable[[int], Any] | None = None,
+    before_window: Callable[[int], Any] | None = None,
 ) -> None:
     """Run window after window and journal everything; `summarise` gives the result.
 
@@ -68,8 +69,9 @@ def run_soak(
     With `resume` a soak that was cut short continues at its first incomplete window: JournalError if its identity,
     machine or plan differs, or if it is over (`is_over`). Without it an older journal is kept as `….previous`. `extra`
     gives further numbers to sample each second; `progress` gets the number of windows that have become complete.
-    KeyboardInterrupt leaves a journal that can be resumed. Raises ValueError as `drive`, and JournalError if the
-    journal cannot be written.
+    `before_window` gets the number of each window, which opens when it returns: so that machines open theirs together.
+    KeyboardInterrupt, and what `progress` or `before_window` raises, leave a journal that can be resumed. Raises
+    ValueError as `drive`, and JournalError if the journal cannot be written.
     """
     identity = _here(identity)
     reader = JournalReader()
@@ -80,7 +82,8 @@ def run_soak(
         noise = NoiseMonitor(past.reference or None)
         session = _Session(
             detect, samples, plan, journal, deadline, wrong or (lambda detections: ""),
-            progress or (lambda windows: None), noise, windows=len(past.windows), requests=past.requests,
+            progress or (lambda windows: None), before_window or (lambda number: None), noise,
+            windows=len(past.windows), requests=past.requests,
         )
         journal.add({
             "kind": "session", "number": len(past.sessions) + 1, "version": VERSION,
@@ -152,6 +155,7 @@ class _Session:
     deadline: float
     wrong: Callable[[dict[int, Any]], str]
     progress: Callable[[int], Any]
+    before_window: Callable[[int], Any]
     noise: NoiseMonitor
     windows: int
     requests: int
@@ -169,6 +173,7 @@ class _Session:
         return True
 
     def _window(self, number: int) -> bool:
+        self.before_window(number)
         opened = perf_counter()
         self.journal.add({"kind": "opening", "at": self.journal.seconds(opened)})
         try:

@@ -49,6 +49,15 @@ def visible_cores(setting: str) -> set[int] | None:
     return cores
 
 
+def as_range(setting: str) -> str:
+    """A list of cores such as 0,1,2 as the range 0-2, which every runtime takes. Raises ValueError for any other."""
+    cores = sorted(visible_cores(setting) or ())
+    if not cores or cores != list(range(cores[0], cores[-1] + 1)):
+        raise ValueError(f"{VISIBLE_CORES}={setting}: must be neighbouring cores such as 0-3 for a runtime before "
+                         "2.16.18; give each process one core")
+    return str(cores[0]) if len(cores) == 1 else f"{cores[0]}-{cores[-1]}"
+
+
 def _visible(setting: str, cores: int | None) -> Iterator[tuple[str, str]]:
     chosen = visible_cores(setting)
     if setting and chosen is None:

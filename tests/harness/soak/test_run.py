@@ -115,6 +115,29 @@ def test_progress_is_told_of_every_window(run):
     assert sum(told) == 5
 
 
+def test_a_window_opens_when_it_may(run, path):
+    numbers = []
+    soak = run(before_window=lambda number: numbers.append(number) or time.sleep(0.05))
+    openings = [record["at"] for record in read(path) if not isinstance(record, Entry) and record["kind"] == "opening"]
+    assert numbers == [1, 2, 3, 4, 5] and soak.finished == "complete"
+    assert all(later - earlier >= 0.15 for earlier, later in zip(openings, openings[1:]))
+
+
+def test_a_soak_that_is_stopped_before_a_window_goes_on_with_it(run):
+    class Stopped(Exception):
+        pass
+
+    def stop(number):
+        if number == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(before_window=stop)
+    numbers = []
+    soak = run(before_window=numbers.append, resume=True)
+    assert numbers == [3, 4, 5] and (soak.finished, len(soak.windows)) == ("complete", 5)
+
+
 def test_what_others_know_is_sampled(run):
     numbers = count()
     soak = run(plan=Plan(2.4, 0.8, PLAN.pattern), extra=lambda: {"neuron0/hw_error": next(numbers)})

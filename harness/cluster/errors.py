@@ -1,0 +1,37 @@
+"""What can go wrong with a node, in one error that every kind of cluster raises."""
+from __future__ import annotations
+
+# Kinds of errors: what the caller knows of the node.
+DIED = "died"  # the node or its process has ended
+LATE = "late"  # there was no response within the deadline; the node may still be at work
+UNAVAILABLE = "unavailable"  # the connection broke; the node may be back later
+RAISED = "raised"  # the method raised an exception, the node continues to run
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot be used; the message says why and what to do."""
+
+
+class NodeError(RuntimeError):
+    """A call to a node failed. `name` is the node's, `why` says what happened.
+
+    `may_have_run` is whether the method may have run, in full or in part: who calls again must expect a second effect.
+    `kind` is DIED, LATE, UNAVAILABLE or RAISED.
+    """
+
+    def __init__(self, name: str, why: str, may_have_run: bool, kind: str = DIED):
+        super().__init__(f"{name}: {why}")
+        self.name, self.why, self.may_have_run, self.kind = name, why, may_have_run, kind
+
+    def __reduce__(self):
+        return NodeError, (self.name, self.why, self.may_have_run, self.kind)
+
+    @property
+    def continues(self) -> bool:
+        """Whether the node is known to be alive and to serve further calls."""
+        return self.kind == RAISED
+
+
+def late(name: str, method: str, deadline: float) -> NodeError:
+    """The error of a call without a response within `deadline` seconds."""
+    return NodeError(name, f"{method} gave no response within {deadline:g} s", True, LATE)
