@@ -185,4 +185,4 @@ def test_a_node_that_is_lost_before_the_soak_is_an_error(opened, soaked):
     cluster = opened()
     cluster.nodes[0].kill()
     with pytest.raises(InvalidRun, match="1 of 2 nodes did not do their part: a: was killed"):
-        soak(cluster)
+        soaked(cluster)
