@@ -53,7 +53,6 @@ def test_the_pods_command_publishes_shards_that_the_merge_command_judges(job, tm
     shards, cache = tmp_path / "shards", tmp_path / "cache"
     given = {"PARTS": str(PARTS), "SHARDS": shards.as_uri(), "CACHE": str(cache), "GATE_OPTIONS": ""}
     merge = ("--shards", shards.as_uri(), "--cache-dir", cache)
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
     for index in range(PARTS):
         if index:
             before = run_gate(*merge)
