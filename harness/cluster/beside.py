@@ -103,6 +103,12 @@ class Beside:
         """Sends the first batch once for each caller; the requests that failed."""
         return drive(self._detect, self._samples, pattern, seconds=SHORTEST, deadline=deadline).failed
 
+    def request_seconds(self, pattern: LoadPattern, deadline: float) -> float:
+        """The longest of one request of each caller, once the detector is warm; 0 where requests fail."""
+        self.warm(pattern, deadline)
+        load = drive(self._detect, self._samples, pattern, seconds=SHORTEST, deadline=deadline)
+        return 0.0 if load.failed else max(request.end - request.start for request in load.warm_up)
+
     def drive(self, pattern: LoadPattern, seconds: float, first: int, seed: int, deadline: float,
               opens: float) -> Round:
         """The load from the time `opens` on for so many seconds, from batch number `first`."""

@@ -32,6 +32,10 @@ class NodeError(RuntimeError):
         return self.kind == RAISED
 
 
+class Raised(RuntimeError):
+    """What a node's method raised, as type and message: not every exception survives its way between processes."""
+
+
 def late(name: str, method: str, deadline: float) -> NodeError:
     """The error of a call without a response within `deadline` seconds."""
     return NodeError(name, f"{method} gave no response within {deadline:g} s", True, LATE)

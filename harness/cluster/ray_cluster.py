@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
 from typing import Any
 
 from harness.cluster import facts
-from harness.cluster.errors import DIED, RAISED, UNAVAILABLE, ClusterError, NodeError, late
+from harness.cluster.errors import DIED, RAISED, UNAVAILABLE, ClusterError, NodeError, Raised, late
 from harness.cluster.node import Node
 
 AUTO, LOCAL = "auto", "local"
@@ -39,11 +39,28 @@ def ray_module():
 
 
 class RayNode(Node):
-    """A node that is an actor."""
+    """A node that is an actor. What it raises reaches the caller as `Raised`."""
+
+    def __init__(self, opener: str, arguments: dict[str, Any], name: str):
+        with _plain_errors():
+            super().__init__(opener, arguments, name)
+
+    def run(self, method: str, *arguments) -> Any:
+        """What a method returns."""
+        with _plain_errors():
+            return getattr(self, method)(*arguments)
 
     def facts(self) -> dict[str, Any]:
         """As `Node.facts`, with the id of Ray's node."""
         return {**super().facts(), "node": ray_module().get_runtime_context().get_node_id()}
+
+
+@contextmanager
+def _plain_errors():
+    try:
+        yield
+    except Exception as error:  # of any framework
+        raise Raised(f"{type(error).__name__}: {error}") from None
 
 
 class RayHandle:
@@ -55,7 +72,7 @@ class RayHandle:
 
     def start(self, method: str, *arguments):
         """Starts a call; a reference to its result."""
-        return getattr(self._actor, method).remote(*arguments)
+        return self._actor.run.remote(method, *arguments)
 
     def finish(self, call, method: str, deadline: float) -> Any:
         """The result of a call that was started. Raises NodeError."""
@@ -67,8 +84,8 @@ class RayHandle:
         except errors.ActorUnavailableError as error:
             raise NodeError(self.name, f"is unavailable ({_first_line(error)})", True, UNAVAILABLE) from None
         except errors.RayTaskError as error:
-            cause = error.cause if error.cause is not None else error
-            raise NodeError(self.name, f"{type(cause).__name__}: {cause}", True, RAISED) from None
+            why = str(error.cause) if isinstance(error.cause, Raised) else _first_line(error)
+            raise NodeError(self.name, why, True, RAISED) from None
         except (errors.RayError, OSError) as error:  # died, could not be placed, its result is lost
             self.is_lost = self.is_lost or _reason(error)
             raise NodeError(self.name, self.is_lost, True, DIED) from None
@@ -224,7 +241,7 @@ def _reason(error: BaseException) -> str:
     """Why an actor is gone, in one line. An actor that failed in its constructor says what that raised."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if "creation task" in lines[0]:
-        return f"could not start ({lines[-1][:500]})"
+        return f"could not start ({' '.join(lines).rpartition(f'{Raised.__name__}: ')[2][:500]})"
     return f"died ({_first_line(error)})"
 
 

@@ -39,7 +39,8 @@ READY = 900.0  # seconds until every node has read its journal and warmed up
 TRIES = 3  # times that a node may fail to say how far it is before it is lost
 PART = 8 << 20  # bytes of a journal at a time
 LARGEST_RECORD = 1 << 20  # bytes
-GAP_SHARE, LONGEST_GAP = 0.1, 0.5  # of a window, seconds: the time for its last requests, before the next one opens
+# Between two windows, for the last requests of the first: a share of it up to so many seconds, or so many requests.
+GAP_SHARE, GAP_SECONDS, GAP_REQUESTS = 0.1, 0.5, 3
 APART = 0.1  # share of a window by which windows may open apart and still be added up
 
 
@@ -185,6 +186,7 @@ class _Run:
         self._failures: Counter[str] = Counter()
         self._known: dict[str, SoakState] = {}
         self._running: list = []
+        self._gap = 0.0
         self.soak = ClusterSoak()
 
     def prepare(self, resume: bool) -> None:
@@ -216,6 +218,8 @@ class _Run:
         if not self._running:
             return
         self._require_unfailed(done)
+        self._gap = self._gap_of(ask(self._running, "request_seconds",
+                                     lambda node: (self._plan.pattern, self._deadline), deadline=READY))
         ask(self._running, "soak_start", lambda node: (self._order(node, resume and done[node.name][0] > 0),),
             deadline=REACH)
         self._await_ready()
@@ -229,6 +233,11 @@ class _Run:
             complete = min((state.windows for state in self._known.values()), default=0)
             progress(max(complete - told, 0))
             told = max(complete, told)
+
+    def _gap_of(self, requests: Mapping[str, float]) -> float:
+        """Seconds between two windows, on every node the same: a window that opens late delays those after it."""
+        window = self._plan.window_seconds
+        return min(max(min(GAP_SHARE * window, GAP_SECONDS), GAP_REQUESTS * max(requests.values())), window)
 
     def _done(self, resume: bool) -> dict[str, tuple[int, bool]]:
         """(complete windows, whether it is over) on each node, by name."""
@@ -271,8 +280,7 @@ class _Run:
         return bool(state and (state.is_ready or not state.is_running))
 
     def _open(self, first: int) -> None:
-        window = self._plan.window_seconds
-        at, period = perf_counter() + LEAD, window + min(GAP_SHARE * window, LONGEST_GAP)
+        at, period = perf_counter() + LEAD, self._plan.window_seconds + self._gap
         if not self._has_ended():
             ask(self._running, "soak_open",
                 lambda node: (Openings(first, self._clocks[node.name].on_node(at), period),), deadline=REACH)

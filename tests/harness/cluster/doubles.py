@@ -59,9 +59,20 @@ class Double:
         """The NeuronCores that this process is to use."""
         return os.environ.get("NEURON_RT_VISIBLE_CORES")
 
+    def unpicklable(self):
+        """Raises what cannot be sent."""
+        raise Unpicklable("this", "that")
+
     def sleep(self, seconds):
         """Hangs for a while."""
         time.sleep(seconds)
+
+
+class Unpicklable(Exception):
+    """An exception that does not survive its way between processes."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
 
 
 def found(image: bytes, confidence: float = 0.5) -> Stored:
@@ -74,6 +85,8 @@ def found(image: bytes, confidence: float = 0.5) -> Stored:
 @contextmanager
 def opened(delay: float = 0.0, fault: str = "", after: int = 0, claim: str = ""):
     """The opener of a node. With a `claim`, a path, only the first that opens a detector with it has the fault."""
+    if fault == "start":
+        raise Unpicklable("this", "that")
     yield Double(float(delay), fault if not claim or _is_first(claim) else "", after)
 
 

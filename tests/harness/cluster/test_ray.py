@@ -159,6 +159,7 @@ def test_images_cross_through_the_object_store_and_by_path(workers_of, ledger, t
     (9, {}, "9 workers ask for 9 CPU, the cluster has 3; give less by --ray-workers"),
     (2, {"delay": "x"}, "worker 1 of 2: could not start (ValueError: could not convert string to float: 'x')"),
     (1, {"unknown": 1}, "could not start (TypeError"),
+    (1, {"fault": "start"}, "could not start (Unpicklable: this and that)"),
 ])
 def test_what_cannot_start_is_a_sentence(cluster, workers, arguments, words):
     with pytest.raises(ClusterError) as raised:
@@ -193,3 +194,5 @@ def test_each_worker_gets_neuron_cores_of_its_own(cluster):
 def test_a_nodes_error_comes_back_through_ray(workers_of):
     [node] = workers_of(1).nodes
     assert isinstance(failed(node, "ask", "unknown"), NodeError)
+    assert failed(node, "ask", "unpicklable").why == "Unpicklable: this and that"
+    assert node.call("clock", deadline=SOON) > 0

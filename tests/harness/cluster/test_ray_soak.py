@@ -4,6 +4,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,6 +65,21 @@ def test_load_on_rays_nodes_starts_together_and_is_one_load(cluster):
             own = [images_per_second(loads) for loads in loaded.by_node.values()]
     assert len(own) == 2 and images_per_second([whole]) == pytest.approx(sum(own), rel=0.3)
     assert all(0 < clock.bound < 1 for clock in loaded.offsets.values())
+
+
+@pytest.mark.slow
+def test_two_nodes_do_nearly_twice_as_much_as_one(cluster):
+    """The detector waits as for a device, so that other work on this machine does not share it."""
+    with Cluster(cluster.address, OPENER, {"delay": 0.05}, 2) as nodes:
+        hold(nodes, SAMPLES, deadline=60)
+        one, two = fastest(nodes.nodes[:1]), fastest(nodes.nodes)
+    assert two >= 1.8 * one > 0
+
+
+def fastest(nodes) -> float:
+    """Images a second of these nodes in the fastest of three rounds."""
+    with NodesUnderLoad(SimpleNamespace(nodes=nodes), len(SAMPLES)) as loaded:
+        return max(images_per_second([loaded.send(LoadPattern(2, 1), seconds=3)]) for _ in range(3))
 
 
 def test_a_driver_that_is_killed_is_resumed_on_every_node(cluster, tmp_path):

@@ -75,6 +75,11 @@ def test_windows_open_together_and_are_added_up(opened, soaked):
     assert found.images_per_second.low < found.images_per_second.value < found.images_per_second.high
 
 
+def test_slow_requests_of_one_window_do_not_delay_those_after_it(opened, soaked):
+    found = soaked(opened(delay=0.08), Plan(2, 0.2, PLAN.pattern))
+    assert found.late < 0.5 and all(len(one.windows) == 10 for one in found.results.values())
+
+
 def test_windows_that_opened_far_apart_are_not_called_aligned(opened, soaked):
     found = soaked(opened())
     found.late = 0.05
