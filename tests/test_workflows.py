@@ -78,7 +78,7 @@ def test_the_cpu_workflow_runs_what_ci_runs_and_the_gate(tmp_path):
 
 def test_the_cpu_workflow_runs_the_slow_tests_and_the_newest_and_lowest_versions():
     job = yaml.safe_load((ROOT / ".github" / "workflows" / "cpu.yml").read_text("utf-8"))["jobs"]["versions"]
-    assert job["strategy"]["matrix"]["environment"] == ["slow", "newest", "lowest", "tf210"]
+    assert job["strategy"]["matrix"]["environment"] == ["slow", "newest", "lowest", "tf210", "ray"]
     assert job["steps"][-1]["run"] == "make ${{ matrix.environment }}"
 
 
