@@ -97,7 +97,7 @@ class _Run:
         self._found: dict[int, Found] = dict(found)
         # Detections that no ledger keeps, as those with NaN, which the accuracy check is to see.
         self._unkept: dict[int, dict[int, Any]] = {}
-        self._resumed, self._total = len(found), len(task.shards)
+        self._resumed, self._total = set(found), len(task.shards)
         self._waiting = deque(shard for shard in task.shards if shard.number not in found)
         self._tries: dict[int, list[NodeError]] = {}
         self._lost: list[NodeError] = []
@@ -109,7 +109,7 @@ class _Run:
     def check_control(self) -> None:
         """Has every node detect the control images. Raises InvalidRun where they disagree, or no node is left."""
         self._require_nodes()
-        if not self._waiting and self._resumed == self._total:
+        if not self._waiting and len(self._resumed) == self._total:
             return  # nothing was, or is to be, detected here
         control_set = Shard(0, 0, tuple(self._task.control))
         handed, found, nodes = self._handed(control_set), {}, list(self._nodes)
@@ -133,6 +133,9 @@ class _Run:
         responses = [control.Control(node.name, self._kinds[node.name], _detections(found[node.name]))
                      for node in self._nodes]
         if why := control.disagreement(responses, self._task.exact):
+            # Nobody knows since when a worker was wrong: nothing that was done in this run may be resumed.
+            self._ledger.withdraw(shard.name for shard in self._task.shards
+                                  if shard.number in self._found and shard.number not in self._resumed)
             raise InvalidRun(why)
 
     def _require_nodes(self) -> None:
@@ -242,7 +245,7 @@ class _Run:
             detections.update(own)
         kinds = dict.fromkeys([*(one.about.get("kind", "unknown") for one in self._found.values()),
                                *(self._kinds[name] for name in self._by_node)])
-        return Outcome(detections, self._resumed, self._by_node, self._lost, len(self._tries), tuple(kinds))
+        return Outcome(detections, len(self._resumed), self._by_node, self._lost, len(self._tries), tuple(kinds))
 
 
 class _Stopped(Exception):

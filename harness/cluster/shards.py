@@ -127,6 +127,11 @@ class Ledger:
         header = {"key": self.digest, "name": name, "by": by, "sha256": digest(content), "about": dict(about or {})}
         self._files.write(name, json.dumps(header).encode() + b"\n" + content)
 
+    def withdraw(self, names: Iterable[str]) -> None:
+        """Removes files that are no longer to count. Raises PlaceError."""
+        for name in names:
+            self._files.remove(name)
+
     def read(self, name: str, image_ids: Iterable[int]) -> Found:
         """What a file holds. Raises ShardError for one that is damaged or another's, PlaceError where it is gone."""
         head, _, content = self._files.read(name).partition(b"\n")
@@ -208,6 +213,12 @@ class _Folder:
         except Unwritable as error:
             raise PlaceError(str(error)) from None
 
+    def remove(self, name: str) -> None:
+        try:
+            (self._folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unusable("removed", error) from None
+
     def _unusable(self, what: str, error: OSError) -> PlaceError:
         return PlaceError(f"{self._folder}: the shards cannot be {what} ({reason(error)}); name another place by "
                           "--shards")
@@ -244,6 +255,13 @@ class _Remote(Url):
             filesystem.pipe_file(f"{root}/{self._name}/{name}", content)
         except Exception as error:  # every file system of fsspec has its own
             raise self._unusable("written", error) from None
+
+    def remove(self, name: str) -> None:
+        try:
+            filesystem, root = self.place
+            filesystem.rm_file(f"{root}/{self._name}/{name}")
+        except Exception as error:  # every file system of fsspec has its own
+            raise self._unusable("removed", error) from None
 
     def _unusable(self, what: str, error: Exception) -> PlaceError:
         return PlaceError(f"{self.url}: the shards cannot be {what} ({reason(error)}); check the URL, your credentials "

@@ -155,6 +155,16 @@ def test_a_node_that_detects_something_else_from_the_middle_on_is_named_at_the_e
         detect_all(one_of(3, tmp_path, "wrong", 3), ledger, task())
 
 
+def test_what_a_run_with_a_wrong_node_has_done_is_never_resumed(ledger, tmp_path):
+    with pytest.raises(InvalidRun):
+        detect_all(cluster_of(1, fault="raises", after=10), ledger, task())
+    kept = len(ledger.done(task().shards)[0])
+    with pytest.raises(InvalidRun, match="other detections"):
+        detect_all(one_of(3, tmp_path, "wrong", 3), ledger, task())
+    outcome = detect_all(cluster_of(1), ledger, task())
+    assert outcome.resumed == kept > 0 and contents(outcome) == EXPECTED
+
+
 def test_two_nodes_that_differ_are_both_named(ledger, tmp_path):
     with pytest.raises(InvalidRun, match=r"^worker 1 \[.*\], worker 2 \[.*\]: they do not detect the same"):
         detect_all(one_of(2, tmp_path, "wrong"), ledger, task())

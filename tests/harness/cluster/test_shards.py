@@ -57,6 +57,13 @@ def test_what_was_published_comes_back_bit_for_bit(ledger):
         image: content(own) for image, own in detections(IDS).items()}
 
 
+def test_a_shard_that_was_withdrawn_is_to_be_done_again(ledger):
+    shards = cut(IDS, 1, 40)
+    published(ledger, shards)
+    ledger.withdraw([shards[1].name])
+    assert set(ledger.done(shards)[0]) == {1, 3}
+
+
 def test_a_shard_that_is_published_twice_counts_once(ledger):
     shards = cut(IDS, 1, 40)
     published(ledger, [*shards, shards[0]])
