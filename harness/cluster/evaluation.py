@@ -12,6 +12,7 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import Any
 
+from harness.accuracy.compliance import changed
 from harness.accuracy.evaluation import InvalidRun
 from harness.accuracy.stored import opened
 from harness.cluster import control
@@ -71,9 +72,9 @@ def detect_all(cluster, ledger: Ledger, task: Task, observe: Callable[[int], obj
     """The detections of every shard by the nodes of the cluster, each kept in the ledger at once.
 
     With `resume` what the ledger has is not done again; without it nothing of an earlier run counts. `observe` gets the
-    number of images whenever some are done. Raises InvalidRun where nodes disagree on the control images, where a node
-    reads other images than this process, where a shard fails on several nodes, and where all nodes are lost; PlaceError
-    where the ledger cannot be used.
+    number of images whenever some are done. Raises InvalidRun where nodes disagree on the control images or on the last
+    shard of a node that was lost, where a node reads other images than this process, where a shard fails on several
+    nodes, and where all nodes are lost; PlaceError where the ledger cannot be used.
     """
     found, lines = ledger.done(task.shards) if resume else ({}, [])
     for line in lines:
@@ -83,6 +84,7 @@ def detect_all(cluster, ledger: Ledger, task: Task, observe: Callable[[int], obj
     run = _Run(cluster, ledger, task, observe, say, found)
     run.check_control()
     run.share_out()
+    run.check_lost()
     run.check_control()
     return run.outcome()
 
@@ -100,6 +102,7 @@ class _Run:
         self._resumed, self._total = set(found), len(task.shards)
         self._waiting = deque(shard for shard in task.shards if shard.number not in found)
         self._tries: dict[int, list[NodeError]] = {}
+        self._last: dict[str, Shard] = {}  # of each node, what it did last
         self._lost: list[NodeError] = []
         self._by_node: Counter[str] = Counter()
         self._changed, self._raised = Condition(), None
@@ -133,10 +136,37 @@ class _Run:
         responses = [control.Control(node.name, self._kinds[node.name], _detections(found[node.name]))
                      for node in self._nodes]
         if why := control.disagreement(responses, self._task.exact):
-            # Nobody knows since when a worker was wrong: nothing that was done in this run may be resumed.
-            self._ledger.withdraw(shard.name for shard in self._task.shards
-                                  if shard.number in self._found and shard.number not in self._resumed)
-            raise InvalidRun(why)
+            raise self._untrusted(why)
+
+    def check_lost(self) -> None:
+        """Has another node do the last shard of each lost one again: a machine that fails may have been wrong before.
+
+        Raises InvalidRun where they differ.
+        """
+        for name, shard in self._last.items():
+            if name not in {node.name for node in self._nodes}:
+                self._compare_again(name, shard)
+
+    def _compare_again(self, lost: str, shard: Shard) -> None:
+        again = None
+        while again is None:
+            self._require_nodes()
+            node = min(self._nodes, key=lambda one: self._kinds[one.name] != self._kinds[lost])  # of the same kind
+            try:
+                again = _detections(self._asked(node, shard, self._handed(shard)))
+            except NodeError as error:
+                self._lose(node, error)
+        exact = self._task.exact and self._kinds[node.name] == self._kinds[lost]
+        if differing := changed(self._found[shard.number].detections, again, exact):
+            raise self._untrusted(f"{lost} was lost, and {node.name} detects something else in {len(differing)} of "
+                                  f"{len(shard.image_ids)} images of its last shard, first image {differing[0]}; "
+                                  "examine both machines")
+
+    def _untrusted(self, why: str) -> InvalidRun:
+        """The error, after what was done in this run is withdrawn: nobody knows since when a node was wrong."""
+        self._ledger.withdraw(shard.name for shard in self._task.shards
+                              if shard.number in self._found and shard.number not in self._resumed)
+        return InvalidRun(why)
 
     def _require_nodes(self) -> None:
         if not self._nodes:
@@ -214,6 +244,7 @@ class _Run:
                 return  # another node was faster: it counts once
             if response.content:
                 self._found[shard.number] = Found(opened(response.content), node.name, about)
+                self._last[node.name] = shard
             else:
                 self._unkept[shard.number] = response.detections
             self._by_node[node.name] += 1

@@ -165,6 +165,14 @@ def test_what_a_run_with_a_wrong_node_has_done_is_never_resumed(ledger, tmp_path
     assert outcome.resumed == kept > 0 and contents(outcome) == EXPECTED
 
 
+def test_a_node_that_was_wrong_before_it_was_lost_is_found_by_its_last_shard(ledger, tmp_path):
+    cluster = one_of(2, tmp_path, "wrong", 2)
+    cluster.nodes[0] = Frozen(cluster.nodes[0], 2)
+    with pytest.raises(InvalidRun, match=r"^worker 1 was lost, and worker 2 detects something else in \d+ of"):
+        detect_all(cluster, ledger, task())
+    assert ledger.done(task().shards)[0] == {}
+
+
 def test_two_nodes_that_differ_are_both_named(ledger, tmp_path):
     with pytest.raises(InvalidRun, match=r"^worker 1 \[.*\], worker 2 \[.*\]: they do not detect the same"):
         detect_all(one_of(2, tmp_path, "wrong"), ledger, task())
