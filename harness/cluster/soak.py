@@ -29,7 +29,7 @@ from harness.soak.journal import JournalError
 from harness.soak.result import SoakResult
 from harness.soak.run import Plan, is_over, summarise
 from harness.stats.estimate import Estimate
-from harness.stats.intervals import mean_interval
+from harness.stats.intervals import mean_of_windows
 from harness.verdict.verdict import ERROR
 
 RECORD = "soak-nodes.json"  # of the driver's folder: which nodes the soak is on
@@ -98,12 +98,7 @@ class ClusterSoak:
     @property
     def images_per_second(self) -> Estimate | None:
         """The mean of `totals`; without bounds for fewer than ten windows."""
-        if not self.totals:
-            return None
-        try:
-            return mean_interval(self.totals)
-        except ValueError:
-            return Estimate(fmean(self.totals))
+        return mean_of_windows(self.totals)
 
     @property
     def is_aligned(self) -> bool:

@@ -13,7 +13,7 @@ from harness.machine.noise import Conditions
 from harness.soak.causes import Deviation, deviations
 from harness.soak.histogram import Histogram
 from harness.stats.estimate import Estimate
-from harness.stats.intervals import mean_interval
+from harness.stats.intervals import mean_of_windows
 from harness.stats.spread import spread
 from harness.stats.trend import relative_loss, slope
 
@@ -132,12 +132,7 @@ class SoakResult:
     @cached_property
     def images_per_second(self) -> Estimate | None:
         """The mean of the windows, which are equally long; without bounds for fewer than ten of them."""
-        if not self.windows:
-            return None
-        try:
-            return mean_interval(self.rates)
-        except ValueError:
-            return Estimate(fmean(self.rates))
+        return mean_of_windows(self.rates)
 
     @cached_property
     def percentiles(self) -> dict[str, Estimate]:

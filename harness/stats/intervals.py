@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from statistics import fmean
 
 import numpy as np
 
@@ -35,6 +36,16 @@ def mean_interval(rates: Sequence[float], confidence: float = INTERVAL_CONFIDENC
     variance, freedom = variance_of_mean(blocks - blocks.mean(), MEAN_DOUBT)
     reach = student_t(1 - alpha, freedom) * math.sqrt(variance)
     return Estimate(mean, mean - reach, mean + reach)
+
+
+def mean_of_windows(rates: Sequence[float]) -> Estimate | None:
+    """As `mean_interval`, without bounds for fewer than ten windows; None for none."""
+    if not rates:
+        return None
+    try:
+        return mean_interval(rates)
+    except ValueError:
+        return Estimate(fmean(rates))
 
 
 def variance_of_mean(errors: np.ndarray, doubt: float) -> tuple[float, float]:
