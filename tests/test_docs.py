@@ -12,7 +12,7 @@ from model.neuron.machine.doctor import DRIVER
 from model.neuron.machine.packages import PYTHON37, ROUTES
 from model.neuron.machine.system import BUILD_TOOLS
 from tests import generated
-from tests.test_documents import DOCUMENTS, ROOT, fences
+from tests.test_documented_commands import DOCUMENTS, ROOT, fences
 
 README = ROOT / "README.md"
 LONGEST_README = 150  # lines

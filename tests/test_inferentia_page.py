@@ -11,7 +11,7 @@ import pytest
 from model.neuron.machine.doctor import diagnose
 from tests.clean_root import ROOT, CleanRoot
 from tests.model.neuron.planted import AMAZON, UBUNTU, Planted, inf1, operating_system
-from tests.test_documents import check, fences
+from tests.test_documented_commands import check, fences
 
 PAGE = (ROOT / "docs" / "inferentia.md").read_text("utf-8")
 SYSTEMS = {"apt-get": "On Ubuntu 22.04", "dnf": "On Amazon Linux 2023"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.test_documents import ROOT, check
+from tests.test_documented_commands import ROOT, check
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ALL = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
