@@ -10,7 +10,7 @@ from harness.report import sections
 from harness.report.folder import AGAINST, OUTCOME, RUN, Folder, LeftOut
 from harness.report.sections import text
 from harness.verdict.metrics import SIGNS, value_and_bound
-from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS
+from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS, rows_not_judged
 
 YES, NO, OPEN = "yes", "no", "open"
 MOST = 6  # reasons on the first screen
@@ -85,7 +85,7 @@ def _green(outcome: dict[str, Any], missed: list[dict]) -> tuple[str, str, list[
             "Nothing that this machine can decide speaks against it: this was a rehearsal on a CPU, in which accuracy, "
             "parity and integrity decide. Speed, steadiness and cost on the device are still to be measured.",
             *_reasons(missed)]
-    left = [f"{outcome['lost']} rows were not judged."] if outcome["lost"] else []
+    left = [f"{rows_not_judged(outcome['lost'])}."] if outcome["lost"] else []
     left += [f"Easier than a release: {one}." for one in sections.texts(outcome["easier"])]
     if not outcome["release"]:
         return OPEN, "Not yet", ["Every row that was judged is met, and this was not a run for a release (--release).",
@@ -100,7 +100,7 @@ def _reasons(missed: list[dict]) -> list[str]:
     found = [_sentence(row) for row in judged[:MOST]]
     lost = [row for row in missed if row["reason"] == NOT_JUDGED]
     found += [f"{len(judged) - MOST} more rows were missed: see the verdicts."] if len(judged) > MOST else []
-    return found + ([f"{len(lost)} rows were not judged: {text(lost[0]['why'], 200)}."] if lost else [])
+    return found + ([f"{rows_not_judged(len(lost))}: {text(lost[0]['why'], 200)}."] if lost else [])
 
 
 def _sentence(row: dict) -> str:

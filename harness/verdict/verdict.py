@@ -20,6 +20,11 @@ NOT_COMPARABLE = "not comparable"  # of two runs alone
 REASONS = (TOO_FEW, NOISY, BROKEN, OTHER_PLATFORM, NOT_COMPARABLE, NOT_JUDGED, ERROR)
 
 
+def rows_not_judged(count: int) -> str:
+    """How many rows nobody judged, for a sentence."""
+    return "1 row was not judged" if count == 1 else f"{count} rows were not judged"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The outcome for one target row; value and bound in the metric's unit, `count` the samples behind it.

@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.verdict.targets import Target
-from harness.verdict.verdict import BROKEN, ERROR, NOISY, REASONS, TOO_FEW, Estimate, Verdict, invalid, judge
+from harness.verdict.verdict import (
+    BROKEN,
+    ERROR,
+    NOISY,
+    REASONS,
+    TOO_FEW,
+    Estimate,
+    Verdict,
+    invalid,
+    judge,
+    rows_not_judged,
+)
 
 FLOOR = Target("accuracy", "AP", 0.48, ">=", "any", "source", "2024-09-16")
 CEILING = Target("latency", "P99", 0.05, "<=", "any", "source", "2024-09-16")
@@ -137,3 +148,8 @@ def test_the_message_names_the_cast_or_scenario():
 def test_the_record_says_all_in_its_evidence():
     record = judge(FLOOR, math.nan, 8, evidence="8 images", **DETAILS).as_record()
     assert (record["why"], record["evidence"]) == ("the value is nan", "the value is nan; 8 images")
+
+
+@pytest.mark.parametrize("count, words", [(1, "1 row was not judged"), (2, "2 rows were not judged")])
+def test_rows_that_nobody_judged_are_counted_in_a_sentence(count, words):
+    assert rows_not_judged(count) == words
