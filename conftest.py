@@ -1,24 +1,35 @@
 """Loads the plugins of fixtures/ and nothing else."""
-pytest_plugins = [
-    "fixtures.options",
-    "fixtures.paid",
-    "fixtures.session",
-    "fixtures.report",
-    "fixtures.placement",
-    "fixtures.verdicts",
-    "fixtures.integrity",
-    "fixtures.cluster",
-    "fixtures.system_under_test",
-    "fixtures.measurements",
-    "fixtures.cluster_load",
-    "fixtures.accuracy",
-    "fixtures.parity",
-    "fixtures.throughput",
-    "fixtures.latency",
-    "fixtures.sweep",
-    "fixtures.soak",
-    "fixtures.cluster_soak",
-    "fixtures.mlperf",
-    "fixtures.against",
-    "fixtures.hooks",
-]
+from fixtures import (
+    accuracy,
+    against,
+    cluster,
+    cluster_load,
+    cluster_soak,
+    integrity,
+    latency,
+    measurements,
+    mlperf,
+    options,
+    paid,
+    parity,
+    placement,
+    report,
+    session,
+    soak,
+    sweep,
+    system_under_test,
+    throughput,
+    verdicts,
+)
+
+pytest_plugins = ["fixtures.hooks"]
+FIXTURES = (
+    accuracy, against, cluster, cluster_load, cluster_soak, integrity, latency, measurements, mlperf, options, paid,
+    parity, placement, report, session, soak, sweep, system_under_test, throughput, verdicts,
+)
+
+
+def pytest_configure(config):
+    """Registers the modules themselves: by name pytest would look each up among the plugins of all packages."""
+    for module in FIXTURES:
+        config.pluginmanager.register(module, module.__name__)

@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             start = monotonic()
             ended = subprocess.run(command, capture_output=True, text=True, check=False)
             record.with_suffix(".log").write_text(ended.stdout + ended.stderr)
-            if ended.returncode == FAILED:
-                record.unlink(missing_ok=True)  # it did not reach its end, and is made again next time
+            if ended.returncode != FAILED:  # else it did not reach its end, and is made again next time
+                _draft(record).replace(record)
             print(f"{name}: exit code {ended.returncode}, {monotonic() - start:.0f} s, {record}", flush=True)
     print("\n".join(counts(given.folder)))
 
@@ -50,8 +50,12 @@ def _left(given: argparse.Namespace) -> Iterator[tuple[str, Path, list[str]]]:
             a, b = revisions.split(",")
             record = given.folder / f"{name.replace('/', '-')}-{number:03}.json"
             if not record.exists():
-                yield name, record, [sys.executable, "-m", "harness.turns", f"A={a}", f"B={b}", "--json", str(record),
-                                     *given.options.split()]
+                yield name, record, [sys.executable, "-m", "harness.turns", f"A={a}", f"B={b}",
+                                     "--json", str(_draft(record)), *given.options.split()]
+
+
+def _draft(record: Path) -> Path:
+    return record.with_suffix(".draft")
 
 
 def counts(folder: Path) -> list[str]:

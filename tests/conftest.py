@@ -1,6 +1,7 @@
 """What every test folder needs: warnings are errors, chance has a seed, and real material is found where it is."""
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -24,6 +25,13 @@ os.environ.pop("PYTEST_XDIST_WORKER", None)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GATES = Path(__file__).parent / "gates"
+
+
+def pytest_collection_finish():
+    """What was imported stays: the garbage collector, whom pytest calls at the end of each run that a test makes in
+    this process, need not look through TensorFlow again and again."""
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
 def pytest_addoption(parser):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from harness.stats.estimate import NOISY, PROVEN, REFUTED, TOO_FEW, UNDECIDED, Estimate, decide
@@ -72,7 +72,7 @@ class Verdict:
 
     def as_record(self) -> dict[str, Any]:
         """A dictionary for strict JSON, in which the evidence says all."""
-        return {**asdict(self), "evidence": self.statement()}
+        return {**vars(self), "evidence": self.statement()}
 
 
 def without_repeats(evidence: Iterable[str]) -> list[str]:

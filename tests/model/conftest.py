@@ -32,6 +32,21 @@ def tiny_model(tiny, tiny_weights, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def frozen(tiny_model):
+    """A function: a copy of the tiny detector's frozen graph, and the tensors of its inputs and outputs."""
+    from model.graph.freeze import frozen_graph
+
+    graph_def, inputs, outputs = frozen_graph(tiny_model)
+
+    def copied():
+        copy = type(graph_def)()
+        copy.CopyFrom(graph_def)
+        return copy, dict(inputs), dict(outputs)
+
+    return copied
+
+
+@pytest.fixture(scope="session")
 def compiled(tiny_model, tmp_path_factory):
     """The tiny detector compiled for CPU in FP32."""
     from model.backends import cpu

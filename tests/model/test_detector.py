@@ -15,7 +15,7 @@ from PIL import Image
 from model.backends import cpu
 from model.detector import Detector
 from model.graph.build import build
-from model.graph.freeze import frozen_graph, write_compiled, write_saved_model
+from model.graph.freeze import write_compiled, write_saved_model
 from model.graph.saved_model import METADATA, SavedModelError
 from tests.model import samples
 from tests.model.samples import encode, pixels, sample_images
@@ -153,9 +153,9 @@ def test_eight_threads_with_bad_images_get_each_its_own_answer(tiny_detector, al
     assert [len(found) for found in results] == [len(batch) for batch in batches]
 
 
-def test_a_network_that_gives_nan_is_not_taken_for_one_that_sees_nothing(tiny_model, tmp_path):
+def test_a_network_that_gives_nan_is_not_taken_for_one_that_sees_nothing(frozen, tiny_model, tmp_path):
     """What the graph's optimisers make of the comparison counts, not what it says."""
-    graph_def, inputs, outputs = frozen_graph(tiny_model)
+    graph_def, inputs, outputs = frozen()
     last = [node for node in graph_def.node if node.op == "BiasAdd"][-1]
     bias = next(node for node in graph_def.node if node.name == last.input[1]).attr["value"].tensor
     bias.tensor_content = np.full(len(bias.tensor_content) // 4, np.nan, np.float32).tobytes()

@@ -8,7 +8,7 @@ import pytest
 
 from model.backends import cpu, emulated
 from model.detector import Detector
-from model.graph.freeze import frozen_graph, write_compiled
+from model.graph.freeze import write_compiled
 from model.layer_diff import distance, first_difference
 from tests.model.samples import sample_images
 
@@ -26,8 +26,8 @@ def test_rounding_differs_a_little_from_the_first_convolution_on(tiny_detector, 
 
 
 @pytest.mark.parametrize("planted", [2.0, np.nan], ids=["scaled", "NaN"])
-def test_the_layer_that_was_tampered_with_is_named(tiny_detector, tiny_model, tmp_path, planted):
-    graph_def, inputs, outputs = frozen_graph(tiny_model)
+def test_the_layer_that_was_tampered_with_is_named(frozen, tiny_detector, tiny_model, tmp_path, planted):
+    graph_def, inputs, outputs = frozen()
     nodes = {node.name: node for node in graph_def.node}
     victim = [node for node in graph_def.node if node.op == "BiasAdd"][17]
     bias = nodes[victim.input[1]].attr["value"].tensor

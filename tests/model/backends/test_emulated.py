@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from model.backends import CASTS, emulated
 from model.detector import Detector
-from model.graph.freeze import frozen_graph
 from model.graph.preprocess import DECODING
 from model.graph.rounding import round_inputs, round_tensors
 from model.graph.saved_model import NETWORK
@@ -112,10 +111,10 @@ def test_what_is_too_large_for_fp16_is_infinite_and_not_for_bf16():
 
 @pytest.fixture(scope="module", params=[
     pytest.param(level, marks=[pytest.mark.slow] * (level not in ("all", "matmult"))) for level in CASTS["emulated"]])
-def cast_level(request, tiny_model, tmp_path_factory):
+def cast_level(request, frozen, tiny_model, tmp_path_factory):
     """(name of the cast level, its detector, the frozen graph that it was made from)."""
     folder = tmp_path_factory.mktemp("emulated") / request.param
-    return request.param, Detector(emulated.compile(tiny_model, folder, request.param)), frozen_graph(tiny_model)[0]
+    return request.param, Detector(emulated.compile(tiny_model, folder, request.param)), frozen()[0]
 
 
 def test_every_convolution_computes_on_rounded_operands(cast_level):

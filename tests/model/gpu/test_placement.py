@@ -92,8 +92,8 @@ def test_tensorflows_own_placement_on_a_second_device_is_seen_to_be_whole(two_de
     assert placed(two_devices()) == ""
 
 
-def test_one_convolution_that_tensorflow_placed_elsewhere_is_seen(two_devices, tiny_model):
-    first = next(one.name for one in gpu.frozen_graph(tiny_model)[0].node if one.op == "Conv2D")
+def test_one_convolution_that_tensorflow_placed_elsewhere_is_seen(two_devices, frozen):
+    first = next(one.name for one in frozen()[0].node if one.op == "Conv2D")
     found = placed(two_devices(left=(first,)))
     assert found.startswith("1 of ") and "ran on CPU:0, not on the CPU:1, first network/" in found
 

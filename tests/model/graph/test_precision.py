@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from model.backends import CASTS, EDGES, cpu, emulated
 from model.detector import Detector
-from model.graph.freeze import frozen_graph, network_function, network_part
+from model.graph.freeze import network_function, network_part
 from model.graph.operators import node_name
 from model.graph.precision import edge_bytes, set_edges, set_half
 from model.graph.saved_model import NETWORK, SavedModelError
@@ -17,8 +17,8 @@ IMAGES = sample_images(2)
 
 
 @pytest.fixture
-def graph_def(tiny_model):
-    return frozen_graph(tiny_model)[0]
+def graph_def(frozen):
+    return frozen()[0]
 
 
 def types(graph_def, names) -> list:
@@ -111,8 +111,8 @@ def test_layers_are_seen_as_before(tiny_detector, narrow):
     assert narrow.layers() == tiny_detector.layers()
 
 
-def test_a_head_map_beyond_float16_gives_no_nan(tiny_model, tmp_path):
-    graph_def, inputs, outputs = frozen_graph(tiny_model)
+def test_a_head_map_beyond_float16_gives_no_nan(frozen):
+    graph_def, inputs, outputs = frozen()
     _, _, heads = network_part(graph_def)
     for node in graph_def.node:  # logits of a million, of which float16 makes infinity
         if node.name == node_name(heads[0]):
