@@ -2,7 +2,8 @@
 
 Each NAME=REV,REV is a kind of comparison with a known truth, such as A/A=HEAD,HEAD or slower=HEAD,scratch. They take
 turns until each has been made so often as --each says. Every record is kept in DIR, and a series that is started again
-goes on where it ended. `--count` prints what the records in DIR say and measures nothing.
+goes on where it ended. `--count` prints what the records in DIR say and measures nothing; also what stored runs would
+have said: each B against the A of the comparisons before it, which were made minutes to hours earlier.
 """
 from __future__ import annotations
 
@@ -13,8 +14,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from time import monotonic
 
+from benchmarks.between_runs import COUNTS, LEAST, SPEEDS
+from harness.history.between_runs import UNKNOWN as CANNOT_TELL
+from harness.history.between_runs import WORSE, between_runs
+from harness.history.between_runs import outcomes as judged
 from harness.text import shown
 from harness.turns.outcome import DIFFERENT, SAME, UNKNOWN
 
@@ -60,13 +66,14 @@ def _draft(record: Path) -> Path:
 
 def counts(folder: Path) -> list[str]:
     """Lines: of each kind, how many comparisons found B worse or better in any metric, and the outcomes by metric."""
-    kinds: dict[str, list[list[dict]]] = {}
+    kinds: dict[str, list[dict]] = {}
     for path in sorted(folder.glob("*.json")):
-        kinds.setdefault(path.stem.rpartition("-")[0], []).append(json.loads(path.read_text())["rows"])
-    return [line for name, found in kinds.items() for line in _counted(name, found)]
+        kinds.setdefault(path.stem.rpartition("-")[0], []).append(json.loads(path.read_text()))
+    return [line for name, found in kinds.items() for line in (*_counted(name, found), *_stored(found))]
 
 
-def _counted(name: str, found: list[list[dict]]) -> Iterator[str]:
+def _counted(name: str, records: list[dict]) -> Iterator[str]:
+    found = [record["rows"] for record in records]
     worse = sum(any(row["is_worse"] for row in rows) for rows in found)
     better = sum(any(row["outcome"] == DIFFERENT and not row["is_worse"] for row in rows) for rows in found)
     yield f"{shown(name)}: {len(found)} comparisons, B worse in {worse}, better in {better}"
@@ -75,6 +82,28 @@ def _counted(name: str, found: list[list[dict]]) -> Iterator[str]:
         by_metric.setdefault(row["metric"], Counter())[row["outcome"]] += 1
     for metric, counted in by_metric.items():
         yield f"  {metric}: " + ", ".join(f"{counted[outcome]} {outcome}" for outcome in OUTCOMES)
+
+
+def _stored(records: list[dict]) -> Iterator[str]:
+    """Lines: how often B is worse than so many earlier runs of A in any metric, and undecided in the first one."""
+    runs = [{arm: _medians(record["rounds"], arm) for arm in "AB"} for record in records if record["rounds"]]
+    measured = runs[0]["A"] if runs else {}
+    specs = [spec for spec in SPEEDS if spec.check in ("throughput", "latency") and spec.metric in measured]
+    for count in COUNTS if specs else ():
+        found = []
+        for place in range(count, len(runs)):
+            changes = [between_runs([run["A"][spec.metric] for run in runs[place - count:place]],
+                                    runs[place]["B"][spec.metric], spec.how, spec.sense) for spec in specs]
+            least = [LEAST[spec.check, spec.metric] for spec in specs]
+            found.append([one.outcome for one in judged(changes, least)])
+        worse, undecided = sum(WORSE in one for one in found), sum(one[0] == CANNOT_TELL for one in found)
+        yield (f"  against {count} stored runs: {len(found)} comparisons, B worse in {worse}, {specs[0].metric} "
+               f"undecided in {undecided}")
+
+
+def _medians(rounds: list[dict], arm: str) -> dict[str, float]:
+    """Each metric of an arm, as the median of its rounds."""
+    return {name: median(one["values"][arm][name] for one in rounds) for name in rounds[0]["values"][arm]}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,14 @@ ROWS = {"same": [{"metric": "P50", "outcome": "SAME", "is_worse": False}],
         "worse": [{"metric": "P50", "outcome": "DIFFERENT", "is_worse": True}]}
 
 
+def rounds(factor: float) -> list[dict]:
+    """Three rounds in which B is so many times as fast as A, give or take 2 %."""
+    return [{"values": {arm: {"images_per_second": 100 * speed * noise, "P50_seconds": 0.01 / speed / noise}
+                        for arm, speed in (("A", 1), ("B", factor))}} for noise in (0.98, 1, 1.02)]
+
+
+
+
 @pytest.fixture
 def series(tmp_path, monkeypatch, capsys):
     """A function: exit codes of the comparisons that are to be made → their arguments and what was printed."""
@@ -24,7 +32,9 @@ def series(tmp_path, monkeypatch, capsys):
         def compared(command, **_):
             made.append(command[3:5])
             draft = Path(command[command.index("--json") + 1])
-            draft.write_text(json.dumps({"rows": ROWS["worse" if "B=other" in command else "same"]}))
+            is_slower = "B=other" in command
+            draft.write_text(json.dumps({"rows": ROWS["worse" if is_slower else "same"],
+                                         "rounds": rounds((0.8 if is_slower else 1) * (1 + 0.01 * (len(made) % 3)))}))
             if left[0] is KeyboardInterrupt:
                 raise left.pop(0)
             return CompletedProcess(command, left.pop(0), "", "")
@@ -42,6 +52,13 @@ def test_the_kinds_take_turns_and_are_counted(series):
     assert made == [["A=main", "B=main"], ["A=main", "B=other"]] * 2
     assert "A-A: 2 comparisons, B worse in 0, better in 0" in printed
     assert "slower: 2 comparisons, B worse in 2, better in 0\n  P50: 2 DIFFERENT, 0 SAME, 0 UNKNOWN" in printed
+
+
+def test_stored_runs_are_counted_too(series):
+    _, printed = series(*[0, 1] * 6, arguments=("A/A=main,main", "slower=main,other", "--each", "6"))
+    assert "against 3 stored runs: 3 comparisons, B worse in 0" in printed
+    assert "against 3 stored runs: 3 comparisons, B worse in 3, images_per_second undecided in 0" in printed
+    assert "against 5 stored runs: 1 comparisons" in printed
 
 
 @pytest.mark.parametrize("end", [turns_series.FAILED, KeyboardInterrupt])
