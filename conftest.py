@@ -32,4 +32,5 @@ FIXTURES = (
 def pytest_configure(config):
     """Registers the modules themselves: by name pytest would look each up among the plugins of all packages."""
     for module in FIXTURES:
-        config.pluginmanager.register(module, module.__name__)
+        if not config.pluginmanager.is_registered(module):  # by a second checkout's conftest.py, where a path names it
+            config.pluginmanager.register(module, module.__name__)

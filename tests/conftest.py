@@ -4,6 +4,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,15 @@ GATES = Path(__file__).parent / "gates"
 
 
 def pytest_collection_finish():
-    """What was imported stays: the garbage collector, whom pytest calls at the end of each run that a test makes in
+    """What was imported stays: the garbage collector, which pytest calls at the end of each run that a test makes in
     this process, need not look through TensorFlow again and again."""
-    if not gc.get_freeze_count():
-        gc.freeze()
+    _freeze()
+
+
+@cache
+def _freeze() -> None:
+    """Once in a process."""
+    gc.freeze()
 
 
 def pytest_addoption(parser):

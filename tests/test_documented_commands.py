@@ -139,8 +139,14 @@ def check_pytest(words: list, folder) -> None:
     """Collects with these arguments, which must select tests. Those of a Ray cluster need Ray."""
     if "--ray" in words:
         pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-ray.txt")
-    printed = tried(trial.collect, _filled(words[1:], folder))
+    printed = collected(*_filled(words[1:], folder))
     assert "--help" in words or re.search(r"^\d+(/\d+)? tests? collected", printed, re.MULTILINE), printed
+
+
+@cache  # several commands lead to the same
+def collected(*arguments: str) -> str:
+    """What pytest prints that collects with these arguments."""
+    return tried(trial.collect, list(arguments))
 
 
 def _filled(arguments: list, folder, given=GIVEN) -> list:

@@ -24,8 +24,8 @@ LATENCY_RUNS, LATENCY_WRONG = 50, 4  # 1 %
 THROUGHPUT_RUNS, THROUGHPUT_WRONG = 200, 21  # 5 %
 
 
-OFTEN = ("independent", "neighbours 0.9")  # the others take as long each
-CASES = [*(pytest.param(name, 99, marks=[pytest.mark.slow] * (name not in OFTEN)) for name in REQUESTS),
+# One stands for the others, which take as long each.
+CASES = [*(pytest.param(name, 99, marks=[pytest.mark.slow] * (name != "independent")) for name in REQUESTS),
          *(pytest.param(name, 50, marks=pytest.mark.slow) for name in ("neighbours 0.9", "of 200 images"))]
 
 
@@ -36,7 +36,7 @@ def test_latency_at_its_bound_is_undecided_in_99_of_100_runs(name, p):
 
 
 @pytest.mark.parametrize("noise", [name for name in NOISE if name != "no noise"])
-@pytest.mark.parametrize("name", ["neighbours 0.98", "bursts of 200"])
+@pytest.mark.parametrize("name", [pytest.param("neighbours 0.98", marks=pytest.mark.slow), "bursts of 200"])
 def test_noise_that_slowed_nothing_excuses_no_burst(name, noise):
     errors = latency_verdicts(REQUESTS[name], 90, limit_of(90), LAPTOP_REQUESTS, LATENCY_RUNS, noise=noise)
     assert max(errors.passed, errors.failed) * LATENCY_RUNS <= LATENCY_WRONG

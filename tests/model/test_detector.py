@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from model.architecture import Convolutional
 from model.backends import cpu
 from model.detector import Detector
+from model.formats.weights import random_weights
 from model.graph.build import build
 from model.graph.freeze import write_compiled, write_saved_model
 from model.graph.saved_model import METADATA, SavedModelError
 from tests.model import samples
-from tests.model.samples import encode, pixels, sample_images
+from tests.model.samples import encode, one_head, pixels, sample_images
 
 GOOD = sample_images(4)
 BAD = {
@@ -118,9 +120,10 @@ def test_a_bad_header_changes_no_bit_of_its_batch_mates(tiny_detector):
     assert same(first, expected[0]) and same(second, expected[1])
 
 
-def test_the_limit_of_pixels_is_the_profiles(tiny, tiny_weights, tmp_path):
-    profile = replace(samples.PROFILE, max_pixels=80 * 60)
-    limited = Detector(cpu.compile(build(tiny, tiny_weights, tmp_path / "m", profile), tmp_path / "c"))
+def test_the_limit_of_pixels_is_the_profiles(tmp_path):
+    architecture, profile = one_head(Convolutional(8, 3, 4, 1)), replace(samples.PROFILE, max_pixels=80 * 60)
+    model = build(architecture, random_weights(architecture, 0), tmp_path / "m", profile)
+    limited = Detector(cpu.compile(model, tmp_path / "c"))
     errors = [result.error for result in limited.detect([encode(pixels()), encode(pixels(81, 60))])]
     assert errors[0] == "" and "declares 81 x 60 pixels, more than the limit of 4,800 (max_pixels)" in errors[1]
 

@@ -56,6 +56,7 @@ def test_distance(expected, found, off):
     assert distance(np.array(expected, np.float32), np.array(found, np.float32)) == pytest.approx(off)
 
 
+@pytest.mark.slow
 def test_bf16_is_compared_too(tiny_detector, tiny_model, tmp_path):
     bf16 = Detector(cpu.compile(tiny_model, tmp_path / "bf16", "bf16"))
     assert "conv_000" in first_difference(tiny_detector, bf16, IMAGE, 1e-6)

@@ -131,6 +131,7 @@ def test_a_server_at_an_impossible_rate_is_invalid_with_what_loadgen_recommends(
     assert "more queries" in result.evidence and result.figures["P99_seconds"] > 0.005
 
 
+@pytest.mark.slow
 @needs_loadgen
 def test_a_backlog_without_end_is_given_up():
     pattern = LoadPattern(1, 1, rate=5000.0)

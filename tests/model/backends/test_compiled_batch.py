@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from model.backends import cpu, emulated, xla
 from model.detector import Detector
-from model.graph.freeze import frozen_graph, network_part
+from model.graph.freeze import network_part
 from model.graph.saved_model import read_metadata
 from model.layer_diff import first_difference
 from tests.model.samples import sample_images
@@ -21,8 +21,8 @@ BACKENDS = {
 }
 
 
-@pytest.fixture(scope="module", params=["cpu", "emulated", *(
-    pytest.param(name, marks=pytest.mark.slow) for name in ("cpu-bf16", "xla"))])
+@pytest.fixture(scope="module", params=["cpu", *(
+    pytest.param(name, marks=pytest.mark.slow) for name in ("cpu-bf16", "emulated", "xla"))])
 def pair(request, tiny_model, tmp_path_factory):
     """The tiny detector of a backend, for any batch size and compiled for one."""
     (module, settings), folder = BACKENDS[request.param], tmp_path_factory.mktemp("batch")
@@ -69,9 +69,9 @@ def test_each_batch_is_full_and_padded_with_its_own_last_image(fixed):
     assert sent == [IMAGES[:3], [*IMAGES[3:5], IMAGES[4]]]
 
 
-def test_the_networks_shapes_are_fixed(tiny_model):
+def test_the_networks_shapes_are_fixed(frozen):
     """A compiler that needs static shapes finds them: images and all head maps have the batch size."""
-    graph_def, inputs, outputs = frozen_graph(tiny_model, BATCH)
+    graph_def, inputs, outputs = frozen(BATCH)
     _, source, heads = network_part(graph_def)
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
@@ -90,6 +90,7 @@ def test_an_image_that_cannot_be_decoded_spoils_no_other(pair, count):
     np.testing.assert_array_equal(found[-1].classes, found[0].classes)
 
 
+@pytest.mark.slow
 def test_layers_are_compared_by_the_image_alone(fixed, tiny_detector):
     assert first_difference(tiny_detector, Detector(fixed), IMAGES[0], 1e-4) == ""
 

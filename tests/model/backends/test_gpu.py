@@ -56,6 +56,7 @@ def xla_detector(tiny_model, tmp_path_factory):
         return Detector(xla.compile(tiny_model, tmp_path_factory.mktemp("xla") / "compiled"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="TensorFlow sees a GPU here")
 def test_xla_on_the_processor_of_a_machine_with_a_gpu_is_named(xla_detector):
     lapse = xla_detector.fallback(IMAGES[0])
@@ -88,6 +89,7 @@ def test_kernels_inside_a_network_that_xla_compiled_are_not_steps_of_tensorflow(
     assert lapse.startswith(words) and bool(lapse) == bool(words)
 
 
+@pytest.mark.slow
 def test_fp32_is_fp32_whichever_detector_of_the_process_ran_before(tiny_model, tmp_path):
     """On a GPU that has TF32 it is TensorFlow's default, and a setting of the whole process."""
     before = TENSOR_CORES()

@@ -13,11 +13,16 @@ IMAGES = sample_images(3)
 
 
 @pytest.fixture(scope="module")
-def xla_detector(tiny_model, tmp_path_factory):
-    return Detector(xla.compile(tiny_model, tmp_path_factory.mktemp("xla") / "compiled"))
+def xla_model(tiny_model, tmp_path_factory):
+    return xla.compile(tiny_model, tmp_path_factory.mktemp("xla") / "compiled")
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.fixture(scope="module")
+def xla_detector(xla_model):
+    return Detector(xla_model)
+
+
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_the_answers_are_the_cpu_backends(xla_detector, tiny_detector, count):
     for ours, expected in zip(xla_detector.detect(IMAGES[:count]), tiny_detector.detect(IMAGES[:count])):
         np.testing.assert_array_equal(ours.classes, expected.classes)
@@ -50,6 +55,6 @@ def test_a_network_on_another_device_is_seen(xla_detector, monkeypatch):
     assert lapse.startswith("the network ran on ") and lapse.endswith(", not on the GPU")
 
 
-def test_a_model_of_others_has_no_network_to_compile(compiled, tmp_path):
+def test_a_model_of_others_has_no_network_to_compile(xla_model, tmp_path):
     with pytest.raises(SavedModelError, match="has no part `network` between images and head maps"):
-        xla.compile(xla.compile(compiled, tmp_path / "once"), tmp_path / "twice")
+        xla.compile(xla_model, tmp_path / "twice")

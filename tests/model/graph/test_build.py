@@ -95,13 +95,15 @@ def test_an_output_below_a_file_is_refused(tmp_path, tiny, tiny_weights):
         build(tiny, tiny_weights, tmp_path / "file" / "output")
 
 
-def test_building_that_fails_leaves_nothing_behind(tmp_path, tiny, tiny_weights, monkeypatch):
+def test_building_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    architecture = one_head(Convolutional(8, 3, 4, 1))
+
     def fail(*_):
         raise RuntimeError("the disk is full")
 
     monkeypatch.setattr(building, "write_metadata", fail)
     with pytest.raises(RuntimeError, match="the disk is full"):
-        build(tiny, tiny_weights, tmp_path / "output")
+        build(architecture, random_weights(architecture, 0), tmp_path / "output")
     assert not any(tmp_path.iterdir())
 
 

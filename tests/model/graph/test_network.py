@@ -52,6 +52,8 @@ FAMILIES = {
     "yolov4-p6": (partial(families.yolov4_large, deep=True), 1280, 127_717_040, 128),
 }
 
+LARGE = ("yolov7x", "yolov4-p6")  # more of what yolov7 and yolov4-p5 have
+
 
 @pytest.mark.parametrize("write, size, parameters, _", FAMILIES.values(), ids=FAMILIES)
 def test_a_published_detector_has_as_many_parameters_as_its_weights_file(cfg, write, size, parameters, _):
@@ -63,7 +65,8 @@ def narrow(text: str) -> str:
     return re.sub(r"(batch_normalize=1\nfilters=)(\d+)", lambda match: f"{match[1]}{int(match[2]) // 4}", text)
 
 
-@pytest.mark.parametrize("write, _, parameters, size", FAMILIES.values(), ids=FAMILIES)
+@pytest.mark.parametrize("write, _, parameters, size", [
+    pytest.param(*row, id=name, marks=[pytest.mark.slow] * (name in LARGE)) for name, row in FAMILIES.items()])
 def test_a_published_detector_agrees_with_opencv(cfg, write, _, parameters, size):
     """A quarter as wide, which is as exact and sixteen times as fast; every layer and every connection is there."""
     assert_agrees(Comparison(cfg(narrow(write(size)))))
@@ -89,7 +92,8 @@ def test_yolov4_at_full_size_agrees_with_opencv_down_to_the_boxes(real, cfg, siz
     assert (both.disagreement() <= CLOSE, boxes <= CLOSE, scores <= CLOSE) == (True,) * 3, (boxes, scores)
 
 
-@pytest.mark.parametrize("path", ["darknet/yolov4-tiny.cfg", "darknet/yolov4-csp.cfg"])
+@pytest.mark.parametrize("path", [
+    "darknet/yolov4-tiny.cfg", pytest.param("darknet/yolov4-csp.cfg", marks=pytest.mark.slow)])
 def test_candidates_agree_with_opencv(real, cfg, path):
     text = resized((real / path).read_text(), 96 if "tiny" in path else 64).replace("[yolo]", "[yolo]\nthresh=0")
     boxes, scores = Comparison(cfg(text)).candidates_disagreement()
@@ -261,7 +265,9 @@ def test_a_dilated_kernel_is_one_with_zeros_between_its_numbers(cfg):
     np.testing.assert_allclose(*maps, atol=1e-5)
 
 
-@pytest.mark.parametrize("path", [path for path, _ in OFFICIAL.values()], ids=OFFICIAL)
+@pytest.mark.parametrize("path", [
+    pytest.param(path, id=name, marks=[pytest.mark.slow] * (name == "yolov4-csp"))
+    for name, (path, _) in OFFICIAL.items()])
 def test_random_weights_neither_vanish_nor_explode(real, cfg, path):
     text = resized((real / path).read_text(), 64).replace("activation=logistic", "activation=linear")
     ranges = [float(np.ptp(head)) for head in Comparison(cfg(text), seed=0).our_maps]

@@ -20,6 +20,7 @@ DETECTORS = {
     "yolov4-tiny": (lambda real: load_architecture(real() / "darknet" / "yolov4-tiny.cfg", 96), "darknet"),
     "letterbox-diou": (lambda real: embedded.ARCHITECTURE, "letterbox-diou"),
 }
+QUICK = ("embedded", "yolov4-tiny")  # what stands for all in the shorter tests
 
 
 def built(name, real, folder):

@@ -9,7 +9,7 @@ from model.graph.freeze import network_part
 from model.graph.preprocess import DECODING
 from model.neuron.partition.detector import plan_of_detector
 from model.neuron.placement import operators
-from tests.model.neuron.detectors import DETECTORS
+from tests.model.neuron.detectors import DETECTORS, QUICK
 
 # AWS reports about 0.79 of its own graph, which decodes no images and reads no EXIF: those operators are left out.
 LEAST_RATIO = 0.70
@@ -35,7 +35,8 @@ def route(request):
     return request.param
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in DETECTORS])
 def test_every_operator_of_the_network_is_planned_for_the_device(exported_graph, name, route):
     meta_graph = exported_graph(name)[1]
     found = planned(meta_graph, route)
@@ -44,12 +45,13 @@ def test_every_operator_of_the_network_is_planned_for_the_device(exported_graph,
     assert found.convolutions[0] == found.convolutions[1] > 20
 
 
-@pytest.mark.parametrize("name", ["embedded", "yolov4"])
+@pytest.mark.parametrize("name", QUICK)
 def test_what_crosses_is_in_16_bits(exported_graph, name, route):
     segment, = planned(exported_graph(name)[1], route).segments
     assert {tensor.dtype for tensor in (*segment.inputs, *segment.outputs)} == {"float16"}
 
 
+@pytest.mark.slow
 def test_yolov4_reaches_the_ratio_by_the_count_that_aws_reports(exported_graph):
     """Of all nodes, decoding and suppression among them, of which a network of fewer layers has a smaller share."""
     found = planned(exported_graph("yolov4")[1], "tf1")
