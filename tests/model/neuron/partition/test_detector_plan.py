@@ -45,7 +45,7 @@ def test_every_operator_of_the_network_is_planned_for_the_device(exported_graph,
     assert found.convolutions[0] == found.convolutions[1] > 20
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", ["embedded", pytest.param("yolov4", marks=pytest.mark.slow)])
 def test_what_crosses_is_in_16_bits(exported_graph, name, route):
     segment, = planned(exported_graph(name)[1], route).segments
     assert {tensor.dtype for tensor in (*segment.inputs, *segment.outputs)} == {"float16"}
