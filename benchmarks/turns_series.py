@@ -2,8 +2,8 @@
 
 Each NAME=REV,REV is a kind of comparison with a known truth, such as A/A=HEAD,HEAD or slower=HEAD,scratch. They take
 turns until each has been made so often as --each says. Every record is kept in DIR, and a series that is started again
-goes on where it ended. `--count` prints what the records in DIR say and measures nothing; also what stored runs would
-have said: each B against the A of the comparisons before it, which were made minutes to hours earlier.
+goes on where it ended. `--count` measures nothing and prints what the rounds in DIR say, judged by the code at hand;
+also what stored runs would have said: each B against the A of the comparisons before it, minutes to hours earlier.
 """
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from harness.history.between_runs import UNKNOWN as CANNOT_TELL
 from harness.history.between_runs import WORSE, between_runs
 from harness.history.between_runs import outcomes as judged
 from harness.text import shown
-from harness.turns.outcome import DIFFERENT, SAME, UNKNOWN
+from harness.turns.outcome import DIFFERENT, SAME, UNKNOWN, Row, looks, outcomes
+from harness.turns.rounds import Round
 
 FAILED = 2  # exit code of harness.turns
 OUTCOMES = (DIFFERENT, SAME, UNKNOWN)
@@ -39,10 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     if not given.count:
         for name, record, command in _left(given):
+            _draft(record).unlink(missing_ok=True)
             start = monotonic()
             ended = subprocess.run(command, capture_output=True, text=True, check=False)
             record.with_suffix(".log").write_text(ended.stdout + ended.stderr)
-            if ended.returncode != FAILED:  # else it did not reach its end, and is made again next time
+            if _reached_its_end(ended):  # else it is made again next time
                 _draft(record).replace(record)
             print(f"{name}: exit code {ended.returncode}, {monotonic() - start:.0f} s, {record}", flush=True)
     print("\n".join(counts(given.folder)))
@@ -60,6 +62,11 @@ def _left(given: argparse.Namespace) -> Iterator[tuple[str, Path, list[str]]]:
                                      "--json", str(_draft(record)), *given.options.split()]
 
 
+def _reached_its_end(ended: subprocess.CompletedProcess) -> bool:
+    """Whether harness.turns has said so: Python's own exit code for any error is that of "B is worse"."""
+    return ended.returncode != FAILED and f"\nexit code {ended.returncode}: " in f"\n{ended.stdout}"
+
+
 def _draft(record: Path) -> Path:
     return record.with_suffix(".draft")
 
@@ -73,23 +80,34 @@ def counts(folder: Path) -> list[str]:
 
 
 def _counted(name: str, records: list[dict]) -> Iterator[str]:
-    found = [record["rows"] for record in records]
-    worse = sum(any(row["is_worse"] for row in rows) for rows in found)
-    better = sum(any(row["outcome"] == DIFFERENT and not row["is_worse"] for row in rows) for rows in found)
+    found = [_judged(record) for record in records]
+    worse = sum(any(row.is_worse for row in rows) for rows in found)
+    better = sum(any(row.outcome == DIFFERENT and not row.is_worse for row in rows) for rows in found)
     yield f"{shown(name)}: {len(found)} comparisons, B worse in {worse}, better in {better}"
     by_metric: dict[str, Counter] = {}
     for row in (row for rows in found for row in rows):
-        by_metric.setdefault(row["metric"], Counter())[row["outcome"]] += 1
+        by_metric.setdefault(row.metric, Counter())[row.outcome] += 1
     for metric, counted in by_metric.items():
         yield f"  {metric}: " + ", ".join(f"{counted[outcome]} {outcome}" for outcome in OUTCOMES)
+
+
+def _judged(record: dict) -> list[Row]:
+    """The rows of the first look that decides every metric, else of the last one that was reached."""
+    rounds, plan, rows = [Round(**one) for one in record["rounds"]], record["plan"], []
+    for look in looks(plan["most"]):
+        if look <= len(rounds):
+            rows = outcomes(rounds[:look], plan["within"], plan["most"], median(record["round_seconds"]))
+            if all(row.outcome != UNKNOWN for row in rows):
+                break
+    return rows
 
 
 def _stored(records: list[dict]) -> Iterator[str]:
     """Lines: how often B is worse than so many earlier runs of A in any metric, and undecided in the first one."""
     runs = [{arm: _medians(record["rounds"], arm) for arm in "AB"} for record in records if record["rounds"]]
-    measured = runs[0]["A"] if runs else {}
-    specs = [spec for spec in SPEEDS if spec.check in ("throughput", "latency") and spec.metric in measured]
-    for count in COUNTS if specs else ():
+    specs = [spec for spec in SPEEDS if spec.check in ("throughput", "latency")
+             and all(spec.metric in run[arm] for run in runs for arm in "AB")]
+    for count in (count for count in COUNTS if specs and count < len(runs)):
         found = []
         for place in range(count, len(runs)):
             changes = [between_runs([run["A"][spec.metric] for run in runs[place - count:place]],
@@ -103,7 +121,8 @@ def _stored(records: list[dict]) -> Iterator[str]:
 
 def _medians(rounds: list[dict], arm: str) -> dict[str, float]:
     """Each metric of an arm, as the median of its rounds."""
-    return {name: median(one["values"][arm][name] for one in rounds) for name in rounds[0]["values"][arm]}
+    return {name: median(one["values"][arm][name] for one in rounds) for name in rounds[0]["values"][arm]
+            if all(name in one["values"][arm] for one in rounds)}
 
 
 if __name__ == "__main__":

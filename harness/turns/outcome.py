@@ -3,9 +3,9 @@
 The value of a round is the logarithm of B's figure by A's, and the rounds are independent: each has fresh processes.
 Student's t over them is asked at looks that are fixed beforehand, and they share the error (Bonferroni). So do the
 metrics, by Holm's procedure (1979, Scandinavian Journal of Statistics 6), and each interval is that of its metric's
-step: it leaves out 0 exactly where the difference is found.
+step: it leaves out 0 where a difference is found, and lies within the least change that matters where it is SAME.
 
-Promise: two arms that are the same are called DIFFERENT in any metric in at most 5 % of comparisons, and two that
+Promise: two arms that are the same are called DIFFERENT in any metric in at most 1 % of comparisons, and two that
 differ by more than the least change that matters are called SAME in at most 5 %. `python -m benchmarks.turns` counts.
 """
 from __future__ import annotations
@@ -22,7 +22,9 @@ from harness.turns.rounds import CONTROL, P50, P90, THROUGHPUT, Round
 from harness.verdict.metrics import percent
 
 DIFFERENT, SAME, UNKNOWN = "DIFFERENT", "SAME", "UNKNOWN"
-ERROR = 0.05  # of a whole comparison
+# Of a whole comparison. A false alarm costs somebody a day; what is wrongly called SAME is a loss of little more than
+# what matters.
+ALARM, ERROR = 0.01, 0.05
 # With fewer rounds two processes that are fast or slow by chance may differ in the same way in all of them.
 LEAST_ROUNDS = 4
 MOST_MORE = 1_000  # rounds: more would not help anybody
@@ -52,31 +54,29 @@ class Row(NamedTuple):
 
 
 class Student(NamedTuple):
-    """Student's t of one metric: the mean of its logarithms, its standard error, the rounds and the error allowed."""
+    """Student's t of one metric: the mean of its logarithms, its standard error, the rounds, the share of an error."""
 
     mean: float
     error: float
     rounds: int
-    alpha: float
+    share: float
 
-    def reach(self, rounds: int | None = None) -> float:
-        """Half of the interval after so many rounds, with the spread of those measured."""
+    def reach(self, error: float, rounds: int | None = None) -> float:
+        """Half of the interval of this error after so many rounds, with the spread of those measured."""
         wanted = rounds or self.rounds
         spread = self.error * math.sqrt(self.rounds / wanted)
-        return student_t(1 - self.alpha / 2, wanted - 1) * spread
+        return student_t(1 - error * self.share / 2, wanted - 1) * spread
 
-    @property
-    def interval(self) -> tuple[float, float, float]:
+    def interval(self, error: float) -> tuple[float, float, float]:
         """The change and its bounds, as shares of A's figure."""
-        change, low, high = (math.expm1(self.mean + step * self.reach()) for step in (0, -1, 1))
+        change, low, high = (math.expm1(self.mean + step * self.reach(error)) for step in (0, -1, 1))
         return change, low, high
 
     def decides(self, within: float, rounds: int | None = None) -> str:
         """What so many rounds would decide if mean and spread stayed; `within` is a logarithm."""
-        reach = self.reach(rounds)
-        if abs(self.mean) + reach <= within:
+        if abs(self.mean) + self.reach(ERROR, rounds) <= within:
             return SAME
-        return DIFFERENT if abs(self.mean) > reach else UNKNOWN
+        return DIFFERENT if abs(self.mean) > self.reach(ALARM, rounds) else UNKNOWN
 
     def more(self, within: float) -> int | None:
         """How many more rounds would decide about, None for more than a thousand."""
@@ -108,31 +108,31 @@ def outcomes(rounds: Sequence[Round], within: float, most: int, round_seconds: f
         few = f"{len(rounds)} of at least {LEAST_ROUNDS} rounds were measured; give it more time"
         return [Row(CHECKS[metric], metric, UNKNOWN, *_undecided(rounds, metric), len(rounds), few,
                     *_typical(rounds, metric)) for metric in metrics or (THROUGHPUT,)]
-    tests, control = _holm(rounds, metrics, ERROR / len(looks(most))), control_test(rounds, most)
+    tests, control = _holm(rounds, metrics, 1 / len(looks(most))), control_test(rounds, most)
     return [_row(metric, tests[metric], control, rounds, math.log1p(within), round_seconds) for metric in metrics]
 
 
 def control_test(rounds: Sequence[Round], most: int) -> Student:
     """The test of the reference workload beside B's bursts against that beside A's, which must not differ."""
-    return _test(rounds, CONTROL, ERROR / len(looks(most)))
+    return _test(rounds, CONTROL, 1 / len(looks(most)))
 
 
-def _holm(rounds: Sequence[Round], metrics: Sequence[str], alpha: float) -> dict[str, Student]:
+def _holm(rounds: Sequence[Round], metrics: Sequence[str], share: float) -> dict[str, Student]:
     """Metric → its test at its step of Holm's procedure; what comes after the first that is not found has its error."""
-    first = {metric: _test(rounds, metric, alpha) for metric in metrics}
+    first = {metric: _test(rounds, metric, share) for metric in metrics}
     ranked = sorted(first, key=lambda metric: -abs(first[metric].mean) / first[metric].error)
     found, left = {}, len(ranked)
     for metric in ranked:
-        found[metric] = first[metric]._replace(alpha=alpha / left)
-        if abs(found[metric].mean) > found[metric].reach():
+        found[metric] = first[metric]._replace(share=share / left)
+        if abs(found[metric].mean) > found[metric].reach(ALARM):
             left = max(left - 1, 1)
     return found
 
 
-def _test(rounds: Sequence[Round], metric: str, alpha: float) -> Student:
+def _test(rounds: Sequence[Round], metric: str, share: float) -> Student:
     logarithms = _logarithms(rounds, metric)
     error = max(float(logarithms.std(ddof=1)) / math.sqrt(len(logarithms)), SMALLEST)
-    return Student(float(logarithms.mean()), error, len(logarithms), alpha)
+    return Student(float(logarithms.mean()), error, len(logarithms), share)
 
 
 def _logarithms(rounds: Sequence[Round], metric: str) -> np.ndarray:
@@ -153,7 +153,8 @@ def _typical(rounds: Sequence[Round], metric: str) -> tuple[float | None, float 
 
 
 def _row(metric, test: Student, control: Student, rounds, within: float, round_seconds: float) -> Row:
-    outcome, (change, low, high) = test.decides(within), test.interval
+    outcome = test.decides(within)
+    change, low, high = test.interval(ERROR if outcome == SAME else ALARM)
     if outcome == DIFFERENT and _is_suspect(control, test):
         outcome = UNKNOWN
         why = (f"the reference workload differed by {percent(abs(math.expm1(control.mean)))} too: the machine did not "
@@ -171,7 +172,7 @@ def _is_worse(metric: str, mean: float) -> bool:
 
 def _is_suspect(control: Student, test: Student) -> bool:
     """Whether the machine treated the arms differently, and by enough to explain half of what was found."""
-    return abs(control.mean) > control.reach() and 2 * abs(control.mean) >= abs(test.mean)
+    return abs(control.mean) > control.reach(ERROR) and 2 * abs(control.mean) >= abs(test.mean)
 
 
 def _why(metric: str, outcome: str, test: Student, within: float, round_seconds: float) -> str:

@@ -12,7 +12,7 @@ from harness.text import as_line, shown
 from harness.turns.arms import NAMES, SNAPSHOT, Arm
 from harness.turns.checkout import Commit
 from harness.turns.comparison import Comparison
-from harness.turns.outcome import LEAST_ROUNDS, Row, control_test
+from harness.turns.outcome import ERROR, LEAST_ROUNDS, Row, control_test
 from harness.verdict import metrics
 
 WIDTH = 120
@@ -95,7 +95,7 @@ def control_record(found: Comparison) -> dict[str, Any]:
     if len(found.rounds) < LEAST_ROUNDS:
         return {"rounds": len(found.rounds), "change": None, "low": None, "high": None}
     test = control_test(found.rounds, found.plan.most)
-    return {"rounds": test.rounds, **dict(zip(("change", "low", "high"), test.interval))}
+    return {"rounds": test.rounds, **dict(zip(("change", "low", "high"), test.interval(ERROR)))}
 
 
 def record(found: Comparison) -> dict[str, Any]:
