@@ -106,7 +106,8 @@ def test_detectors_are_warmed_up_once_outside_the_windows(run):
 
 def test_the_machine_is_watched_beside_the_load(run):
     soak = run(plan=Plan(1.5, 0.5, PLAN.pattern))
-    assert all(0 < one.reference < 1 and 0 <= one.conditions.others <= 1 for one in soak.windows)
+    watched = [one for one in soak.windows if one.reference is not None]  # a busy machine may leave out a window
+    assert watched and all(0 < one.reference < 1 and 0 <= one.conditions.others <= 1 for one in watched)
 
 
 def test_progress_is_told_of_every_window(run):
