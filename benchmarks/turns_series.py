@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median, stdev
 from time import monotonic
 
 from benchmarks.between_runs import COUNTS, LEAST, SPEEDS
@@ -88,7 +88,8 @@ def _counted(name: str, records: list[dict]) -> Iterator[str]:
     for row in (row for rows in found for row in rows):
         by_metric.setdefault(row.metric, Counter())[row.outcome] += 1
     for metric, counted in by_metric.items():
-        yield f"  {metric}: " + ", ".join(f"{counted[outcome]} {outcome}" for outcome in OUTCOMES)
+        change = median(row.change for rows in found for row in rows if row.metric == metric)
+        yield f"  {metric}: {', '.join(f'{counted[one]} {one}' for one in OUTCOMES)}; {change:+.1%} in the median"
 
 
 def _judged(record: dict) -> list[Row]:
@@ -115,7 +116,8 @@ def _stored(records: list[dict]) -> Iterator[str]:
             least = [LEAST[spec.check, spec.metric] for spec in specs]
             found.append([one.outcome for one in judged(changes, least)])
         worse, undecided = sum(WORSE in one for one in found), sum(one[0] == CANNOT_TELL for one in found)
-        yield (f"  against {count} stored runs: {len(found)} comparisons, B worse in {worse}, {specs[0].metric} "
+        values = [run["A"][specs[0].metric] for run in runs]
+        yield (f"  against {count} stored runs, which differ by {stdev(values) / fmean(values):.0%}: {len(found)} comparisons, B worse in {worse}, {specs[0].metric} "
                f"undecided in {undecided}")
 
 

@@ -53,13 +53,15 @@ def test_the_kinds_take_turns_and_are_counted(series):
     assert made == [["A=main", "B=main"], ["A=main", "B=other"]] * 2
     assert "A-A: 2 comparisons, B worse in 0, better in 0" in printed
     assert "slower: 2 comparisons, B worse in 2, better in 0\n  images_per_second: 2 DIFFERENT, 0 SAME," in printed
+    assert "2 DIFFERENT, 0 SAME, 0 UNKNOWN; -18.8% in the median" in printed
 
 
 def test_stored_runs_are_counted_too(series):
     _, printed = series(*[0, 1] * 6, arguments=("A/A=main,main", "slower=main,other", "--each", "6"))
-    assert "against 3 stored runs: 3 comparisons, B worse in 0" in printed
-    assert "against 3 stored runs: 3 comparisons, B worse in 3, images_per_second undecided in 0" in printed
-    assert "against 5 stored runs: 1 comparisons" in printed
+    three = "against 3 stored runs, which differ by 0%: 3 comparisons, B worse in"
+    assert f"{three} 0" in printed
+    assert f"{three} 3, images_per_second undecided in 0" in printed
+    assert "against 5 stored runs, which differ by 0%: 1 comparisons" in printed
 
 
 @pytest.mark.parametrize("end", [turns_series.FAILED, KeyboardInterrupt, *CRASHES])

@@ -89,7 +89,6 @@ def test_kernels_inside_a_network_that_xla_compiled_are_not_steps_of_tensorflow(
     assert lapse.startswith(words) and bool(lapse) == bool(words)
 
 
-@pytest.mark.slow
 def test_fp32_is_fp32_whichever_detector_of_the_process_ran_before(tiny_model, tmp_path):
     """On a GPU that has TF32 it is TensorFlow's default, and a setting of the whole process."""
     before = TENSOR_CORES()

@@ -222,10 +222,10 @@ def test_looking_at_the_best_scores_first_changes_nothing(
 @pytest.mark.parametrize("spread", [1.0, 40.0], ids=["few survive", "the best fill the result"])
 def test_of_thousands_of_scores_the_answer_is_the_same(spread):
     rng = np.random.default_rng(0)
-    corner = rng.random((320, 2), np.float32) * spread
-    boxes = np.concatenate([corner, corner + 0.5 + rng.random((320, 2), np.float32)], 1)
+    corner = rng.random((600, 2), np.float32) * spread
+    boxes = np.concatenate([corner, corner + 0.5 + rng.random((600, 2), np.float32)], 1)
     p = profile(0.001, 0.45, 100)
-    scores = different_scores(320, 8, 0)
+    scores = different_scores(600, 8, 0)
     assert [row[:2] for row in suppressed(boxes, scores, p)] == [row[:2] for row in greedy(boxes, scores, p)]
 
 
