@@ -5,7 +5,7 @@ Student's t over them is asked at looks that are fixed beforehand, and they shar
 metrics, by Holm's procedure (1979, Scandinavian Journal of Statistics 6), and each interval is that of its metric's
 step: it leaves out 0 where a difference is found, and lies within the least change that matters where it is SAME.
 
-Promise: two arms that are the same are called DIFFERENT in any metric in at most 1 % of comparisons, and two that
+Promise: two arms that are the same are called DIFFERENT in any speed in at most 1 % of comparisons, and two that
 differ by more than the least change that matters are called SAME in at most 5 %. `python -m benchmarks.turns` counts.
 """
 from __future__ import annotations
@@ -22,7 +22,7 @@ from harness.turns.rounds import CONTROL, P50, P90, THROUGHPUT, Round
 from harness.verdict.metrics import percent
 
 DIFFERENT, SAME, UNKNOWN = "DIFFERENT", "SAME", "UNKNOWN"
-# Of a whole comparison. A false alarm costs somebody a day; what is wrongly called SAME is a loss of little more than
+# Of all speeds of a comparison. A false alarm costs somebody a day; what is wrongly called SAME is a loss of little more than
 # what matters.
 ALARM, ERROR = 0.01, 0.05
 # With fewer rounds two processes that are fast or slow by chance may differ in the same way in all of them.
