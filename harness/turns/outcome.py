@@ -22,8 +22,8 @@ from harness.turns.rounds import CONTROL, P50, P90, THROUGHPUT, Round
 from harness.verdict.metrics import percent
 
 DIFFERENT, SAME, UNKNOWN = "DIFFERENT", "SAME", "UNKNOWN"
-# Of all speeds of a comparison. A false alarm costs somebody a day; what is wrongly called SAME is a loss of little more than
-# what matters.
+# Of all speeds of a comparison. A false alarm costs somebody a day; what is wrongly called SAME is a loss of little
+# more than what matters.
 ALARM, ERROR = 0.01, 0.05
 # With fewer rounds two processes that are fast or slow by chance may differ in the same way in all of them.
 LEAST_ROUNDS = 4
