@@ -124,21 +124,26 @@ def _fill(precision: np.ndarray, recall: np.ndarray, objects: list[dict[str, Any
 
 def _matched(objects: list[dict[str, Any]], found: np.ndarray) -> COCOeval:
     """pycocotools after evaluate, on the images of these objects of one class."""
-    truth = _coco(objects, objects)
-    # pycocotools cannot load an empty list.
-    run = SharedMatches(truth, truth.loadRes(found) if len(found) else _coco(objects, []), "bbox")
+    truth = {
+        "images": [{"id": i} for i in {row["image_id"] for row in objects}],
+        "categories": [{"id": objects[0]["category_id"]}], "annotations": objects,
+    }
+    run = SharedMatches(*loaded(COCO, truth, found), "bbox")
     run.evaluate()
     return run
 
 
-def _coco(objects: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> COCO:
+def loaded(coco: Any, ground_truth: dict[str, list[dict[str, Any]]], rows: np.ndarray) -> tuple[Any, Any]:
+    """Ground truth and detections in the class `coco` of an evaluator; `rows` as of `confirmed`."""
+    truth = _indexed(coco, ground_truth)
+    # pycocotools cannot load an empty list.
+    return truth, truth.loadRes(rows) if len(rows) else _indexed(coco, {**ground_truth, "annotations": []})
+
+
+def _indexed(coco: Any, content: dict[str, list[dict[str, Any]]]) -> Any:
     # Ids from 1, because pycocotools takes a match with annotation id 0 for no match. It writes into them: copies.
-    made = COCO()
-    made.dataset = {
-        "images": [{"id": i} for i in {row["image_id"] for row in objects}],
-        "categories": [{"id": objects[0]["category_id"]}],
-        "annotations": [{**row, "id": i} for i, row in enumerate(annotations, 1)],
-    }
+    made = coco()
+    made.dataset = {**content, "annotations": [{**row, "id": i} for i, row in enumerate(content["annotations"], 1)]}
     made.createIndex()
     return made
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.accuracy import sanity
-from harness.accuracy.confirmation import confirmed
+from harness.accuracy.confirmation import confirmed, loaded
 from harness.accuracy.dataset import Dataset
 from harness.accuracy.processes import ProcessError
 from harness.machine.facts import cores
@@ -247,10 +247,7 @@ def _hotcoco(dataset: Dataset, detections: Mapping[int, Any]) -> Scores:
 def prepared(coco: Any, cocoeval: Any, dataset: Dataset, detections: Mapping[int, Any]) -> Any:
     """The COCOeval of one of the evaluators, loaded; `coco` and `cocoeval` are its classes."""
     with contextlib.redirect_stdout(io.StringIO()):  # they print their progress
-        truth, rows = _truth(coco, dataset), _rows(dataset, detections)
-        # pycocotools cannot load an empty list.
-        found = truth.loadRes(rows) if len(rows) else _truth(coco, dataset, annotated=False)
-        return cocoeval(truth, found, "bbox")
+        return cocoeval(*loaded(coco, dataset.ground_truth, _rows(dataset, detections)), "bbox")
 
 
 def _scores(dataset: Dataset, run: Any) -> Scores:
@@ -259,16 +256,6 @@ def _scores(dataset: Dataset, run: Any) -> Scores:
     curves = {name: by_class[0, :, k].tolist() for k, name in enumerate(dataset.category_names)
               if per_class[name] is not None}
     return Scores({name: _known(figure) for name, figure in zip(FIGURES, run.stats)}, per_class, curves)
-
-
-def _truth(coco: Any, dataset: Dataset, annotated: bool = True) -> Any:
-    # Ids from 1, because pycocotools takes a match with annotation id 0 for no match. It writes into them: copies.
-    rows = dataset.ground_truth["annotations"] if annotated else []
-    numbered = [{**row, "id": i} for i, row in enumerate(rows, 1)]
-    made = coco()
-    made.dataset = {**dataset.ground_truth, "annotations": numbered}
-    made.createIndex()
-    return made
 
 
 def _rows(dataset: Dataset, detections: Mapping[int, Any]) -> np.ndarray:
