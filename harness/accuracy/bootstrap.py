@@ -14,7 +14,7 @@ import numpy as np
 from pycocotools import mask
 
 from harness.accuracy.dataset import Dataset
-from harness.accuracy.evaluation import AGREEMENT, InvalidRun, require_scorable
+from harness.accuracy.evaluation import AGREEMENT, InvalidRun, area, require_scorable
 from harness.stats.estimate import TOO_FEW, Estimate, narrowing
 from harness.stats.intervals import INTERVAL_CONFIDENCE
 from harness.stats.resamples import basic_interval
@@ -40,18 +40,6 @@ class Hits(NamedTuple):
     places: np.ndarray
     images: np.ndarray
     ignored: np.ndarray
-
-
-class ImageMatches(NamedTuple):
-    """The detections of one image: classes, scores and outcomes [n, IoUs] (1 hit, -1 ignored, 0 wrong).
-
-    `objects` are the classes of the objects to be found.
-    """
-
-    classes: np.ndarray
-    scores: np.ndarray
-    outcomes: np.ndarray
-    objects: list[int]
 
 
 class ClassMatches(NamedTuple):
@@ -149,13 +137,14 @@ def match(dataset: Dataset, detections: Mapping[int, Any]) -> list[ClassMatches]
     numbered as in `dataset.image_ids`. Raises InvalidRun as `evaluate`.
     """
     require_scorable(dataset, detections)
-    parts = [_match_image(dataset.annotations_of(i), detections[i], dataset.places) for i in dataset.image_ids]
-    labels = np.concatenate([part.classes for part in parts])
-    scores = np.concatenate([part.scores for part in parts])
-    outcomes = np.concatenate([part.outcomes for part in parts])
-    images = np.repeat(np.arange(len(parts)), [len(part.scores) for part in parts])
-    objects = np.concatenate([part.objects for part in parts]).astype(np.int64)
-    images_of_objects = np.repeat(np.arange(len(parts)), [len(part.objects) for part in parts])
+    found = [detections[i] for i in dataset.image_ids]
+    matched = [_match_image(dataset.annotations_of(i), detections[i], dataset.places) for i in dataset.image_ids]
+    labels = np.concatenate([one.classes for one in found])
+    scores = np.concatenate([one.scores for one in found])
+    outcomes = np.concatenate([own for own, _ in matched])
+    objects = np.concatenate([own for _, own in matched])
+    images = np.repeat(np.arange(len(found)), [len(one.scores) for one in found])
+    images_of_objects = np.repeat(np.arange(len(found)), [len(own) for _, own in matched])
     ranked = np.lexsort((-scores, labels))  # stable: equal scores keep the order of the images
     starts = np.searchsorted(labels[ranked], np.arange(1, len(dataset.places)))
     return [
@@ -188,23 +177,30 @@ def estimates(
     return {name: basic_interval(column, confidence, least) for name, column in zip(("AP", "AP50"), figures.T)}
 
 
-def _match_image(truth: list[dict[str, Any]], detections: Any, index: dict[int, int]) -> ImageMatches:
+def _match_image(
+    truth: list[dict[str, Any]], detections: Any, index: dict[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The outcomes of an image's detections [n, IoUs] (1 hit, -1 ignored, 0 wrong), and the classes of what to find."""
     ignored = np.array([row["iscrowd"] or row["area"] > LARGEST for row in truth], bool)
+    crowd = [bool(row["iscrowd"]) for row in truth]
     labels = np.array([index[row["category_id"]] for row in truth], np.int64)
+    overlaps = overlaps_of(truth, detections)
+    near = (overlaps >= IOUS[0]) & (detections.classes[:, None] == labels)
+    pairs = [(d, g, overlaps[d, g]) for d, g in np.argwhere(near).tolist()]  # by falling score, as detections come
+    outcomes = np.zeros((len(overlaps), len(IOUS)), np.int8)
+    for level, iou in enumerate(IOUS):
+        for d, g in matches_at(pairs, iou, ignored, crowd).items():
+            outcomes[d, level] = -1 if ignored[g] else 1
+    outcomes[(outcomes == 0) & (area(detections.boxes) > LARGEST)[:, None]] = -1
+    return outcomes, labels[~ignored]
+
+
+def overlaps_of(truth: list[dict[str, Any]], detections: Any) -> np.ndarray:
+    """IoU [detections, objects]; with a crowd the share of the detection that lies in it."""
+    if not truth or not len(detections.scores):
+        return np.zeros((len(detections.scores), len(truth)))
     low, high = np.hsplit(detections.boxes.astype(np.float64), 2)
-    boxes = np.hstack([low, high - low])
-    outcomes = np.zeros((len(boxes), len(IOUS)), np.int8)
-    if len(boxes) and len(truth):
-        overlaps = mask.iou(boxes, [row["bbox"] for row in truth], [row["iscrowd"] for row in truth])
-        near = (overlaps >= IOUS[0]) & (detections.classes[:, None] == labels)
-        pairs = [(d, g, overlaps[d, g]) for d, g in zip(*(axis.tolist() for axis in np.nonzero(near)))]
-        pairs.sort(key=lambda pair: -detections.scores[pair[0]])
-        crowd = [bool(row["iscrowd"]) for row in truth]
-        for level, iou in enumerate(IOUS):
-            for d, g in matches_at(pairs, iou, ignored, crowd).items():
-                outcomes[d, level] = -1 if ignored[g] else 1
-    outcomes[(outcomes == 0) & (boxes[:, 2] * boxes[:, 3] > LARGEST)[:, None]] = -1
-    return ImageMatches(detections.classes, detections.scores.astype(np.float64), outcomes, labels[~ignored].tolist())
+    return mask.iou(np.hstack([low, high - low]), [row["bbox"] for row in truth], [row["iscrowd"] for row in truth])
 
 
 def matches_at(pairs: list[tuple], iou: float, ignored: np.ndarray, crowd: list[bool]) -> dict[int, int]:

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools import mask
 
 from harness.accuracy import evaluation
-from harness.accuracy.bootstrap import RECALLS, matches_at
+from harness.accuracy.bootstrap import RECALLS, matches_at, overlaps_of
 from harness.accuracy.dataset import Dataset
 
 FILE = "errors.json"
@@ -184,14 +183,12 @@ class _Seen(NamedTuple):
 
 def _seen(dataset: Dataset, image_id: int, detections: Any) -> _Seen:
     rows = dataset.annotations_of(image_id)
-    overlaps = _overlaps(rows, detections)
+    overlaps = overlaps_of(rows, detections)
     objects = np.array([dataset.places[row["category_id"]] for row in rows], np.int64)
     crowd = np.array([bool(row["iscrowd"]) for row in rows], bool)
     same = detections.classes[:, None] == objects
-    pairs = [(d, g, overlaps[d, g]) for d, g in zip(*(axis.tolist() for axis in np.nonzero(same & (overlaps >= IOU))))]
-    pairs.sort(key=lambda pair: -detections.scores[pair[0]])
-    sides = detections.boxes[:, 2:].astype(np.float64) - detections.boxes[:, :2]
-    return _Seen(detections.classes, detections.scores, sides.prod(1), objects, crowd,
+    pairs = [(d, g, overlaps[d, g]) for d, g in np.argwhere(same & (overlaps >= IOU)).tolist()]
+    return _Seen(detections.classes, detections.scores, evaluation.area(detections.boxes), objects, crowd,
                  np.array([row["area"] for row in rows], np.float64), pairs, *_mistakes(overlaps, same, crowd))
 
 
@@ -218,14 +215,6 @@ def _corrects(is_corrected: np.ndarray, targets: np.ndarray, is_open: np.ndarray
             corrects[place] = target
             taken.add(target)
     return corrects
-
-
-def _overlaps(rows: list[dict[str, Any]], detections: Any) -> np.ndarray:
-    """IoU [detections, objects]; with a crowd the share of the detection that lies in it."""
-    if not rows or not len(detections.scores):
-        return np.zeros((len(detections.scores), len(rows)))
-    low, high = np.hsplit(detections.boxes.astype(np.float64), 2)
-    return mask.iou(np.hstack([low, high - low]), [row["bbox"] for row in rows], [row["iscrowd"] for row in rows])
 
 
 def _mistakes(overlaps: np.ndarray, same: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

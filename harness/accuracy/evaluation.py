@@ -158,7 +158,7 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = a.astype(np.float64)[:, None], b.astype(np.float64)
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     shared = sides.clip(0).prod(-1)
-    union = _area(a) + _area(b) - shared
+    union = area(a) + area(b) - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
@@ -170,8 +170,9 @@ def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(apart <= SAME_CORNERS, 1.0, box_iou(a, b))
 
 
-def _area(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+def area(boxes: np.ndarray) -> np.ndarray:
+    """The area of each box x1, y1, x2, y2, as float64."""
+    return (boxes[..., 2:].astype(np.float64) - boxes[..., :2]).prod(-1)
 
 
 def _matched(reference: Any, candidate: Any, min_score: float, iou: float, score_gap: float) -> tuple[int, int]:
