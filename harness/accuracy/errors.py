@@ -157,12 +157,9 @@ def analyse(dataset: Dataset, detections: Mapping[int, Any]) -> Errors:
     )
 
 
-def judge(dataset: Dataset, image_id: int, detections: Any, area: tuple[float, float] = WHOLE) -> Judged:
-    """The outcome of each detection of an image, and of each of its objects within the area (square pixels).
-
-    Objects outside it, and crowds, do not count: what finds them is ignored, as in pycocotools.
-    """
-    return _judged(_seen(dataset, image_id, detections), area)
+def judge(dataset: Dataset, image_id: int, detections: Any) -> Judged:
+    """The outcome of each detection of an image, and of each of its objects."""
+    return _judged(_seen(dataset, image_id, detections), WHOLE)
 
 
 class _Seen(NamedTuple):
@@ -193,6 +190,7 @@ def _seen(dataset: Dataset, image_id: int, detections: Any) -> _Seen:
 
 
 def _judged(seen: _Seen, area: tuple[float, float]) -> Judged:
+    """Crowds, and objects outside the area (square pixels), do not count: pycocotools too ignores what finds them."""
     counts = ~seen.crowd & (area[0] <= seen.object_areas) & (seen.object_areas <= area[1])
     outcomes, targets, found_by = seen.outcomes.copy(), seen.targets.copy(), np.full(len(seen.objects), -1)
     outcomes[(seen.areas < area[0]) | (seen.areas > area[1])] = OUTCOMES.index(IGNORED)
@@ -219,30 +217,19 @@ def _corrects(is_corrected: np.ndarray, targets: np.ndarray, is_open: np.ndarray
 
 def _mistakes(overlaps: np.ndarray, same: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Outcome and object of each detection if it finds none, by TIDE's rules in TIDE's order."""
-    own, other = (_best(np.where(chosen, overlaps, 0.0)) for chosen in (same, ~same & ~crowd))
-    taken = (same & (overlaps >= IOU)).any(1) if overlaps.size else np.zeros(len(overlaps), bool)
+    if not overlaps.size:
+        return np.full(len(overlaps), OUTCOMES.index(BACKGROUND), np.int8), np.full(len(overlaps), -1, np.int32)
+    own, other = (np.where(chosen, overlaps, 0.0) for chosen in (same, ~same & ~crowd))
+    best, best_other = own.max(1), other.max(1)
     rules = (
-        (PLACE, (own.iou >= BACKGROUND_IOU) & (own.iou <= IOU)), (CLASS, other.iou >= IOU), (DOUBLE, taken),
-        (BACKGROUND, other.iou <= BACKGROUND_IOU),
+        (PLACE, (best >= BACKGROUND_IOU) & (best <= IOU)), (CLASS, best_other >= IOU), (DOUBLE, best >= IOU),
+        (BACKGROUND, best_other <= BACKGROUND_IOU),
     )
     outcomes = np.select([where for _, where in rules], [OUTCOMES.index(kind) for kind, _ in rules],
                          OUTCOMES.index(BOTH)).astype(np.int8)  # small, as there are many
     is_place, is_class = (outcomes == OUTCOMES.index(kind) for kind in (PLACE, CLASS))
-    targets = np.where(is_place, own.place, np.where(is_class, other.place, -1))
+    targets = np.where(is_place, own.argmax(1), np.where(is_class, other.argmax(1), -1))
     return outcomes, targets.astype(np.int32)
-
-
-class _Best(NamedTuple):
-    """The highest IoU of each detection, and which object has it."""
-
-    iou: np.ndarray
-    place: np.ndarray
-
-
-def _best(overlaps: np.ndarray) -> _Best:
-    if not overlaps.size:
-        return _Best(np.zeros(len(overlaps)), np.full(len(overlaps), -1))
-    return _Best(overlaps.max(1), overlaps.argmax(1))
 
 
 class _Pooled:
