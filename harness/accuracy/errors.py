@@ -146,9 +146,10 @@ def analyse(dataset: Dataset, detections: Mapping[int, Any]) -> Errors:
     seen = [_seen(dataset, i, detections[i]) for i in dataset.image_ids]
     images = [_judged(one, WHOLE) for one in seen]
     whole = _Pooled(images, dataset)
-    classes = [whole.of_class(k) for k in range(len(dataset.category_ids))]
-    sizes = [_Pooled([_judged(one, area) for one in seen], dataset).mean(name) for name, area in SIZES.items()]
-    mean = whole.mean("all")
+    classes = whole.by_class()
+    sizes = [_mean(name, _Pooled([_judged(one, area) for one in seen], dataset).by_class())
+             for name, area in SIZES.items()]
+    mean = _mean("all", classes)
     counts = Counter(OUTCOMES[code] for code in whole.outcomes[whole.of_known_class].tolist())
     return Errors(
         mean.AP50 or 0.0, mean.lost or dict.fromkeys(KINDS, 0.0),
@@ -260,7 +261,10 @@ class _Pooled:
         """For each detection, whether its class has an object that counts."""
         return np.isin(self._classes, self._objects)
 
-    def of_class(self, k: int) -> ClassErrors:
+    def by_class(self) -> list[ClassErrors]:
+        return [self._of_class(k) for k in range(len(self._names))]
+
+    def _of_class(self, k: int) -> ClassErrors:
         objects = self._object_counts[k]
         if not objects:
             return ClassErrors(self._names[k], None, 0, None)
@@ -287,14 +291,6 @@ class _Pooled:
         together = np.concatenate([outcomes, np.full(len(found), OUTCOMES.index(HIT))])
         return together[np.argsort(-scores, kind="stable")]
 
-    def mean(self, name: str) -> ClassErrors:
-        """The mean over the classes that have an object."""
-        known = [one for one in map(self.of_class, range(len(self._names))) if one.objects]
-        if not known:
-            return ClassErrors(name, None, 0, None)
-        lost = {kind: float(np.mean([one.lost[kind] for one in known])) for kind in KINDS}
-        return ClassErrors(name, float(np.mean([one.AP50 for one in known])), sum(one.objects for one in known), lost)
-
     def costs(self, images: Sequence[int]) -> list[float]:
         """By how much AP50 of all images but this one is higher, for each of these images (by place)."""
         base = {k: average_precision(self.outcomes[self._ranked[k]], objects)
@@ -311,6 +307,15 @@ class _Pooled:
                 others = ranks[self._images[ranks] != image]
                 rises += average_precision(self.outcomes[others], left) - base[k]
         return rises / len(base)
+
+
+def _mean(name: str, classes: Sequence[ClassErrors]) -> ClassErrors:
+    """The mean over the classes that have an object."""
+    known = [one for one in classes if one.objects]
+    if not known:
+        return ClassErrors(name, None, 0, None)
+    lost = {kind: float(np.mean([one.lost[kind] for one in known])) for kind in KINDS}
+    return ClassErrors(name, float(np.mean([one.AP50 for one in known])), sum(one.objects for one in known), lost)
 
 
 def average_precision(outcomes: np.ndarray, objects: int) -> float:
