@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.accuracy.bootstrap import ap_drop, ap_interval, match
+from harness.accuracy.bootstrap import ap_drop, estimates, match, resampled_precisions
 from harness.accuracy.dataset import Dataset
 from harness.accuracy.evaluation import evaluate
 from harness.machine.facts import facts
@@ -96,7 +96,8 @@ def report(dataset, detections, worse) -> None:
     images = f"{len(dataset):,} images"
     calls = {
         f"matching, {images}": lambda: f"{len(match(dataset, detections))} classes",
-        f"AP interval, {images}, {RESAMPLES:,} resamples": lambda: ap_interval(dataset, detections, RESAMPLES)["AP"],
+        f"AP interval, {images}, {RESAMPLES:,} resamples":
+            lambda: estimates(resampled_precisions(dataset, detections, RESAMPLES))["AP"],
         f"paired AP drop, {images}, {RESAMPLES:,} resamples":
             lambda: ap_drop(dataset, detections, worse, RESAMPLES)["AP"],
         f"evaluation, {images}": lambda: _evaluated(dataset, detections),

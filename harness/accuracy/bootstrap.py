@@ -16,7 +16,6 @@ from pycocotools import mask
 from harness.accuracy.dataset import Dataset
 from harness.accuracy.evaluation import AGREEMENT, InvalidRun, area, require_scorable
 from harness.stats.estimate import TOO_FEW, Estimate, narrowing
-from harness.stats.intervals import INTERVAL_CONFIDENCE
 from harness.stats.resamples import basic_interval
 from harness.verdict.verdict import ERROR
 
@@ -50,28 +49,14 @@ class ClassMatches(NamedTuple):
     hits: list[Hits]
 
 
-def ap_interval(
-    dataset: Dataset, detections: Mapping[int, Any], resamples: int = RESAMPLES,
-    confidence: float = INTERVAL_CONFIDENCE, seed: int = 0,
-) -> dict[str, Estimate]:
-    """"AP" and "AP50" in [0, 1] with bounds by bootstrap over images (Efron 1979), the same for the same seed.
+def resampled_precisions(dataset: Dataset, detections: Mapping[int, Any], resamples: int = RESAMPLES) -> np.ndarray:
+    """AP and AP50, float64 [1 + resamples, 2], of the images as they are and of each resample (Efron 1979).
 
-    The bounds are those of the AP on as many other images of the same kind; each holds with `confidence` on its own.
-    `detections` maps image id -> detections. Raises InvalidRun as `evaluate` and when a resample has no object to find,
-    ValueError for a bad argument.
+    The resamples depend on the number of images alone, so that the differences of two detectors are those of a paired
+    bootstrap. `detections` maps image id -> detections. Raises InvalidRun as `evaluate` and when a resample has no
+    object to find, ValueError for no resample.
     """
-    return estimates(resampled_precisions(dataset, detections, resamples, seed), confidence)
-
-
-def resampled_precisions(
-    dataset: Dataset, detections: Mapping[int, Any], resamples: int = RESAMPLES, seed: int = 0
-) -> np.ndarray:
-    """AP and AP50, float64 [1 + resamples, 2], of the images as they are and of each resample.
-
-    The resamples of two detectors on the same images are the same for the same seed, so that their differences are
-    those of a paired bootstrap. Errors as `ap_interval`.
-    """
-    return _precisions(dataset, detections, _weights(len(dataset), resamples, seed))
+    return _precisions(dataset, detections, _weights(len(dataset), resamples))
 
 
 def require_agreement(resampled: np.ndarray, figures: Mapping[str, float | None]) -> None:
@@ -91,9 +76,9 @@ def ap_drop(
     """How far AP and AP50 fall from `reference` to `candidate`, both on the same images of every resample.
 
     `decide(drop["AP"], 0.005, "<=")` of harness.stats.estimate is the one-sided test of parity. Arguments and errors as
-    `ap_interval`.
+    `resampled_precisions`.
     """
-    weights = _weights(len(dataset), resamples, seed=0)
+    weights = _weights(len(dataset), resamples)
     before = _precisions(dataset, reference, weights)
     after = before if candidate is reference else _precisions(dataset, candidate, weights)
     return estimates(before - after, least=-1)
@@ -153,10 +138,10 @@ def match(dataset: Dataset, detections: Mapping[int, Any]) -> list[ClassMatches]
     ]
 
 
-def _weights(images: int, resamples: int, seed: int) -> np.ndarray:
+def _weights(images: int, resamples: int) -> np.ndarray:
     if resamples < 1:
         raise ValueError(f"resamples {resamples}: must be at least 1")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     drawn = (rng.integers(0, images, images) for _ in range(resamples))
     return np.array([np.ones(images)] + [np.bincount(d, minlength=images) for d in drawn], np.int32)
 
@@ -170,11 +155,12 @@ def _precisions(dataset: Dataset, detections: Mapping[int, Any], weights: np.nda
     return precisions
 
 
-def estimates(
-    figures: np.ndarray, confidence: float = INTERVAL_CONFIDENCE, least: float = 0
-) -> dict[str, Estimate]:
-    """AP and AP50 from figures [1 + resamples, 2], the first row being that of the images as they are."""
-    return {name: basic_interval(column, confidence, least) for name, column in zip(("AP", "AP50"), figures.T)}
+def estimates(figures: np.ndarray, least: float = 0) -> dict[str, Estimate]:
+    """AP and AP50 from figures [1 + resamples, 2], the first row being that of the images as they are.
+
+    The bounds are those of the AP on as many other images of the same kind; each holds at 95 % on its own.
+    """
+    return {name: basic_interval(column, least) for name, column in zip(("AP", "AP50"), figures.T)}
 
 
 def _match_image(
