@@ -16,6 +16,7 @@ from harness.accuracy.confirmation import confirmed, loaded
 from harness.accuracy.dataset import Dataset
 from harness.accuracy.processes import ProcessError
 from harness.machine.facts import cores
+from harness.verdict.metrics import PRECISIONS
 from harness.verdict.verdict import BROKEN, ERROR
 
 try:
@@ -23,7 +24,6 @@ try:
 except ImportError:
     hotcoco = None
 
-FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 AGREEMENT = 1e-6
 SAME_CORNERS = 0.5  # pixels
 SCORE_GAP = 0.25  # a cast that computes rightly moves no score as far: 0.18 at most in BF16, of three detectors
@@ -256,7 +256,7 @@ def _scores(dataset: Dataset, run: Any) -> Scores:
     per_class = {name: _known(by_class[..., k]) for k, name in enumerate(dataset.category_names)}
     curves = {name: by_class[0, :, k].tolist() for k, name in enumerate(dataset.category_names)
               if per_class[name] is not None}
-    return Scores({name: _known(figure) for name, figure in zip(FIGURES, run.stats)}, per_class, curves)
+    return Scores({name: _known(figure) for name, figure in zip(PRECISIONS, run.stats)}, per_class, curves)
 
 
 def _rows(dataset: Dataset, detections: Mapping[int, Any]) -> np.ndarray:

@@ -48,14 +48,10 @@ def _milliseconds(label: str) -> Metric:
     return Metric(label, " ms", 1000, 1, most=DAY)
 
 
-def _precision(label: str) -> Metric:
-    """One of COCO's figures, AP or AR."""
-    return Metric(label, digits=3, sense=">=", most=1)
-
-
-PRECISIONS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")  # COCO's figures
+# COCO's figures, in the order of `COCOeval.stats`.
+PRECISIONS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 METRICS = {
-    **{name: _precision(name) for name in PRECISIONS},
+    **{name: Metric(name, digits=3, sense=">=", most=1) for name in PRECISIONS},
     "AP_drop": Metric("AP drop", digits=4, least=-1, most=1),
     "matched_share": _part("matched detections"),
     "network_ratio": _part("operators on the device"),

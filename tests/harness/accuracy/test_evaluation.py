@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from harness.accuracy import evaluation
 from harness.accuracy.dataset import Dataset, DatasetError
-from harness.accuracy.evaluation import FIGURES, InvalidRun, agreement, box_iou, evaluate, matched
+from harness.accuracy.evaluation import InvalidRun, agreement, box_iou, evaluate, matched
 from harness.accuracy.processes import ProcessError
+from harness.verdict.metrics import PRECISIONS
 from harness.verdict.verdict import ERROR
 from tests.harness import synthetic
 from tests.harness.synthetic import NOTHING, changed, detected, rows
@@ -26,7 +27,7 @@ def test_perfect_detections_score_one(made_up_dataset, right_detections):
 
 
 def test_figures_are_exactly_the_twelve(made_up_dataset, right_detections):
-    assert tuple(evaluate(made_up_dataset, right_detections).figures) == FIGURES
+    assert tuple(evaluate(made_up_dataset, right_detections).figures) == PRECISIONS
 
 
 def test_a_size_without_ground_truth_is_none(made_up_dataset, right_detections):
