@@ -1,6 +1,7 @@
 """The headline of AWS's article as rows that two runs can prove or refute: Inf1 beside the best G4.
 
-They are claims about a pair of runs, where `harness.verdict.targets` has the bounds of one.
+They are claims about a pair of runs, where `harness.verdict.targets` has the bounds of one. The published runs in
+`harness/compare/published/` name the article's address.
 """
 from __future__ import annotations
 
@@ -9,8 +10,6 @@ from typing import NamedTuple
 from harness.verdict.metrics import SIGNS, label, shown
 from harness.verdict.targets import Target
 
-ARTICLE = ("https://aws.amazon.com/blogs/machine-learning/improving-performance-for-deep-learning-based-object-"
-           "detection-with-an-aws-neuron-compiled-yolov4-model-on-aws-inferentia/")
 DATE = "2020-10-07"
 SUBJECT, RIVAL = "inf1", "g4dn"  # the families of the two runs
 
@@ -48,9 +47,9 @@ CLAIMS = (
 def markdown_table() -> str:
     """The claims as a Markdown table for the docs."""
     head = ["| check | claim | bound | what the article says |", "|---|---|---|---|"]
-    return "\n".join(head + [_row(claim.target, claim.how) for claim in CLAIMS])
+    return "\n".join(head + [_row(claim.target) for claim in CLAIMS])
 
 
-def _row(target: Target, how: str) -> str:
+def _row(target: Target) -> str:
     bound = f"{SIGNS[target.sense]} {shown(target.metric, target.bound)}"
     return f"| {target.check} | {label(target.metric)} | {bound} | {target.source} |"
