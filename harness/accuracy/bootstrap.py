@@ -163,9 +163,7 @@ def estimates(figures: np.ndarray, least: float = 0) -> dict[str, Estimate]:
     return {name: basic_interval(column, least) for name, column in zip(("AP", "AP50"), figures.T)}
 
 
-def _match_image(
-    truth: list[dict[str, Any]], detections: Any, index: dict[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def _match_image(truth: list[dict[str, Any]], detections: Any, index: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """The outcomes of an image's detections [n, IoUs] (1 hit, -1 ignored, 0 wrong), and the classes of what to find."""
     ignored = np.array([row["iscrowd"] or row["area"] > LARGEST for row in truth], bool)
     crowd = [bool(row["iscrowd"]) for row in truth]

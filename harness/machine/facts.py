@@ -16,9 +16,7 @@ import psutil
 CGROUP = Path("/sys/fs/cgroup")  # version 2
 PRODUCTS = Path(__file__).with_name("products.py")
 LONGEST_PRODUCTS = 60.0  # seconds beyond those asked for
-THREADED = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
-)
+THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def facts() -> dict[str, Any]:

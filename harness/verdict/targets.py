@@ -77,8 +77,7 @@ TARGETS = (
            "within 0.25", "2026-11-23"),
     Target("placement", "network_ratio", 0.95, ">=", "inf1",
            "own bound: share of the operators between image and head maps that run on the device", "2026-11-24"),
-    Target("placement", "convolutions_on_cpu", 0, "<=", "inf1", "own bound: none may run there",
-           "2026-11-24"),
+    Target("placement", "convolutions_on_cpu", 0, "<=", "inf1", "own bound: none may run there", "2026-11-24"),
     Target("placement", "idle_cores", 0, "<=", "inf1", "own bound: cores that served no request under load",
            "2026-11-24"),
     Target("placement", "device_errors", 0, "<=", "inf1", "own bound: driver and memory error counters that rose",
@@ -213,9 +212,8 @@ class Table:
 
     def loosened(self, rows: Iterable[Target]) -> Iterator[tuple[Target, Target]]:
         """Those of the rows that are own ones and looser than a published one, each with that."""
-        for own in rows:
-            published = published_beside(own) if self.is_own(own) else None
-            if published:
+        for own in filter(self.is_own, rows):
+            if published := published_beside(own):
                 yield own, published
 
     def is_own(self, target: Target) -> bool:
