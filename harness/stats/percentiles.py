@@ -30,7 +30,11 @@ def percentile(values: Sequence[float], p: float) -> float:
 
 def percentiles(values: Sequence[float], ps: Sequence[float] = QUOTED) -> dict[str, float]:
     """Percentiles from one sort, keyed "P50", "P90", ..., in the values' unit; errors as `percentile`."""
-    ranked = _ranked(values)
+    if not len(values):
+        raise ValueError("there is no percentile of no values; measure at least one")
+    if any(math.isnan(value) for value in values):
+        raise ValueError("there is no percentile of NaN; leave failed measurements out")
+    ranked = sorted(values)
     return {f"P{p}": ranked[rank(p, len(ranked)) - 1] for p in ps}
 
 
@@ -86,14 +90,6 @@ def error_rate(confidence: float) -> float:
     return 1 - confidence
 
 
-def _ranked(values: Sequence[float]) -> Sequence[float]:
-    if not len(values):
-        raise ValueError("there is no percentile of no values; measure at least one")
-    if any(math.isnan(value) for value in values):
-        raise ValueError("there is no percentile of NaN; leave failed measurements out")
-    return sorted(values)
-
-
 def rank(p: float, n: int) -> int:
     """The place of the percentile among `n` sorted values, from 1; ValueError for a percentile out of range."""
     if not 0 < p <= 100:
@@ -113,11 +109,7 @@ def most_by_chance(n: int, share: Fraction, alpha: float) -> int | None:
     """The largest k for which at most k of n, each with probability `share`, has probability <= alpha; else None."""
     if at_most(0, n, share) > alpha:
         return None
-    inside, outside = 0, n
-    while outside - inside > 1:
-        middle = (inside + outside) // 2
-        inside, outside = (middle, outside) if at_most(middle, n, share) <= alpha else (inside, middle)
-    return inside
+    return _fewest(1, lambda k: at_most(k, n, share) > alpha, n) - 1
 
 
 def at_most(k: int, n: int, share: Fraction) -> float:
@@ -133,19 +125,15 @@ def at_most(k: int, n: int, share: Fraction) -> float:
         total += term
         if term < NEGLIGIBLE * total:
             break
-    return math.exp(_log_probability(k, n, float(share))) * total
-
-
-def _log_probability(k: int, n: int, share: float) -> float:
     choices = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-    return choices + k * math.log(share) + (n - k) * math.log1p(-share)
+    return math.exp(choices + k * math.log(share) + (n - k) * math.log1p(-share)) * total
 
 
-def _fewest(start: int, enough: Callable[[int], bool]) -> int | None:
-    """The least n >= start with enough(n), if that stays so for larger n; None when it is above MOST_REQUESTS."""
+def _fewest(start: int, enough: Callable[[int], bool], most: int = MOST_REQUESTS) -> int | None:
+    """The least n >= start >= 1 with enough(n), if that stays so for larger n; None when it is far above `most`."""
     low, high = start - 1, start
     while not enough(high):
-        if high > MOST_REQUESTS:
+        if high > most:
             return None
         low, high = high, 2 * high
     while high - low > 1:
