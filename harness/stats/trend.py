@@ -35,8 +35,8 @@ def slope(x: Sequence[float], y: Sequence[float], groups: Sequence[int] | None =
     slopes = np.sort((y[second] - y[first]) / (x[second] - x[first]))
     middle = float(np.median(slopes))
     reach = _reach(groups) * math.sqrt(_widening(y - middle * x, groups))
-    low, high = (len(slopes) - reach) / 2, (len(slopes) + reach) / 2
-    return Estimate(middle, _at(slopes, math.floor(low)), _at(slopes, math.ceil(high)))
+    ranks = math.floor((len(slopes) - reach) / 2), math.ceil((len(slopes) + reach) / 2)
+    return Estimate(middle, *slopes[np.clip(ranks, 0, len(slopes) - 1)].tolist())
 
 
 def relative_loss(y: Sequence[float], groups: Sequence[int] | None = None) -> Estimate | None:
@@ -86,7 +86,3 @@ def _widening(errors: np.ndarray, groups: np.ndarray) -> float:
     """How many neighbours count as one independent value: (1 + r) / (1 - r) for a correlation r of neighbours."""
     r = correlation(errors - np.median(errors), groups=groups)
     return (1 + r) / (1 - r)
-
-
-def _at(slopes: np.ndarray, place: int) -> float:
-    return float(slopes[min(max(place, 0), len(slopes) - 1)])
