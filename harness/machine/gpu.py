@@ -104,16 +104,16 @@ class Gpus:
         """Driver, CUDA version, and the names, memory in bytes, compute capability and power limit of the GPUs."""
         if self.problem:
             return {"gpu_problem": self.problem}
-        nvml, gpus = self._nvml, list(self._gpus.values())
-        cuda = self._reported(lambda: nvml.nvmlSystemGetCudaDriverVersion_v2())
+        nvml = self._nvml
+        cuda = _reported(lambda: nvml.nvmlSystemGetCudaDriverVersion_v2())
         return {
-            "gpus": len(gpus),
-            "gpu": self._of_all(gpus, nvml.nvmlDeviceGetName),
-            "gpu_memory": self._of_all(gpus, lambda gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).total),
-            "gpu_compute_capability": self._of_all(gpus, lambda gpu: "{}.{}".format(
+            "gpus": len(self._gpus),
+            "gpu": self._of_all(nvml.nvmlDeviceGetName),
+            "gpu_memory": self._of_all(lambda gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).total),
+            "gpu_compute_capability": self._of_all(lambda gpu: "{}.{}".format(
                 *nvml.nvmlDeviceGetCudaComputeCapability(gpu))),
-            "gpu_power_limit_watts": self._of_all(gpus, lambda gpu: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1000),
-            "nvidia_driver": self._text(self._reported(nvml.nvmlSystemGetDriverVersion)),
+            "gpu_power_limit_watts": self._of_all(lambda gpu: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1000),
+            "nvidia_driver": _reported(nvml.nvmlSystemGetDriverVersion),
             "cuda": cuda and f"{cuda // 1000}.{cuda % 1000 // 10}",
         }
 
@@ -151,22 +151,19 @@ class Gpus:
             return value if math.isfinite(value) and 0 <= value <= reading.most else None
         return None
 
-    def _of_all(self, gpus: list, ask: Callable[[Any], Any]) -> Any:
+    def _of_all(self, ask: Callable[[Any], Any]) -> Any:
         """The fact of all GPUs: once where they are equal, else a text with each."""
-        found = [self._text(self._reported(lambda gpu=gpu: ask(gpu))) for gpu in gpus]
+        found = [_reported(ask, gpu) for gpu in self._gpus.values()]
         return found[0] if len(set(found)) == 1 else ", ".join(map(str, found))
 
-    @staticmethod
-    def _reported(ask: Callable[[], Any]) -> Any:
-        try:
-            return ask()
-        except Exception:
-            return None
 
-    @staticmethod
-    def _text(value: Any) -> Any:
-        """Older versions of the library give bytes."""
-        return value.decode(errors="replace") if isinstance(value, bytes) else value
+def _reported(ask: Callable[..., Any], *gpu: Any) -> Any:
+    """What the library says, without the bytes of its older versions; None where it fails."""
+    try:
+        found = ask(*gpu)
+    except Exception:
+        return None
+    return found.decode(errors="replace") if isinstance(found, bytes) else found
 
 
 class _Closed:
