@@ -54,9 +54,8 @@ class Explanation:
         factors = self._factors(self.exponents if exponents is None else exponents)
         return np.asarray(rates, np.float64) / factors * np.exp(np.log(factors).sum() / max(len(factors), 1))
 
-    def slowdowns(self, exponents: Exponents | None = None) -> np.ndarray:
+    def slowdowns(self, exponents: Exponents) -> np.ndarray:
         """How many times slower the machine made each window than an undisturbed one, from 1 on."""
-        exponents = self.exponents if exponents is None else exponents
         undisturbed = np.percentile(self.reference, UNDISTURBED) ** -exponents.reference
         return np.maximum(undisturbed / self._factors(exponents), 1.0)
 
