@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -21,14 +20,6 @@ from harness.text import shown
 ANNOTATIONS, LISTS, IMAGES = "Annotations", "ImageSets/Main", ("JPEGImages", "images")
 LINE = "line"  # the attribute of an element that says where it starts in its file
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-
-
-class Record(NamedTuple):
-    """An XML file: width and height in pixels, None where it does not say, and its objects."""
-
-    file: Path
-    size: tuple[int, int] | None
-    boxes: list[Box]
 
 
 def voc_dataset(folder: str | Path, split: str | None = None, limit: int | None = None) -> Dataset:
@@ -45,10 +36,15 @@ def voc_dataset(folder: str | Path, split: str | None = None, limit: int | None 
         raise DatasetError(f"{place}: has no XML files of annotations; name the folder that has {ANNOTATIONS}, or "
                            "images and XML files side by side")
     records = dict(zip(files, labelled.read_each(_record, files.values())))
-    names = sorted({box.name for record in records.values() for box in record.boxes})
+    names = sorted({box.name for _, boxes in records.values() for box in boxes})
     split, chosen = _chosen(folder, files, names, split)
     images = _images(folder, chosen, chosen if split else files)
-    found = labelled.read_each(lambda name: _labelled(images[name], records[name]), chosen)
+
+    def labels_of(name: str) -> Labelled:
+        size, boxes = records[name]
+        return Labelled(images[name], files[name], size or labelled.size_of(images[name]), boxes)
+
+    found = labelled.read_each(labels_of, chosen)
     if found and all(box.is_crowd for one in found for box in one.boxes):
         raise DatasetError(f"{place}: all objects are difficult, which are not scored, or there are none; annotate "
                            "objects")
@@ -69,10 +65,11 @@ def _by_name(place: Path, suffixes: Collection[str], folder: Path) -> dict[str, 
     return found
 
 
-def _record(file: Path) -> Record:
+def _record(file: Path) -> tuple[tuple[int, int] | None, list[Box]]:
+    """Width and height in pixels, None where the XML file does not say, and the objects. Raises DatasetError."""
     try:
         root = _tree(labelled.content_of(file))
-        return Record(file, _size(root), [_box(one) for one in root.findall("object")])
+        return _size(root), [_box(one) for one in root.findall("object")]
     except expat.ExpatError as error:
         raise DatasetError(f"{file}, line {error.lineno}: is not XML ({expat.ErrorString(error.code)}); restore the "
                            "file") from error
@@ -179,7 +176,3 @@ def _images(folder: Path, chosen: list[str], known: Collection[str]) -> dict[str
             raise DatasetError(f"{place}: there is no {what} of {shown(lost[0])}{and_others(len(lost))}; add it, or "
                                f"list the images to take in {LISTS}/val.txt")
     return images
-
-
-def _labelled(image: Path, record: Record) -> Labelled:
-    return Labelled(image, record.file, record.size or labelled.size_of(image), record.boxes)
