@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date
 from statistics import median
 from typing import NamedTuple
@@ -131,11 +131,7 @@ def toml(rows: Sequence[Target]) -> str:
 
 
 def _toml_row(row: Target) -> str:
-    defaults = {"images_per_second": None, "build": "", "backend": "any", "reason": ""}
-    fields = {name: value for name, value in vars(row).items() if name not in defaults or value != defaults[name]}
-    return "\n".join(["", "[[target]]", *(f"{name} = {_toml_value(value)}" for name, value in fields.items()), ""])
-
-
-def _toml_value(value: str | float) -> str:
+    given = {one.name: getattr(row, one.name) for one in fields(row) if getattr(row, one.name) != one.default}
     # A string of JSON is one of TOML where all characters are printable, as a file's texts must be.
-    return json.dumps(value, ensure_ascii=False)
+    lines = (f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in given.items())
+    return "\n".join(["", "[[target]]", *lines, ""])
