@@ -63,12 +63,8 @@ def changed(reference: Mapping[int, Any], candidate: Mapping[int, Any], exact: b
 
 def _unmatched(a: Mapping[int, Any], b: Mapping[int, Any], iou: float) -> dict[int, int]:
     """For each image, how many confident detections are in one and not in the other, whichever side has more."""
-    there, back = matched(a, b, SURE, iou, SAME_SCORE), matched(b, a, SURE, iou, SAME_SCORE)
-    unmatched = {}
-    for image in b:
-        (found, total), (found_back, total_back) = there[image], back[image]
-        unmatched[image] = max(total - found, total_back - found_back)
-    return unmatched
+    both = matched(a, b, SURE, iou, SAME_SCORE), matched(b, a, SURE, iou, SAME_SCORE)
+    return {image: max(total - found for found, total in (way[image] for way in both)) for image in b}
 
 
 def exchanged(expected: Mapping[int, Any], found: Mapping[int, Any]) -> list[tuple[int, int]]:

@@ -56,8 +56,6 @@ def _pairs(dataset: Dataset, image_id: int, found: Any) -> list[tuple[int, int]]
 
 
 def _mostly(pairs: Counter, names: list[str]) -> dict[str, str]:
-    total = Counter()
-    for (true, _), count in pairs.items():
-        total[true] += count
+    total = Counter(true for true, _ in pairs.elements())
     return {names[true]: names[seen] for (true, seen), count in sorted(pairs.items())
             if true != seen and total[true] >= SEEN and 2 * count > total[true]}
