@@ -209,7 +209,7 @@ def _why_missing(detections: Any) -> str:
 def _require_sane(dataset: Dataset, detections: Mapping[int, Any]) -> None:
     classes = len(dataset.category_ids)
     # What is wrong everywhere comes first: boxes that leave smaller images are only what comes of it.
-    faults = sanity.stale(detections) + sanity.systematic(detections, classes) + [
+    faults = sanity.systematic(detections, classes) + [
         fault for i in dataset.image_ids for fault in sanity.faults(i, detections[i], classes, *dataset.size(i))]
     if faults:
         images = len({fault.image_id for fault in faults})

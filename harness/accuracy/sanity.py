@@ -32,38 +32,28 @@ def faults(image_id: int, detections: Any, classes: int, width: int, height: int
     """
     if getattr(detections, "error", None):
         return [Fault(image_id, f"has an error for a response: {detections.error}")]
-    malformed = list(_malformed(detections))
-    found = malformed or _wrong_values(detections, classes, width, height)
+    found = list(_malformed(detections)) or _wrong_values(detections, classes, width, height)
     return [Fault(image_id, what) for what in found]
 
 
-def stale(detections: Mapping[int, Any]) -> list[Fault]:
-    """One fault when several images got detections and all of them the same bytes, else an empty list.
-
-    `detections` maps image id to detections; malformed ones are left out. A stuck output buffer looks like this.
-    """
-    filled = {image_id: own for image_id, own in detections.items() if not any(_malformed(own)) and len(own.scores)}
-    if len(filled) < 2 or len(set(map(content, filled.values()))) > 1:
-        return []
-    return [Fault(next(iter(filled)), "has the very same detections as every other image that has any")]
-
-
 def systematic(detections: Mapping[int, Any], classes: int) -> list[Fault]:
-    """One fault where all boxes are shares of the image, and one where classes count from 1; malformed ones are left
-    out.
+    """Faults that all images share: the same bytes for each, boxes that are shares of the image, classes from 1.
+
+    `detections` maps image id to detections; malformed ones and empty ones are left out. The same bytes for several
+    images are what a stuck output buffer gives.
     """
     filled = {image_id: own for image_id, own in detections.items() if not any(_malformed(own)) and len(own.scores)}
     if not filled:
         return []
-    first, number = next(iter(filled)), sum(len(own.scores) for own in filled.values())
     boxes, labels = (np.concatenate([getattr(own, name) for own in filled.values()]) for name in ("boxes", "classes"))
     found = []
-    if number >= LEAST_SYSTEMATIC and 0 < boxes.max() <= 1:
-        found.append(Fault(first, "all boxes of all images lie within one pixel: they must be pixels, not shares of "
-                                  "the image"))
+    if len(filled) > 1 and len(set(map(content, filled.values()))) == 1:
+        found.append("has the very same detections as every other image that has any")
+    if len(boxes) >= LEAST_SYSTEMATIC and 0 < boxes.max() <= 1:
+        found.append("all boxes of all images lie within one pixel: they must be pixels, not shares of the image")
     if labels.min() == 1 and labels.max() == classes:
-        found.append(Fault(first, f"classes go from 1 to {classes}, must count from 0"))
-    return found
+        found.append(f"classes go from 1 to {classes}, must count from 0")
+    return [Fault(next(iter(filled)), what) for what in found]
 
 
 def content(detections: Any) -> tuple[bytes, ...]:

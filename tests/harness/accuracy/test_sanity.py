@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from harness.accuracy.sanity import content, faults, stale, systematic
+from harness.accuracy.sanity import content, faults, systematic
 from tests.harness.synthetic import NOTHING, Detections, detected
 
 GOOD = detected([[0, 0, 50, 40], [10, 10, 100, 80]], [0.9, 0.5], [0, 1])
@@ -100,13 +100,13 @@ def test_no_fault_means_the_plain_definition_holds(rows, values, labels):
 
 
 def test_the_same_detections_for_different_images_are_stale():
-    fault = stale({3: GOOD, 4: NOTHING, 5: replace(GOOD)})[0]
+    (fault,) = systematic({3: GOOD, 4: NOTHING, 5: replace(GOOD)}, 2)
     assert str(fault) == "image 3: has the very same detections as every other image that has any"
 
 
 @pytest.mark.parametrize("detections", [{}, {1: GOOD}, {1: NOTHING, 2: NOTHING}, {1: GOOD, 2: FIT["no area"]}])
 def test_different_or_empty_answers_are_not_stale(detections):
-    assert stale(detections) == []
+    assert systematic(detections, 2) == []
 
 
 def many(boxes, classes=(0,)):
