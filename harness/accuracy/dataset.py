@@ -277,7 +277,7 @@ def _section(path: Path, content: Any, section: str) -> list[dict[str, Any]]:
 def _check(path: Path, content: dict[str, list[dict[str, Any]]]) -> None:
     for section in ("images", "categories"):  # nothing refers to the ids of annotations
         rows = content[section]
-        places = [place for place, row in enumerate(rows) if not _whole(row.get("id"), 0)]
+        places = [place for place, row in enumerate(rows) if not _whole(row.get("id"))]
         _refuse(path, "ids must be whole numbers from 0", f"{section} at place", places)
         _refuse(path, "ids must be unique", section, _repeated(_ids(rows)))
     for section, field, must, good in RULES:
@@ -286,19 +286,17 @@ def _check(path: Path, content: dict[str, list[dict[str, Any]]]) -> None:
         _refuse(path, missing, section, _labels(rows, lambda row, field=field: field not in row))
         _refuse(path, f"{field} must be {must}", section,
                 _labels(rows, lambda row, field=field, good=good: not good(row[field])))
-    names = (category["name"] for category in content["categories"])
-    _refuse(path, "names must be unique", "categories", _repeated(names))
+    _refuse(path, "names must be unique", "categories", _repeated(row["name"] for row in content["categories"]))
     _check_references(path, **content)
 
 
 def _check_references(path: Path, images: list, annotations: list, categories: list) -> None:
     sizes = {row["id"]: (row["width"], row["height"]) for row in images}
     named = set(_ids(categories))
-    for must, is_wrong in (
-        ("image_id must be in images", lambda row: row["image_id"] not in sizes),
-        ("category_id must be in categories", lambda row: row["category_id"] not in named),
-    ):
-        _refuse(path, must, "annotations", _labels(annotations, is_wrong))
+    _refuse(path, "image_id must be in images", "annotations",
+            _labels(annotations, lambda row: row["image_id"] not in sizes))
+    _refuse(path, "category_id must be in categories", "annotations",
+            _labels(annotations, lambda row: row["category_id"] not in named))
     boxes = [(row["bbox"], *sizes[row["image_id"]]) for row in annotations]
     outside = _labels(annotations, lambda row: not fits(row["bbox"], *sizes[row["image_id"]]))
     many = len(outside) >= MANY * len(boxes)
@@ -330,8 +328,7 @@ def _root(content: dict[str, Any]) -> str:
     return ""
 
 
-def _refuse(path: Path, must: str, what: str, offenders: Iterable[Any]) -> None:
-    offenders = list(offenders)
+def _refuse(path: Path, must: str, what: str, offenders: Sequence[Any]) -> None:
     if offenders:
         first = ", ".join(map(shown, offenders[:5])) + (", ..." if len(offenders) > 5 else "")
         raise DatasetError(f"{path}: {must}; correct or remove {len(offenders)} ({what} {first})")
@@ -356,7 +353,7 @@ def _restrict(content: dict[str, Any], limit: int | None) -> dict[str, list[dict
 def _numbered(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The annotations with their ids, or with new ones where these are not unique whole numbers."""
     ids = [row.get("id") for row in annotations]
-    if all(_whole(number, 0) for number in ids) and len(set(ids)) == len(ids):
+    if all(map(_whole, ids)) and len(set(ids)) == len(ids):
         return annotations
     by_content = sorted(annotations, key=lambda row: [row["image_id"], row["category_id"], row["bbox"], row["area"]])
     return [{**row, "id": number} for number, row in enumerate(by_content, 1)]
@@ -428,7 +425,7 @@ def _repeated(values: Iterable[Any]) -> list[Any]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
-def _whole(value: Any, least: int) -> bool:
+def _whole(value: Any, least: int = 0) -> bool:
     return type(value) is int and least <= value < 2**53  # evaluators carry ids as doubles
 
 
@@ -474,12 +471,12 @@ MISSING = {
 }
 # Section, field, requirement in words, its check; references between sections are checked after these.
 RULES = (
-    ("images", "width", "a whole number from 1", lambda width: _whole(width, 1)),
-    ("images", "height", "a whole number from 1", lambda height: _whole(height, 1)),
+    ("images", "width", "a whole number from 1", lambda width: _whole(width, least=1)),
+    ("images", "height", "a whole number from 1", lambda height: _whole(height, least=1)),
     ("images", "file_name", "a path inside the image folder", _inside),
     ("categories", "name", "a text", lambda name: isinstance(name, str) and name),
-    ("annotations", "image_id", "a whole number from 0", lambda image_id: _whole(image_id, 0)),
-    ("annotations", "category_id", "a whole number from 0", lambda category_id: _whole(category_id, 0)),
+    ("annotations", "image_id", "a whole number from 0", _whole),
+    ("annotations", "category_id", "a whole number from 0", _whole),
     ("annotations", "bbox", "4 finite numbers x, y, width > 0, height > 0", _is_box),
     ("annotations", "area", "finite and > 0", lambda area: _finite(area) and area > 0),
     ("annotations", "iscrowd", "0 or 1", lambda crowd: type(crowd) is int and crowd in (0, 1)),
