@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.accuracy.bootstrap import ap_drop, estimates, match, resampled_precisions
+from harness.accuracy.bootstrap import drop_estimate, estimates, match, resampled_precisions
 from harness.accuracy.dataset import Dataset
 from harness.accuracy.evaluation import evaluate
 from harness.machine.facts import facts
@@ -99,7 +99,7 @@ def report(dataset, detections, worse) -> None:
         f"AP interval, {images}, {RESAMPLES:,} resamples":
             lambda: estimates(resampled_precisions(dataset, detections, RESAMPLES))["AP"],
         f"paired AP drop, {images}, {RESAMPLES:,} resamples":
-            lambda: ap_drop(dataset, detections, worse, RESAMPLES)["AP"],
+            lambda: drop_estimate(dataset, detections, worse, RESAMPLES),
         f"evaluation, {images}": lambda: _evaluated(dataset, detections),
     }
     for name, call in calls.items():

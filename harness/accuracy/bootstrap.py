@@ -56,6 +56,8 @@ def resampled_precisions(dataset: Dataset, detections: Mapping[int, Any], resamp
     bootstrap. `detections` maps image id -> detections. Raises InvalidRun as `evaluate` and when a resample has no
     object to find, ValueError for no resample.
     """
+    if resamples < 1:
+        raise ValueError(f"resamples {resamples}: must be at least 1")
     return _precisions(dataset, detections, _weights(len(dataset), resamples))
 
 
@@ -70,32 +72,24 @@ def require_agreement(resampled: np.ndarray, figures: Mapping[str, float | None]
                              "try other versions of hotcoco and pycocotools to find the faulty one", ERROR)
 
 
-def ap_drop(
+def drop_estimate(
     dataset: Dataset, reference: Mapping[int, Any], candidate: Mapping[int, Any], resamples: int = RESAMPLES
-) -> dict[str, Estimate]:
-    """How far AP and AP50 fall from `reference` to `candidate`, both on the same images of every resample.
+) -> Estimate:
+    """How far AP falls from `reference` to `candidate`, both on the same images of every resample.
 
-    `decide(drop["AP"], 0.005, "<=")` of harness.stats.estimate is the one-sided test of parity. Arguments and errors as
+    There are no bounds for fewer than LEAST_IMAGES images. They are those of a difference in which all images have a
+    part, as rounding is. What goes wrong in a few images alone may be in none of those that were drawn.
+    `decide(drop, 0.005, "<=")` of harness.stats.estimate is the one-sided test of parity. Errors as
     `resampled_precisions`.
     """
-    weights = _weights(len(dataset), resamples)
-    before = _precisions(dataset, reference, weights)
-    after = before if candidate is reference else _precisions(dataset, candidate, weights)
-    return estimates(before - after, least=-1)
-
-
-def drop_estimate(dataset: Dataset, reference: Mapping[int, Any], candidate: Mapping[int, Any]) -> Estimate:
-    """How far AP falls from `reference` to `candidate`, without bounds for fewer than LEAST_IMAGES images.
-
-    The bounds are those of a difference in which all images have a part, as rounding is. What goes wrong in a few
-    images alone may be in none of those that were drawn. Errors as `ap_drop`.
-    """
-    if len(dataset) < LEAST_IMAGES:
-        whole = np.ones((1, len(dataset)), np.int32)
-        before, after = (_precisions(dataset, each, whole)[0, 0] for each in (reference, candidate))
-        few = f"at least {LEAST_IMAGES} images are needed, there are {len(dataset)}"
-        return Estimate(float(before - after), more=lambda limit, sense: few)
-    return narrowing(ap_drop(dataset, reference, candidate)["AP"], len(dataset), "such images")
+    is_enough = len(dataset) >= LEAST_IMAGES
+    weights = _weights(len(dataset), resamples if is_enough else 0)
+    before = _precisions(dataset, reference, weights)[:, 0]
+    after = before if candidate is reference else _precisions(dataset, candidate, weights)[:, 0]
+    if is_enough:
+        return narrowing(basic_interval(before - after), len(dataset), "such images")
+    few = f"at least {LEAST_IMAGES} images are needed, there are {len(dataset)}"
+    return Estimate(float(before[0] - after[0]), more=lambda limit, sense: few)
 
 
 def average_precision(classes: list[ClassMatches], weights: np.ndarray) -> np.ndarray:
@@ -139,8 +133,6 @@ def match(dataset: Dataset, detections: Mapping[int, Any]) -> list[ClassMatches]
 
 
 def _weights(images: int, resamples: int) -> np.ndarray:
-    if resamples < 1:
-        raise ValueError(f"resamples {resamples}: must be at least 1")
     rng = np.random.default_rng(0)
     drawn = (rng.integers(0, images, images) for _ in range(resamples))
     return np.array([np.ones(images)] + [np.bincount(d, minlength=images) for d in drawn], np.int32)
@@ -155,12 +147,12 @@ def _precisions(dataset: Dataset, detections: Mapping[int, Any], weights: np.nda
     return precisions
 
 
-def estimates(figures: np.ndarray, least: float = 0) -> dict[str, Estimate]:
+def estimates(figures: np.ndarray) -> dict[str, Estimate]:
     """AP and AP50 from figures [1 + resamples, 2], the first row being that of the images as they are.
 
     The bounds are those of the AP on as many other images of the same kind; each holds at 95 % on its own.
     """
-    return {name: basic_interval(column, least) for name, column in zip(("AP", "AP50"), figures.T)}
+    return {name: basic_interval(column, least=0) for name, column in zip(("AP", "AP50"), figures.T)}
 
 
 def _match_image(truth: list[dict[str, Any]], detections: Any, index: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:

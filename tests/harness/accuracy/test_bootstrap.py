@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from harness.accuracy import bootstrap
 from harness.accuracy.bootstrap import (
     LEAST_IMAGES,
-    ap_drop,
     average_precision,
     drop_estimate,
     estimates,
@@ -190,7 +189,7 @@ def test_a_paired_drop_is_surer_than_two_intervals(tmp_path):
     coco, detections = scene(1, images=60)
     dataset = load(tmp_path / "whole", coco)
     moved = changed(detections, lambda a: {"boxes": np.clip(a.boxes + np.float32(0.5), 0, SIDE)})
-    drop, own = ap_drop(dataset, detections, moved, 200)["AP"], ap_interval(dataset, detections, 200)["AP"]
+    drop, own = drop_estimate(dataset, detections, moved, 200), ap_interval(dataset, detections, 200)["AP"]
     assert drop.high - drop.low < (own.high - own.low) / 2
     assert drop.low <= drop.value <= drop.high
 
@@ -199,9 +198,9 @@ def test_parity_is_proven_for_the_same_detections_and_refuted_for_half_of_them(t
     coco, detections = scene(2, images=60)
     dataset = load(tmp_path / "whole", coco)
     half = {i: a if i % 2 else NOTHING for i, a in detections.items()}
-    assert low_value_high(ap_drop(dataset, detections, detections, 100)["AP"]) == (0, 0, 0)
-    assert decide(ap_drop(dataset, detections, detections, 100)["AP"], 0.005, "<=") == PROVEN
-    assert decide(ap_drop(dataset, detections, half, 100)["AP"], 0.005, "<=") == REFUTED
+    assert low_value_high(drop_estimate(dataset, detections, detections, 100)) == (0, 0, 0)
+    assert decide(drop_estimate(dataset, detections, detections, 100), 0.005, "<=") == PROVEN
+    assert decide(drop_estimate(dataset, detections, half, 100), 0.005, "<=") == REFUTED
 
 
 def off(detections, shift):
@@ -232,7 +231,7 @@ def test_a_cast_that_costs_too_much_is_hardly_ever_proven_from_the_least_images_
     bound, wrong = 0.55 * whole[0, 0], 0  # as 0.005 is of 0.009
     for _ in range(20):
         few = dataset.only(rng.choice(dataset.image_ids, LEAST_IMAGES, replace=False).tolist())
-        drop = ap_drop(few, *({i: each[i] for i in few.image_ids} for each in (detections, moved)), resamples=100)["AP"]
+        drop = drop_estimate(few, *({i: each[i] for i in few.image_ids} for each in (detections, moved)), 100)
         wrong += decide(drop, bound, "<=") == PROVEN
     assert whole[0, 0] > 0.003 and wrong <= 3
 
@@ -249,7 +248,7 @@ def test_unsound_detections_are_refused(made_up_dataset, right_detections):
         with pytest.raises(InvalidRun):
             ap_interval(made_up_dataset, bad, 10)
         with pytest.raises(InvalidRun):
-            ap_drop(made_up_dataset, right_detections, bad, 10)
+            drop_estimate(made_up_dataset, right_detections, bad, 10)
 
 
 def test_a_resample_without_objects_is_invalid(tmp_path, coco):
