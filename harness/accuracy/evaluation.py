@@ -79,15 +79,12 @@ def evaluate(dataset: Dataset, detections: Mapping[int, Any]) -> Evaluation:
         evaluator += f" and hotcoco {version('hotcoco')}"
     else:
         evaluator += " alone"
+    without_objects = [k for k, name in enumerate(dataset.category_names) if scores.per_class[name] is None]
     return Evaluation(
         **scores._asdict(), images=len(detections), detections=sum(len(own.scores) for own in detections.values()),
-        unscored=_unscored(scores, dataset, detections), evaluator=evaluator,
+        unscored=sum(int(np.isin(own.classes, without_objects).sum()) for own in detections.values()),
+        evaluator=evaluator,
     )
-
-
-def _unscored(scores: Scores, dataset: Dataset, detections: Mapping[int, Any]) -> int:
-    without = [k for k, name in enumerate(dataset.category_names) if scores.per_class[name] is None]
-    return sum(int(np.isin(own.classes, without).sum()) for own in detections.values())
 
 
 def require_scorable(dataset: Dataset, detections: Mapping[int, Any]) -> None:
@@ -144,8 +141,8 @@ def agreement(reference: Mapping[int, Any], candidate: Mapping[int, Any]) -> Agr
 
     Matched as `matched` says, with scores at most SCORE_GAP apart. Raises InvalidRun as `matched`.
     """
-    there, back = (_summed(matched(*pair, score_gap=SCORE_GAP), is_reverse) for pair, is_reverse in (
-        ((reference, candidate), False), ((candidate, reference), True)))
+    there = _summed(matched(reference, candidate, score_gap=SCORE_GAP), is_reverse=False)
+    back = _summed(matched(candidate, reference, score_gap=SCORE_GAP), is_reverse=True)
     return back if back.share is not None and (there.share is None or back.share < there.share) else there
 
 

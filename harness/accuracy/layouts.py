@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.accuracy.dataset import Dataset, DatasetError
+from harness.accuracy.dataset import FIELDS, Dataset, DatasetError
 from harness.accuracy.voc import ANNOTATIONS, voc_dataset
 from harness.accuracy.yolo import SUFFIXES, yolo_dataset
 
@@ -13,7 +13,6 @@ from harness.accuracy.yolo import SUFFIXES, yolo_dataset
 KNOWN = ("_annotations.coco.json", "result.json", "labels.json", "annotations.json", "instances*.json", "*coco*.json")
 IMAGE_FOLDERS = ("", "images", "data", "JPEGImages", "img", "imgs")
 MOST_FILES = 50  # a format with one annotation file per image has thousands
-SECTIONS = {"images", "annotations", "categories"}
 USAGE = "name the annotation file and the image folder"
 
 
@@ -81,7 +80,7 @@ def _content(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) and content.keys() >= SECTIONS else {}
+    return content if isinstance(content, dict) and content.keys() >= FIELDS.keys() else {}
 
 
 def _images_of(file: Path, folder: Path, content: dict[str, Any]) -> Path | None:
@@ -89,12 +88,12 @@ def _images_of(file: Path, folder: Path, content: dict[str, Any]) -> Path | None
     try:
         names = [row["file_name"].replace("\\", "/") for row in content["images"]]
     except (LookupError, TypeError, AttributeError):  # Dataset.load explains what is wrong with it
-        names = []
-    if not all(names) or "\0" in "".join(names):
+        return None
+    if not names or not all(names) or "\0" in "".join(names):
         return None
     starts = dict.fromkeys((file.parent, folder, file.parent.parent if file.parent != folder else folder))
     places = [start / name for start in starts for name in (*IMAGE_FOLDERS, file.stem, f"images/{file.stem}")]
-    return next((place for place in places if names and all((place / name).is_file() for name in names)), None)
+    return next((place for place in places if all((place / name).is_file() for name in names)), None)
 
 
 def _listed(files: list[Path], folder: Path) -> str:

@@ -39,11 +39,8 @@ class Estimate:
 
     def times(self, factor: float) -> Estimate:
         """The estimate in another unit; the factor must be above 0."""
-        return replace(
-            self, value=self.value * factor,
-            low=None if self.low is None else self.low * factor,
-            high=None if self.high is None else self.high * factor,
-        )
+        value, low, high = (one if one is None else one * factor for one in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high)
 
     def as_record(self) -> dict[str, Any]:
         """A dictionary for strict JSON: value, low and high, and count and needed where they are known."""
