@@ -114,7 +114,8 @@ class NoiseMonitor:
         if not start < end:
             raise ValueError(f"end {end:g} s: must be after the start at {start:g} s")
         self._reach(end)
-        return Conditions(self._reference(start, end), *self._shares(start, end))
+        runs = [took for at, took in tuple(self._runs) if start <= at <= end]
+        return Conditions(median(runs) if runs else None, *self._shares(start, end))
 
     @property
     def undisturbed(self) -> float | None:
@@ -149,10 +150,6 @@ class NoiseMonitor:
         with self._has_counted:
             self._counted_at = at
             self._has_counted.notify_all()
-
-    def _reference(self, start: float, end: float) -> float | None:
-        runs = [took for at, took in tuple(self._runs) if start <= at <= end]
-        return median(runs) if runs else None
 
     def _shares(self, start: float, end: float) -> tuple[float | None, float | None, float | None]:
         """The shares of others, steal and waiting, as far as readings reach; between two the counters rise evenly."""
