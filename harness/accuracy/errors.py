@@ -51,7 +51,7 @@ class Judged(NamedTuple):
     `targets` is the object that the detection has found, or that it misses by class or place; -1 for none. `corrects`
     is the object that it would find if its class or place were corrected: of several detections the best scored one
     corrects an object that nothing finds. Of each object: its class, whether it counts, the detection that found it (-1
-    for none), and whether one misses it narrowly.
+    for none), and whether it counts and no detection finds it, nor would if its class or place were corrected.
     """
 
     classes: np.ndarray
@@ -62,12 +62,7 @@ class Judged(NamedTuple):
     objects: np.ndarray
     counts: np.ndarray
     found_by: np.ndarray
-    nearly: np.ndarray
-
-    @property
-    def is_missed(self) -> np.ndarray:
-        """For each object: it counts, and no detection finds it, nor would if its class or place were corrected."""
-        return self.counts & (self.found_by < 0) & ~self.nearly
+    is_missed: np.ndarray
 
 
 class ClassErrors(NamedTuple):
@@ -199,10 +194,10 @@ def _judged(seen: _Seen, area: tuple[float, float]) -> Judged:
         outcomes[detection] = OUTCOMES.index(HIT if counts[target] else IGNORED)
         targets[detection] = target
         found_by[target] = detection
-    is_corrected, nearly = np.isin(outcomes, CORRECTED_CODES), np.zeros(len(seen.objects), bool)
-    nearly[targets[is_corrected]] = True
-    corrects = _corrects(is_corrected, targets, counts & (found_by < 0))
-    return Judged(seen.classes, seen.scores, outcomes, targets, corrects, seen.objects, counts, found_by, nearly)
+    is_corrected, is_missed = np.isin(outcomes, CORRECTED_CODES), counts & (found_by < 0)
+    corrects = _corrects(is_corrected, targets, is_missed)
+    is_missed[targets[is_corrected]] = False
+    return Judged(seen.classes, seen.scores, outcomes, targets, corrects, seen.objects, counts, found_by, is_missed)
 
 
 def _corrects(is_corrected: np.ndarray, targets: np.ndarray, is_open: np.ndarray) -> np.ndarray:
