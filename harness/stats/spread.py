@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -48,6 +49,7 @@ def _expected_range(ranked: np.ndarray) -> float:
     return float(_weights(len(ranked), chosen) @ ranked / ranked.mean())
 
 
+@lru_cache(maxsize=4)  # the jackknife asks for the same ones as often as there are windows
 def _weights(n: int, chosen: int) -> np.ndarray:
     """For each rank: its probability to be the highest of those chosen minus that to be the lowest."""
     all_choices = math.comb(n, chosen)
