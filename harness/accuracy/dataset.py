@@ -61,14 +61,14 @@ class Dataset:
 
         Raises DatasetError. Format: https://cocodataset.org/#format-data (object detection).
         """
-        _require_limit(limit)
+        if limit is not None and limit < 1:
+            raise DatasetError(f"limit {limit}: must be at least 1; leave it out to take every image")
         return cls.of(Path(annotations), _read(Path(annotations)), Path(images), limit)
 
     @classmethod
     def of(cls, annotations: Path, content: dict[str, list[dict[str, Any]]], images: Path, limit: int | None = None,
            split: str = "") -> Dataset:
         """Check a COCO dictionary that was read from `annotations`, and its image folder. Raises DatasetError."""
-        _require_limit(limit)
         _check(annotations, content)
         chosen = _restrict(content, limit)
         if not chosen["annotations"]:
@@ -332,11 +332,6 @@ def _refuse(path: Path, must: str, what: str, offenders: Sequence[Any]) -> None:
     if offenders:
         first = ", ".join(map(shown, offenders[:5])) + (", ..." if len(offenders) > 5 else "")
         raise DatasetError(f"{path}: {must}; correct or remove {len(offenders)} ({what} {first})")
-
-
-def _require_limit(limit: int | None) -> None:
-    if limit is not None and limit < 1:
-        raise DatasetError(f"limit {limit}: must be at least 1; leave it out to take every image")
 
 
 def _restrict(content: dict[str, Any], limit: int | None) -> dict[str, list[dict[str, Any]]]:

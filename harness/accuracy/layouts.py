@@ -27,8 +27,7 @@ def coco_folder(folder: str | Path) -> tuple[Path, Path]:
     candidates = sorted(folder.glob("annotations/instances_*.json"))
     if not candidates:
         return _exported(folder)
-    if len(candidates) > 1:
-        candidates = [file for file in candidates if _image_folder(folder, file, shared=False)] or candidates
+    candidates = [file for file in candidates if _image_folder(folder, file, shared=False)] or candidates
     if len(candidates) > 1:
         raise DatasetError(f"{folder}: {_listed(candidates, folder)} could each be meant; {USAGE}")
     images = _image_folder(folder, candidates[0], shared=True)
