@@ -138,12 +138,11 @@ class Errors:
 def analyse(dataset: Dataset, detections: Mapping[int, Any]) -> Errors:
     """The mistakes of sane detections (by image id), as `evaluate` scores them."""
     tide = _hotcoco(dataset, detections)  # first, as it needs most memory
-    seen = [_seen(dataset, i, detections[i]) for i in dataset.image_ids]
-    images = [_judged(one, WHOLE) for one in seen]
+    areas = (WHOLE, *SIZES.values())
+    images, *by_size = zip(*(_judged(dataset, i, detections[i], areas) for i in dataset.image_ids))
     whole = _Pooled(images, dataset)
     classes = whole.by_class()
-    sizes = [_mean(name, _Pooled([_judged(one, area) for one in seen], dataset).by_class())
-             for name, area in SIZES.items()]
+    sizes = [_mean(name, _Pooled(own, dataset).by_class()) for name, own in zip(SIZES, by_size)]
     mean = _mean("all", classes)
     counts = Counter(OUTCOMES[code] for code in whole.outcomes[whole.of_known_class].tolist())
     return Errors(
@@ -155,49 +154,36 @@ def analyse(dataset: Dataset, detections: Mapping[int, Any]) -> Errors:
 
 def judge(dataset: Dataset, image_id: int, detections: Any) -> Judged:
     """The outcome of each detection of an image, and of each of its objects."""
-    return _judged(_seen(dataset, image_id, detections), WHOLE)
+    return _judged(dataset, image_id, detections, [WHOLE])[0]
 
 
-class _Seen(NamedTuple):
-    """One image before anything is matched. `pairs` are (detection, object of its class, IoU) from IOU on, by score;
-    `outcomes` and `targets` are those of detections that find nothing.
+def _judged(dataset: Dataset, image_id: int, detections: Any, areas: Sequence[tuple[float, float]]) -> list[Judged]:
+    """The image judged once for each of the areas, from and to so many square pixels.
+
+    Crowds, and objects outside the area, do not count: what finds them is ignored, as in pycocotools.
     """
-
-    classes: np.ndarray
-    scores: np.ndarray
-    areas: np.ndarray
-    objects: np.ndarray
-    crowd: np.ndarray
-    object_areas: np.ndarray
-    pairs: list[tuple[int, int, float]]
-    outcomes: np.ndarray
-    targets: np.ndarray
-
-
-def _seen(dataset: Dataset, image_id: int, detections: Any) -> _Seen:
-    rows = dataset.annotations_of(image_id)
-    overlaps = overlaps_of(rows, detections)
+    rows, own_areas = dataset.annotations_of(image_id), evaluation.area(detections.boxes)
     objects = np.array([dataset.places[row["category_id"]] for row in rows], np.int64)
+    object_areas = np.array([row["area"] for row in rows], np.float64)
     crowd = np.array([bool(row["iscrowd"]) for row in rows], bool)
-    same = detections.classes[:, None] == objects
+    overlaps, same = overlaps_of(rows, detections), detections.classes[:, None] == objects
     pairs = [(d, g, overlaps[d, g]) for d, g in np.argwhere(same & (overlaps >= IOU)).tolist()]
-    return _Seen(detections.classes, detections.scores, evaluation.area(detections.boxes), objects, crowd,
-                 np.array([row["area"] for row in rows], np.float64), pairs, *_mistakes(overlaps, same, crowd))
-
-
-def _judged(seen: _Seen, area: tuple[float, float]) -> Judged:
-    """Crowds, and objects outside the area (square pixels), do not count: pycocotools too ignores what finds them."""
-    counts = ~seen.crowd & (area[0] <= seen.object_areas) & (seen.object_areas <= area[1])
-    outcomes, targets, found_by = seen.outcomes.copy(), seen.targets.copy(), np.full(len(seen.objects), -1)
-    outcomes[(seen.areas < area[0]) | (seen.areas > area[1])] = OUTCOMES.index(IGNORED)
-    for detection, target in matches_at(seen.pairs, IOU, ~counts, seen.crowd.tolist()).items():
-        outcomes[detection] = OUTCOMES.index(HIT if counts[target] else IGNORED)
-        targets[detection] = target
-        found_by[target] = detection
-    is_corrected, is_missed = np.isin(outcomes, CORRECTED_CODES), counts & (found_by < 0)
-    corrects = _corrects(is_corrected, targets, is_missed)
-    is_missed[targets[is_corrected]] = False
-    return Judged(seen.classes, seen.scores, outcomes, targets, corrects, seen.objects, counts, found_by, is_missed)
+    mistakes, meant = _mistakes(overlaps, same, crowd)
+    found = []
+    for least, most in areas:
+        counts = ~crowd & (least <= object_areas) & (object_areas <= most)
+        outcomes, targets, found_by = mistakes.copy(), meant.copy(), np.full(len(rows), -1)
+        outcomes[(own_areas < least) | (own_areas > most)] = OUTCOMES.index(IGNORED)
+        for detection, target in matches_at(pairs, IOU, ~counts, crowd.tolist()).items():
+            outcomes[detection] = OUTCOMES.index(HIT if counts[target] else IGNORED)
+            targets[detection] = target
+            found_by[target] = detection
+        is_corrected, is_missed = np.isin(outcomes, CORRECTED_CODES), counts & (found_by < 0)
+        corrects = _corrects(is_corrected, targets, is_missed)
+        is_missed[targets[is_corrected]] = False
+        found.append(Judged(detections.classes, detections.scores, outcomes, targets, corrects, objects, counts,
+                            found_by, is_missed))
+    return found
 
 
 def _corrects(is_corrected: np.ndarray, targets: np.ndarray, is_open: np.ndarray) -> np.ndarray:
