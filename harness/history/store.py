@@ -18,10 +18,10 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness.accuracy.stored import FILE as DETECTIONS
 from harness.accuracy.stored import LARGEST as LARGEST_DETECTIONS
@@ -35,11 +35,12 @@ from harness.text import shown
 WORKING_COPY = Path(__file__).resolve().parents[2] / ".cache" / "history"  # of URLs, each in a folder of its own
 WAITING = "waiting"  # the folder of a working copy for what the URL did not take
 BASELINE, OTHER = "baseline", "other"
-NAME = re.compile(r"(\d{8}T\d{6}Z)_(?:([0-9a-f]{12})(-dirty)?|none)_([0-9a-f]{12}-[0-9a-f]{6})_"
+NAME = re.compile(r"(\d{8}T\d{6}Z)_(?:([0-9a-f]{12})(?:-dirty)?|none)_([0-9a-f]{12}-[0-9a-f]{6})_"
                   rf"({BASELINE}|{OTHER})_([0-9a-f]{{16}})", re.ASCII)
 DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z", re.ASCII)
 SHORT = 12  # digits of a commit
 AT_ONCE = 64  # entries that are fetched from a URL before the next are asked for
+CHANGED = f"{FILE} does not have the SHA-256 of its name"
 
 
 class Entry(NamedTuple):
@@ -48,7 +49,6 @@ class Entry(NamedTuple):
     name: str
     date: str
     commit: str
-    is_clean: bool
     key: str
     is_baseline: bool
     sha256: str
@@ -66,15 +66,6 @@ class Runs(NamedTuple):
 
     runs: list[Run]
     left_out: list[str]
-
-
-class Damaged(ValueError):
-    """An entry is not as it was published; the message says how."""
-
-
-def runs(place: str | Path, wanted: Callable[[Entry], bool] | None = None, most: int | None = None) -> Runs:
-    """`History.runs` of the history at a place."""
-    return History(place).runs(wanted, most)
 
 
 class History:
@@ -165,8 +156,8 @@ def _sha256(content: bytes) -> str:
 
 
 def _entry(match: re.Match) -> Entry:
-    end, commit, dirty, digest, kind, sha256 = match.groups()
-    return Entry(match[0], end, commit or "", bool(commit and not dirty), digest, kind == BASELINE, sha256)
+    end, commit, digest, kind, sha256 = match.groups()
+    return Entry(match[0], end, commit or "", digest, kind == BASELINE, sha256)
 
 
 def _names(folder: Path) -> list[str]:
@@ -187,17 +178,11 @@ def _read(folder: Path, entry: Entry) -> Run | str:
     """The run of an entry, or why it cannot be read."""
     try:
         run = read(folder / entry.name, entry.name)
-        _require_own(run.content, entry)
-        return run if key.digest(run.key) == entry.key else "its name has another key than its record"
     except RunError as error:
         return error.why
-    except Damaged as error:
-        return str(error)
-
-
-def _require_own(content: bytes, entry: Entry) -> None:
-    if _sha256(content) != entry.sha256:
-        raise Damaged(f"{FILE} does not have the SHA-256 of its name")
+    if _sha256(run.content) != entry.sha256:
+        return CHANGED
+    return run if key.digest(run.key) == entry.key else "its name has another key than its record"
 
 
 def _files(entry: Path) -> dict[str, bytes]:
@@ -225,16 +210,14 @@ class _Remote(Url):
 
     def names(self) -> list[str]:
         """Raises PlaceError."""
-        try:
-            filesystem, root = self.place
+        with self._reached() as (filesystem, root):
             filesystem.invalidate_cache()  # others write there too
-            paths = [path.rstrip("/") for path in filesystem.ls(root, detail=False)]
-        except FileNotFoundError as error:
-            if not error.errno and str(error).strip("/") != root.strip("/"):  # there is no such bucket
-                raise self._unreachable("read", error) from None
-            return []
-        except Exception as error:  # every file system of fsspec has its own
-            raise self._unreachable("read", error) from None
+            try:
+                paths = [path.rstrip("/") for path in filesystem.ls(root, detail=False)]
+            except FileNotFoundError as error:
+                if not error.errno and str(error).strip("/") != root.strip("/"):  # there is no such bucket
+                    raise
+                return []
         return [path.rpartition("/")[2] for path in paths if path != root.rstrip("/")]
 
     def waiting(self) -> list[Path]:
@@ -243,35 +226,26 @@ class _Remote(Url):
 
     def publish_waiting(self) -> None:
         """Uploads what waits, the record of each entry last. Raises PlaceError."""
-        try:
-            filesystem, root = self.place
+        then = f"; the run waits in {self.copy / WAITING} for the next one, which uploads both"
+        with self._reached("written", then) as (filesystem, root):
             for entry in self.waiting():
                 for name, content in _files(entry).items():
                     filesystem.pipe_file(f"{root}/{entry.name}/{name}", content)
                 _settle(entry, self.copy)
-        except Exception as error:  # every file system of fsspec has its own
-            raise PlaceError(f"{self._unreachable('written', error)}; the run waits in {self.copy / WAITING} for the "
-                             "next one, which uploads both") from None
 
     def fetch(self, entries: list[Entry]) -> dict[str, str]:
         """Fetches the records that are not here yet; why not, by the name of each that cannot be. Raises PlaceError."""
         missing = [entry for entry in entries if not self._has(entry)]
-        try:
-            filesystem, root = self.place
+        with self._reached() as (filesystem, root):
             paths = [f"{root}/{entry.name}/{FILE}" for entry in missing]
             found = filesystem.cat_ranges(paths, [0] * len(paths), [LARGEST] * len(paths), on_error="return")
-        except Exception as error:  # every file system of fsspec has its own
-            raise self._unreachable("read", error) from None
         kept = {entry.name: self._kept(entry, content) for entry, content in zip(missing, found)}
         return {name: why for name, why in kept.items() if why}
 
     def fetched(self, path: str, most: int) -> bytes:
         """The content of a file. Raises PlaceError."""
-        try:
-            filesystem, root = self.place
+        with self._reached() as (filesystem, root):
             return filesystem.cat_file(f"{root}/{path}", end=most)
-        except Exception as error:  # every file system of fsspec has its own
-            raise self._unreachable("read", error) from None
 
     def _has(self, entry: Entry) -> bool:
         with suppress(OSError):
@@ -284,13 +258,19 @@ class _Remote(Url):
             return f"has no {FILE}: it is being published, or its run was killed meanwhile"
         if isinstance(content, Exception):
             return f"cannot be fetched ({reason(content)})"
+        if _sha256(content) != entry.sha256:
+            return CHANGED
         try:
-            _require_own(content, entry)
             write(own_folder(self.copy / entry.name) / FILE, content)
-        except (Damaged, Unwritable) as error:
+        except Unwritable as error:
             return str(error)
         return ""
 
-    def _unreachable(self, what: str, error: Exception) -> PlaceError:
-        return PlaceError(f"{self.url}: the history cannot be {what} ({reason(error)}); check the URL, your "
-                          "credentials and the network")
+    @contextmanager
+    def _reached(self, what: str = "read", then: str = "") -> Iterator[tuple[Any, str]]:
+        """The file system and the path in it; what goes wrong there is raised as PlaceError, which ends with `then`."""
+        try:
+            yield self.place
+        except Exception as error:  # every file system of fsspec has its own
+            raise PlaceError(f"{self.url}: the history cannot be {what} ({reason(error)}); check the URL, your "
+                             f"credentials and the network{then}") from None

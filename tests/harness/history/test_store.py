@@ -20,7 +20,7 @@ from harness.accuracy.stored import FILE as DETECTIONS
 from harness.accuracy.stored import DetectionsError, digest, packed
 from harness.compare.record import FILE, RunError
 from harness.history import key, store
-from harness.history.store import History, runs
+from harness.history.store import History
 from harness.places import PlaceError
 from tests.buckets import s3_server
 from tests.harness.compare.runs import COMMIT, record, row
@@ -70,7 +70,7 @@ def place(request, tmp_path, working_copy):
 def test_runs_come_back_in_the_order_of_their_ends(place):
     for second in (3, 1, 2):
         History(place).add(content(second))
-    found = runs(place)
+    found = History(place).runs()
     assert [run.date[-3:-1] for run in found.runs] == ["01", "02", "03"] and found.left_out == []
     assert [run.content for run in found.runs] == [content(second) for second in (1, 2, 3)]
 
@@ -85,7 +85,7 @@ def test_detections_come_back_on_this_machine_and_on_another(place, working_copy
 
 
 def test_a_place_where_nothing_was_ever_kept_has_no_runs(place):
-    assert runs(place) == ([], [])
+    assert History(place).runs() == ([], [])
 
 
 def test_the_newest_that_are_wanted_are_read_and_no_others(place, monkeypatch):
@@ -101,7 +101,7 @@ def test_the_newest_that_are_wanted_are_read_and_no_others(place, monkeypatch):
 
 def test_a_run_that_is_added_twice_is_one(place):
     added = [History(place).add(content()).name for _ in range(2)]
-    assert len(set(added)) == len(runs(place).runs) == 1
+    assert len(set(added)) == len(History(place).runs().runs) == 1
 
 
 def test_a_name_says_what_runs_are_chosen_by(tmp_path):
@@ -109,8 +109,8 @@ def test_a_name_says_what_runs_are_chosen_by(tmp_path):
     for second, fields in enumerate([{}, {"commit": {**COMMIT, "clean": False}}, {"commit": {}}]):
         history.add(content(second, **fields))
     found = history.listing().entries
-    assert [(one.commit, one.is_clean, one.is_baseline) for one in found] == [
-        ("67709ce00000", True, True), ("67709ce00000", False, False), ("", False, False)]
+    assert [(one.commit, "-dirty" in one.name, one.is_baseline) for one in found] == [
+        ("67709ce00000", False, True), ("67709ce00000", True, False), ("", False, False)]
     assert {one.key for one in found} == {key.digest(record()["key"])} and found[0].date == "20261125T100000Z"
 
 
@@ -149,7 +149,7 @@ OBJECTIONS = {
 @pytest.mark.parametrize("case", OBJECTIONS)
 def test_what_is_not_a_whole_clean_pass_is_kept_and_is_not_a_baseline(tmp_path, case):
     History(tmp_path).add(content(**OBJECTIONS[case]))
-    run, = runs(tmp_path).runs
+    run, = History(tmp_path).runs().runs
     entry, = History(tmp_path).listing().entries
     assert not run.is_baseline and run.objections and not entry.is_baseline
 
@@ -221,7 +221,7 @@ def test_a_run_of_a_newer_release_is_named_kept_and_left_out(tmp_path):
     run, newer = History(tmp_path).add(content()), content(1, version=3)
     name = run.name.replace("T100000Z", "T100001Z").rpartition("_")[0] + f"_{store._sha256(newer)}"
     files.write_folder(tmp_path / name, {FILE: newer})
-    found = runs(tmp_path)
+    found = History(tmp_path).runs()
     assert len(found.runs) == 1 and "has version 3 of the run record" in found.left_out[0]
 
 
@@ -232,7 +232,7 @@ STRANGERS = ["notes.txt", "20261125T100000Z", ".DS_Store", "x" * 200, "\x1b[2J\n
 def test_what_is_not_an_entry_is_named_and_left_out(tmp_path, name):
     History(tmp_path).add(content())
     (tmp_path / name).write_text("")
-    found = runs(tmp_path)
+    found = History(tmp_path).runs()
     assert len(found.runs) == 1 and found.left_out[0].endswith(": is not an entry; left out")
     assert found.left_out[0].isprintable() and (tmp_path / name).exists()
 
@@ -256,7 +256,7 @@ def test_detections_that_are_not_those_of_the_run_are_refused(place):
 def test_whatever_a_record_holds_it_is_a_run_or_a_line(tmp_path_factory, text):
     folder = tmp_path_factory.mktemp("history")
     overwritten(text)(History(folder).add(content()).folder)
-    found = runs(folder)
+    found = History(folder).runs()
     assert not found.runs and len(found.left_out) == 1
 
 
@@ -312,7 +312,7 @@ def test_a_run_that_is_killed_at_any_step_is_whole_or_left_out_and_nothing_else_
 def test_a_draft_of_a_run_that_is_being_published_is_not_a_fault(tmp_path):
     run = History(tmp_path).add(content())
     (tmp_path / f".{run.name}.{os.getpid()}.draft").mkdir()
-    assert runs(tmp_path).left_out == []
+    assert History(tmp_path).runs().left_out == []
 
 
 PUBLISHES = """
@@ -367,7 +367,7 @@ def test_machines_that_publish_at_once_all_have(place, working_copy):
         histories.append(History(place))
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda second: histories[second].add(content(second, **KEPT), DETECTED), range(4)))
-    found = runs(place)
+    found = History(place).runs()
     assert [run.content for run in found.runs] == [content(second, **KEPT) for second in range(4)]
     assert found.left_out == []
 
@@ -375,7 +375,8 @@ def test_machines_that_publish_at_once_all_have(place, working_copy):
 def test_one_run_that_is_published_by_several_at_once_is_one(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: History(tmp_path).add(content(**KEPT), DETECTED), range(8)))
-    assert [run.content for run in runs(tmp_path).runs] == [content(**KEPT)] and len(os.listdir(tmp_path)) == 1
+    assert [run.content for run in History(tmp_path).runs().runs] == [content(**KEPT)]
+    assert len(os.listdir(tmp_path)) == 1
 
 
 ADDS = """
@@ -390,10 +391,10 @@ for second in range(int(sys.argv[2]), 40, 2):
 def test_two_processes_that_publish_at_once_lose_nothing_and_a_reader_sees_whole_runs(tmp_path):
     writers = [subprocess.Popen([sys.executable, "-c", ADDS, str(tmp_path), str(first)], cwd=ROOT) for first in (0, 1)]
     while any(writer.poll() is None for writer in writers):
-        found = runs(tmp_path)
+        found = History(tmp_path).runs()
         assert found.left_out == [] and all(History(tmp_path).detections(run) for run in found.runs)
     assert [writer.returncode for writer in writers] == [0, 0]
-    assert [run.content for run in runs(tmp_path).runs] == [content(second, **KEPT) for second in range(40)]
+    assert [run.content for run in History(tmp_path).runs().runs] == [content(second, **KEPT) for second in range(40)]
 
 
 # ---- places that cannot be used
@@ -419,7 +420,7 @@ def test_a_file_in_place_of_the_history_is_named(tmp_path):
     with pytest.raises(files.Unwritable, match="was not written"):
         History(tmp_path / "file").add(content())
     with pytest.raises(PlaceError, match=r"file: the history cannot be read \(Not a directory\)"):
-        runs(tmp_path / "file")
+        History(tmp_path / "file").runs()
 
 
 @pytest.mark.parametrize("place", ["", "s3:/bucket", "s3://", "nope://bucket", "ftp://me:hush@host/folder"])
@@ -439,7 +440,7 @@ def test_what_a_url_does_not_take_waits_for_the_next_run(bucket, working_copy):
     bucket.client.delete_bucket_policy(Bucket=bucket.name)
     history.add(content(2))
     working_copy("another")
-    found = runs(bucket.url)
+    found = History(bucket.url).runs()
     assert [run.content for run in found.runs] == [content(1, **KEPT), content(2)] and found.left_out == []
 
 
@@ -448,14 +449,14 @@ def test_no_server_is_named(connect, working_copy):
     url = connect(server).url
     server.stop()
     with pytest.raises(PlaceError, match=r"the history cannot be read \(Could not connect to the endpoint URL"):
-        runs(url)
+        History(url).runs()
     with pytest.raises(PlaceError, match=r"the history cannot be written \(Could not connect.*; the run waits in "):
         History(url).add(content())
 
 
 def test_a_bucket_that_does_not_exist_is_not_an_empty_history(bucket, working_copy):
     with pytest.raises(PlaceError, match="The specified bucket does not exist"):
-        runs("s3://no-such-bucket/prefix")
+        History("s3://no-such-bucket/prefix").runs()
 
 
 # ---- at a URL
@@ -464,17 +465,17 @@ def test_a_bucket_that_does_not_exist_is_not_an_empty_history(bucket, working_co
 def test_a_run_at_a_url_is_fetched_once_and_its_detections_when_asked_for(bucket, working_copy, monkeypatch):
     History(bucket.url).add(content(**KEPT), DETECTED)
     working_copy("another")
-    first = runs(bucket.url).runs
+    first = History(bucket.url).runs().runs
     assert os.listdir(first[0].folder) == [FILE]
     bucket.write(bucket.key(FILE), b"changed there")
-    assert runs(bucket.url).runs == first
+    assert History(bucket.url).runs().runs == first
 
 
 def test_a_damaged_copy_is_fetched_again(bucket, working_copy):
     History(bucket.url).add(content())
-    run, = runs(bucket.url).runs
+    run, = History(bucket.url).runs().runs
     (run.folder / FILE).write_text("damaged")
-    assert [one.content for one in runs(bucket.url).runs] == [content()]
+    assert [one.content for one in History(bucket.url).runs().runs] == [content()]
 
 
 REMOTE = {
@@ -492,7 +493,7 @@ def test_a_damaged_entry_at_a_url_is_named_kept_and_left_out(bucket, working_cop
     bucket.write(damaged, REMOTE[case])
     bucket.write("pre/fix/notes.txt", b"")
     working_copy("another")
-    found = runs(bucket.url)
+    found = History(bucket.url).runs()
     assert [run.content for run in found.runs] == [content(1)] and bucket.read(damaged) == REMOTE[case]
     assert found.left_out[0] == "notes.txt: is not an entry; left out"
     assert found.left_out[1].startswith(f"{bucket.url}/2026") and found.left_out[1].endswith("; left out")
