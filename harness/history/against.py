@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median_low
 from typing import Any, NamedTuple
 
 from harness.compare.comparison import DIFFERENCE, RATIO, SPECS, distrusted
@@ -190,12 +191,9 @@ def _ap_change(now: Run, figure: Figure, chosen: Chosen) -> Change:
 
 def ap_baseline(chosen: Chosen) -> Run | None:
     """Of the runs that are compared with, the one whose AP is the (lower) median; the latest of equal ones."""
-    runs = [run for run in chosen.runs if (one := run.figures.get(AP)) and one.estimate]
-    ranked = sorted(runs, key=lambda run: run.figures[AP].estimate.value)
-    if not ranked:
-        return None
-    middle = ranked[(len(ranked) - 1) // 2].figures[AP].estimate.value
-    return [run for run in runs if run.figures[AP].estimate.value == middle][-1]
+    found = [(run, one.estimate.value) for run in chosen.runs if (one := run.figures.get(AP)) and one.estimate]
+    middle = median_low(value for _, value in found) if found else None
+    return next((run for run, value in reversed(found) if value == middle), None)
 
 
 def _row(one: Compared, found: Outcome, family: int, same: str) -> Row:

@@ -64,9 +64,9 @@ class Change:
     def estimate(self) -> Estimate:
         """The change as a share of the earlier value, or as a difference; each bound holds with 95 %."""
         reach = self._reach(INTERVAL_CONFIDENCE)
-        low, high = (None, None) if reach is None else (self._change(self.shift - reach),
-                                                        self._change(self.shift + reach))
-        return Estimate(self._change(self.shift), low, high)
+        if reach is None:
+            return Estimate(self._change(self.shift))
+        return Estimate(*(self._change(self.shift + step) for step in (0, -reach, reach)))
 
     @property
     def loss(self) -> Estimate:
@@ -110,8 +110,8 @@ def between_runs(
     return Change(median(before), after, how, sense, float(now[0] - np.median(values)), error, freedom, len(values))
 
 
-def paired(before: Sequence[float], after: Sequence[float], images: int, sense: str = ">=") -> Change:
-    """The change of a figure of the same images: first its values, then those of the same resamples of the images.
+def paired(before: Sequence[float], after: Sequence[float], images: int) -> Change:
+    """The change of AP of the same images: first its values, then those of the same resamples of the images.
 
     ValueError unless both have as many, more than two of them.
     """
@@ -119,7 +119,7 @@ def paired(before: Sequence[float], after: Sequence[float], images: int, sense: 
         raise ValueError(f"{len(before)} and {len(after)} resamples: must be as many, so that they can be paired")
     differences = np.subtract(after, before)
     error = float(differences[1:].std(ddof=1))
-    return Change(before[0], after[0], DIFFERENCE, sense, float(differences[0]), error, max(images - 1, 1), 1, True)
+    return Change(before[0], after[0], DIFFERENCE, ">=", float(differences[0]), error, max(images - 1, 1), 1, True)
 
 
 def _scaled(values: Sequence[float], how: str) -> np.ndarray:

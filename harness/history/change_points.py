@@ -51,22 +51,22 @@ def steps(values: Sequence[float], how: str) -> list[Step]:
             for place, before, after in zip(found, parts, parts[1:])]
 
 
-def rank_steps(values: np.ndarray, seed: int = 0) -> list[int]:
+def rank_steps(values: np.ndarray) -> list[int]:
     """Indices at which the ranks of the values before and after differ by more than chance explains, in order.
 
     The series is cut where Wilcoxon's statistic of the two parts is largest, if at most one in 100 random orders of the
-    values has a larger one, and each part again. The random orders are the same for the same seed.
+    values has a larger one, and each part again. The random orders are always the same.
     """
     if len(values) < 2 * LEAST_POINTS:
         return []
     ranks = _ranks(values)
     place, size = _best_cut(ranks[None])
-    shuffled = np.random.default_rng(seed).permuted(np.tile(ranks, (PERMUTATIONS, 1)), axis=1)
+    shuffled = np.random.default_rng(0).permuted(np.tile(ranks, (PERMUTATIONS, 1)), axis=1)
     chance = (1 + np.sum(_best_cut(shuffled)[1] >= size)) / (1 + PERMUTATIONS)
     if chance > RANKS_P:
         return []
     cut = int(place[0])
-    return [*rank_steps(values[:cut], seed), cut, *(cut + other for other in rank_steps(values[cut:], seed))]
+    return [*rank_steps(values[:cut]), cut, *(cut + other for other in rank_steps(values[cut:]))]
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

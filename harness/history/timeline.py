@@ -10,15 +10,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from harness.compare.comparison import DIFFERENCE, RATIO, SPECS
+from harness.compare.comparison import RATIO, SPECS
 from harness.compare.record import Run
 from harness.history import change_points
 from harness.history.causes import changed
 from harness.history.choice import dated
-from harness.history.store import Entry, History
+from harness.history.store import History
 from harness.places import PlaceError
 from harness.text import printable, shown
-from harness.verdict.metrics import label
+from harness.verdict.metrics import label, shown_change
 from harness.verdict.metrics import shown as value_text
 from harness.verdict.targets import HISTORY, TARGETS
 
@@ -26,7 +26,7 @@ FILE = "history.json"
 MOST = 200  # runs of a key, the newest
 JUDGED = {row.metric for row in TARGETS if row.check == HISTORY}
 # What is looked at: a drift is about 0, where no step has a size worth a share of it.
-METRICS = {(spec.check, spec.metric): RATIO if spec.how == RATIO else DIFFERENCE for spec in SPECS
+METRICS = {(spec.check, spec.metric): spec.how for spec in SPECS
            if f"{spec.check}.{spec.metric}" in JUDGED and spec.metric != "drift"}
 
 
@@ -44,7 +44,7 @@ class Found(NamedTuple):
         """By how much, in words."""
         before, after = self.step.before, self.step.after
         is_ratio = METRICS[self.check, self.metric] == RATIO
-        return f"{after / before - 1:+.1%}".replace("%", " %") if is_ratio else f"{after - before:+.4f}"
+        return shown_change(self.metric, after / before - 1 if is_ratio else after - before)
 
 
 def in_order(runs: Sequence[Run]) -> list[Run]:
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         history = History(given.place)
-        for digest in dict.fromkeys(map(_key, history.listing().entries)):
+        for digest in dict.fromkeys(entry.key for entry in history.listing().entries):
             runs = of_key(history, digest)
             print(f"key {digest}, {len(runs)} runs", *(f"  {printable(line)}" for line in lines(runs)), sep="\n")
     except PlaceError as error:
@@ -117,10 +117,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not change_points.otava():
         print(change_points.MISSING)
     return 0
-
-
-def _key(entry: Entry) -> str:
-    return entry.key
 
 
 if __name__ == "__main__":
