@@ -85,18 +85,19 @@ class Compared(NamedTuple):
 
 def judged(now: Run, chosen: Chosen, targets: Sequence[Target]) -> list[Row]:
     """A row for each of the targets of the check `history`, in their order."""
-    found = {target.metric: _found(now, chosen, target) for target in targets if target.metric != VANISHED}
+    found = {target.metric: _found(now, chosen, target) for target in targets}
     compared = {name: one for name, one in found.items() if isinstance(one, Compared)}
     judged = outcomes([one.change for one in compared.values()], [one.target.bound for one in compared.values()])
     same = same_code(now, chosen.runs)
     rows = {name: _row(one, outcome, len(compared), same)
             for (name, one), outcome in zip(compared.items(), judged)}
-    return [_vanished(now, chosen) if target.metric == VANISHED else rows.get(target.metric) or found[target.metric]
-            for target in targets]
+    return list({**found, **rows}.values())
 
 
 def _found(now: Run, chosen: Chosen, target: Target) -> Compared | Row:
-    """What is compared for a target, or the row that says why nothing is."""
+    """What is compared for a target, or the row of one for which nothing is."""
+    if target.metric == VANISHED:
+        return _vanished(now, chosen)
     key = tuple(target.metric.split(".", 1))
     row = Row(*key)
     if chosen.problem:
@@ -107,17 +108,17 @@ def _found(now: Run, chosen: Chosen, target: Target) -> Compared | Row:
     earlier = _measured(chosen.runs, key)
     if figure is None or figure.estimate is None:
         return _missing(row, now, figure, earlier)
+    row = replace(row, after=figure.estimate.value)
     if not earlier:
-        why = f"nothing to compare with: {chosen.words} did not measure it"
-        return replace(row, after=figure.estimate.value, why=why)
+        return replace(row, why=f"nothing to compare with: {chosen.words} did not measure it")
     alike = [one for one in earlier if (one.load, one.method) == (figure.load, figure.method)]
     if not alike:
         ways = f"{earlier[-1].load} {earlier[-1].method}, now {figure.load} {figure.method}"
-        return replace(row, after=figure.estimate.value, reason=NOT_COMPARABLE, why=f"measured otherwise: {ways}")
+        return replace(row, reason=NOT_COMPARABLE, why=f"measured otherwise: {ways}")
     try:
         return Compared(target, key, _change(key, now, figure, alike, chosen))
     except ValueError as error:
-        return replace(row, after=figure.estimate.value, reason=NOT_COMPARABLE, why=str(error))
+        return replace(row, reason=NOT_COMPARABLE, why=str(error))
 
 
 def _measured(runs: Sequence[Run], key: tuple[str, str]) -> list[Figure]:
