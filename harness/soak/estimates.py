@@ -70,11 +70,7 @@ def gap_estimate(soak: SoakResult) -> Estimate | None:
     """The longest time without a response, in seconds; `low` is without what the machine could have taken of it."""
     if not soak.windows:
         return None
-    return _worst(
-        soak,
-        values=(window.longest_gap for window in soak.windows),
-        least=(window.longest_gap - _lost(window) for window in soak.windows),
-    )
+    return _worst(soak, soak.longest_gap, (window.longest_gap - _lost(window) for window in soak.windows))
 
 
 def ratio_estimate(soak: SoakResult) -> Estimate | None:
@@ -82,14 +78,10 @@ def ratio_estimate(soak: SoakResult) -> Estimate | None:
     if not soak.percentiles:
         return None
     usual = soak.percentiles["P50"].value
-    p99s = [window.P99 or 0.0 for window in soak.windows]
     slowdowns = soak.explanation.slowdowns(UNDISTURBED).tolist()
-    rows = zip(soak.windows, p99s, slowdowns)
-    return _worst(
-        soak,
-        values=(p99 / usual for p99 in p99s),
-        least=(min(p99 - _lost(window), p99 / slowdown) / usual for window, p99, slowdown in rows),
-    )
+    least = (min(window.P99 - _lost(window), window.P99 / slowdown) / usual
+             for window, slowdown in zip(soak.windows, slowdowns) if window.P99)
+    return _worst(soak, soak.worst_P99_over_P50, least)
 
 
 def percentile_estimates(soak: SoakResult) -> dict[str, Estimate]:
@@ -153,9 +145,8 @@ def _with_exponents(soak: SoakResult, statistic: Statistic, exponents: Iterable[
     return [statistic(soak.explanation.without_noise(soak.rates, one)) for one in exponents]
 
 
-def _worst(soak: SoakResult, values: Iterable[float], least: Iterable[float]) -> Estimate:
-    """The highest value; `low` is the highest of the least that the windows can have had on the free machine."""
-    highest = max(values)
+def _worst(soak: SoakResult, highest: float, least: Iterable[float]) -> Estimate:
+    """The value of the worst window; `low` is the highest of the least that all can have had on the free machine."""
     return Estimate(highest, max(0.0, *least), highest, more=lambda limit, sense: _advice(soak), reason=NOISY)
 
 
