@@ -9,6 +9,7 @@ import math
 import platform
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Callable
@@ -56,8 +57,8 @@ class Plan:
 def run_soak(
     detect: Detect, samples, plan: Plan, journal_path: str | Path, identity: dict[str, Any], *, deadline: float,
     wrong: Callable[[dict[int, Any]], str] | None = None, resume: bool = False,
-    extra: Callable[[], dict] | None = None, progress: Callable[[int], Any] | None = None,
-    before_window: Callable[[int], Any] | None = None,
+    extra: Callable[[], dict] | None = None, progress: Callable[[int], Any] = lambda windows: None,
+    before_window: Callable[[int], Any] = lambda number: None,
 ) -> None:
     """Run window after window and journal everything; `summarise` gives the result.
 
@@ -80,11 +81,9 @@ def run_soak(
         if resume:
             _require_resumable(past, Path(journal_path), {**identity, **plan.as_record()})
         noise = NoiseMonitor(past.reference or None)
-        session = _Session(
-            detect, samples, plan, journal, deadline, wrong or (lambda detections: ""),
-            progress or (lambda windows: None), before_window or (lambda number: None), noise,
-            windows=len(past.windows), requests=past.requests,
-        )
+        send = partial(drive, detect, samples, plan.pattern, deadline=deadline)
+        session = _Session(send, plan, journal, wrong or (lambda detections: ""), progress, before_window, noise,
+                           windows=len(past.windows), requests=past.requests)
         journal.add({
             "kind": "session", "number": len(past.sessions) + 1, "version": VERSION,
             "utc": datetime.now(timezone.utc).strftime(UTC), "identity": identity, "plan": plan.as_record(),
@@ -103,10 +102,11 @@ def is_over(journal_path: str | Path, plan: Plan, identity: dict[str, Any]) -> b
     may differ, because nothing more is measured.
     """
     past = summarise(journal_path)
-    if _end(past):
-        measured_there = {**_here(identity), "machine": past.identity.get("machine")}
-        _require_same(past, Path(journal_path), {**measured_there, **plan.as_record()})
-    return bool(_end(past))
+    if not _end(past):
+        return False
+    measured_there = {**_here(identity), "machine": past.identity.get("machine")}
+    _require_same(past, Path(journal_path), {**measured_there, **plan.as_record()})
+    return True
 
 
 def _end(past: SoakResult) -> str:
@@ -146,13 +146,14 @@ class _RequestFailed(Exception):
 
 @dataclass
 class _Session:
-    """The part of a soak that one process runs, after the windows and requests of those before it."""
+    """The part of a soak that one process runs, after the windows and requests of those before it.
 
-    detect: Detect
-    samples: Any
+    `send` drives the load. An open loop has the same arrivals in each window, so that windows do not differ by it.
+    """
+
+    send: Callable[..., Load]
     plan: Plan
     journal: Journal
-    deadline: float
     wrong: Callable[[dict[int, Any]], str]
     progress: Callable[[int], Any]
     before_window: Callable[[int], Any]
@@ -164,7 +165,7 @@ class _Session:
     def run(self) -> bool:
         """Whether every window is complete; if not, a request failed or `why` says how the detections are wrong."""
         self.progress(self.windows)
-        if self._journal_failures(self._drive(seconds=SHORTEST, warm_up=1)):  # no time to send more
+        if self._journal_failures(self.send(seconds=SHORTEST, first=self.requests)):  # no time for more than warm-up
             return False
         for number in range(self.windows + 1, self.plan.windows + 1):
             if not self._window(number):
@@ -177,7 +178,8 @@ class _Session:
         opened = perf_counter()
         self.journal.add({"kind": "opening", "at": self.journal.seconds(opened)})
         try:
-            load = self._drive(seconds=self.plan.window_seconds, warm_up=0, observe=self._observe)
+            load = self.send(seconds=self.plan.window_seconds, first=self.requests, warm_up=0,
+                             observe=self._observe)
         except _RequestFailed:
             return False
         conditions = self.noise.between(opened, perf_counter())
@@ -194,12 +196,6 @@ class _Session:
         self.journal.add({"kind": "window", "number": number, "start": self.journal.seconds(start),
                            "end": self.journal.seconds(closed), "conditions": conditions._asdict()})
         return True
-
-    def _drive(self, **options) -> Load:
-        # An open loop has the same arrivals in each window, so that windows do not differ by their load.
-        return drive(
-            self.detect, self.samples, self.plan.pattern, first=self.requests, deadline=self.deadline, **options
-        )
 
     def _observe(self, request: Request) -> None:
         self.journal.add_request(request)
