@@ -23,7 +23,7 @@ import json
 import os
 import stat
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from pathlib import Path
@@ -35,9 +35,7 @@ from zlib import crc32
 import filelock
 
 from harness.load.generator import Request
-from harness.soak.schema import LONGEST_ERROR, VERSION, Entry, Order, fault, shown
-
-__all__ = ["VERSION", "Entry", "Journal", "JournalError", "encode", "read"]
+from harness.soak.schema import LONGEST_ERROR, Entry, Order, fault, shown
 
 LONGEST_LINE = 1 << 20  # bytes
 START_ANEW = "restore the file or start a new soak"
@@ -58,12 +56,6 @@ def read(path: str | Path) -> Iterator[dict | Entry]:
     first line that is damaged, misplaced or not a record, and a file that is empty or of another version.
     """
     return (record for _, _, record in _scan(Path(path)))
-
-
-def encode(records: Iterable[dict | Entry]) -> str:
-    """The text of a journal of these records, ASCII. JournalError for a record that could not be read again."""
-    chain = _Chain()
-    return "".join([chain.line(_body(record)) for record in records])
 
 
 class _Chain:
@@ -108,9 +100,7 @@ class Journal(AbstractContextManager):
         self._closing = Event()
         self._lock = _locked(self._path)
         try:
-            if seen is None:
-                self._set_aside()
-            end, crc = self._continue(seen) if seen else (0, 0)
+            end, crc = self._past(seen)
             self._chain, self._file = _Chain(crc), self._open(end)
         except BaseException:
             self._lock.release()
@@ -118,6 +108,17 @@ class Journal(AbstractContextManager):
         self._start = perf_counter()
         self._writer = Thread(target=self._write, daemon=True)
         self._writer.start()
+
+    def _past(self, seen: Callable[[Any], None] | None) -> tuple[int, int]:
+        """Hand an older journal to `seen`, or set it aside; (the number of bytes to keep of the file, their CRC)."""
+        end = crc = 0
+        if seen:
+            for end, crc, record in _scan(self._path):
+                seen(record)
+        elif self._path.is_file():
+            with _named(self._path, "cannot be set aside"):
+                self._path.replace(f"{self._path}.previous")
+        return end, crc
 
     def seconds(self, time: float | None = None) -> float:
         """A time of time.perf_counter, by default now, in seconds since this session started."""
@@ -148,19 +149,6 @@ class Journal(AbstractContextManager):
                 self._failure = self._unwritable(f"the disk took nothing for {PATIENCE:g} s")
         if self._failure:
             raise JournalError(self._failure)
-
-    def _set_aside(self) -> None:
-        if self._path.is_file():
-            with _named(self._path, "cannot be set aside"):
-                self._path.replace(f"{self._path}.previous")
-
-    def _continue(self, seen: Callable[[Any], None]) -> tuple[int, int]:
-        """Hand every record in the file to `seen`; (the number of its bytes that are sound, their CRC)."""
-        sound = 0, 0
-        for end, crc, record in _scan(self._path):
-            seen(record)
-            sound = end, crc
-        return sound
 
     def _open(self, end: int) -> BinaryIO:
         with _named(self._path, "cannot be written"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.load.generator import LoadPattern
-from harness.soak.journal import VERSION, Entry, encode
+from harness.soak.journal import _body, _Chain
 from harness.soak.result import SoakResult
 from harness.soak.run import Plan, summarise
+from harness.soak.schema import VERSION, Entry
 
 CALLERS, LATENCY, PAUSE = 2, 0.01, 0.05
 CONDITIONS = {"reference": 0.001, "others": 0.05, "steal": 0.0, "waited": 0.02}
@@ -45,6 +46,12 @@ def window(number, latency=LATENCY, stall=0.0, session=1, at=None, conditions=()
         {"kind": "window", "number": number, "start": opened, "end": opened + 1,
          "conditions": {**CONDITIONS, **dict(conditions)}},
     ]
+
+
+def encode(records) -> str:
+    """The text of a journal of these records, ASCII. JournalError for a record that could not be read again."""
+    chain = _Chain()
+    return "".join([chain.line(_body(record)) for record in records])
 
 
 def journal(path: Path, records) -> Path:

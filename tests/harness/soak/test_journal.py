@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 
 from harness.load.generator import Request
 from harness.soak import journal as module
-from harness.soak.journal import Entry, Journal, JournalError, encode, read
+from harness.soak.journal import Journal, JournalError, read
 from harness.soak.run import summarise
-from tests.harness.soaks import finished, started, window
+from harness.soak.schema import Entry
+from tests.harness.soaks import encode, finished, started, window
 from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from harness.load.generator import Request, rates
 from harness.machine.noise import Conditions
 from harness.soak.causes import NOTHING, UNSEEN, deviations
-from harness.soak.journal import Entry, JournalError
+from harness.soak.journal import JournalError
 from harness.soak.reader import JournalReader, summarise
 from harness.soak.result import Session, SoakResult, Window
+from harness.soak.schema import Entry
 from harness.stats.spread import spread
 from tests.harness.estimates import low_value_high
 from tests.harness.soaks import CONDITIONS, LATENCY, PAUSE, finished, journal, requests, soak_of, started, window

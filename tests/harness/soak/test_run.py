@@ -18,8 +18,9 @@ import pytest
 from harness.load.generator import LoadPattern
 from harness.machine import noise
 from harness.soak import run as module
-from harness.soak.journal import Entry, Journal, JournalError, read
+from harness.soak.journal import Journal, JournalError, read
 from harness.soak.run import Plan, run_soak, summarise, window_seconds_for
+from harness.soak.schema import Entry
 from tests.harness.soaks import journal, started, window
 from tests.waiting import PATIENCE, until
 
