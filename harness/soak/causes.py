@@ -65,8 +65,8 @@ CONDITIONS = (
     _Condition("available", "free memory", -1, 0, 0.5, lambda value: f"{value / 1e6:.0f} MB"),
 )
 SHARE = "{:.0%} of the time".format
-# Figure → condition of each GPU. Power and use are left out: they fall because a detector is slow.
-GPU_CONDITIONS = {one.name: one for one in (
+# By the name of a GPU's figure. Power and use are left out: they fall because a detector is slow.
+GPU_CONDITIONS = (
     _Condition(GONE, "the share of time for which GPU {} was lost", 1, 0.01, 0, "{:.0%}".format),
     _Condition(THERMAL, "thermal throttling of GPU {}", 1, 0.1, 0, SHARE),
     _Condition(POWER, "throttling of GPU {} at its power limit", 1, 0.1, 0, SHARE),
@@ -74,7 +74,7 @@ GPU_CONDITIONS = {one.name: one for one in (
     _Condition("mhz", "the clock of GPU {}", -1, 0, 0.03, "{:.0f} MHz".format),
     _Condition("memory_mhz", "the memory clock of GPU {}", -1, 0, 0.03, "{:.0f} MHz".format),
     _Condition("celsius", "the temperature of GPU {}", 1, 5, 0, "{:.0f} °C".format),
-)}
+)
 
 
 def deviations(windows: Sequence[Any]) -> list[Deviation]:
@@ -94,10 +94,10 @@ def deviations(windows: Sequence[Any]) -> list[Deviation]:
 
 def _conditions(windows: Sequence[Any]) -> list[_Condition]:
     """Those of the machine's GPUs, as far as they were sampled, and those that every machine has."""
-    sampled = {name: gauge(name) for window in windows for name in window.gauges}
-    by_figure = ((name, GPU_CONDITIONS[figure], found.gpu) for figure in GPU_CONDITIONS
-                 for name, found in sorted(sampled.items()) if found.figure == figure)
-    return [*(replace(one, name=name, label=one.label.format(gpu)) for name, one, gpu in by_figure), *CONDITIONS]
+    sampled = sorted({name for window in windows for name in window.gauges})
+    of_gpus = [replace(one, name=name, label=one.label.format(gauge(name).gpu))
+               for one in GPU_CONDITIONS for name in sampled if gauge(name).figure == one.name]
+    return [*of_gpus, *CONDITIONS]
 
 
 def _figure(window: Any, name: str) -> float | None:
@@ -132,7 +132,7 @@ def _causes(
     found = []
     for one in conditions:
         value, middle = _figure(window, one.name), usual[one.name]
-        if value is None or middle is None:
+        if value is None:
             continue
         change = value - middle
         if one.harm * direction * change > max(one.absolute, one.relative * middle):

@@ -152,7 +152,7 @@ class SoakResult:
     @property
     def P99_over_P50(self) -> float | None:
         """P99 by P50 of all requests."""
-        return self._over_P50(self.percentiles["P99"].value) if self.percentiles else None
+        return self.percentiles["P99"].value / self.percentiles["P50"].value if self.percentiles else None
 
     @property
     def worst_window(self) -> Window | None:
@@ -162,10 +162,7 @@ class SoakResult:
     @property
     def worst_P99_over_P50(self) -> float | None:
         """The worst window's P99 by the P50 of all requests."""
-        return self._over_P50(self.worst_window.P99) if self.worst_window else None
-
-    def _over_P50(self, seconds: float) -> float:
-        return seconds / self.percentiles["P50"].value
+        return self.worst_window.P99 / self.percentiles["P50"].value if self.worst_window else None
 
     @property
     def longest_gap(self) -> float | None:

@@ -49,8 +49,8 @@ def _number(least: float, most: float) -> Field:
     return Field(f"a number from {least:g} to {most:g}", lambda one: type(one) in (int, float) and least <= one <= most)
 
 
-def _integer(least: int, most: int = MOST) -> Field:
-    return Field(f"an integer from {least:,} to {most:,}", lambda one: type(one) is int and least <= one <= most)
+def _integer(least: int) -> Field:
+    return Field(f"an integer from {least:,} to {MOST:,}", lambda one: type(one) is int and least <= one <= MOST)
 
 
 def _positive(most: float) -> Field:
@@ -126,7 +126,8 @@ def fault(record: Any) -> str:
     if not isinstance(kind, str) or kind not in KINDS:
         return f"is not a record of a soak's journal: {shown(record)}"
     found = _fields_fault({name: value for name, value in record.items() if name != "kind"}, KINDS[kind])
-    found = found or _span_fault(record)
+    if not found and kind == "window" and record["end"] < record["start"]:
+        found = f"end {record['end']} is before start {record['start']}"
     return f"in {_a(kind)} record {found}" if found else ""
 
 
@@ -163,12 +164,6 @@ def _fields_fault(values: Any, fields: dict[str, Any]) -> str:
 
 def _value_fault(name: str, value: Any, field: Field) -> str:
     return f"{name} is {shown(value)}, must be {field.words}"
-
-
-def _span_fault(record: dict) -> str:
-    if "start" in record and record["end"] < record["start"]:
-        return f"end {record['end']} is before start {record['start']}"
-    return ""
 
 
 def _a(kind: str) -> str:
