@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Lock, Thread
@@ -136,7 +135,8 @@ def _run(loadgen, service: Service, settings, folder: Path) -> None:
 def _test(loadgen, service: Service, settings, folder: Path, ended: Event) -> None:
     count = len(service.images)
     sut = loadgen.ConstructSUT(_guarded(service, service.issue), _guarded(service, service.flush))
-    qsl = loadgen.ConstructQSL(count, count, _nothing, _nothing)
+    # There is nothing to load or unload: all images are in memory, read where a failure is still harmless.
+    qsl = loadgen.ConstructQSL(count, count, lambda places: None, lambda places: None)
     log = loadgen.LogSettings()
     log.enable_trace, log.log_output.outdir = False, str(folder)
     try:
@@ -153,7 +153,6 @@ def _test(loadgen, service: Service, settings, folder: Path, ended: Event) -> No
 
 
 def _guarded(service: Service, callback: Callable) -> Callable:
-    @wraps(callback)
     def guarded(*arguments) -> None:
         try:
             callback(*arguments)
@@ -162,10 +161,6 @@ def _guarded(service: Service, callback: Callable) -> Callable:
             service.give_up("the run broke off")
 
     return guarded
-
-
-def _nothing(places: Sequence[int]) -> None:
-    """LoadGen's callback to load or unload images: all are in memory, read where a failure is still harmless."""
 
 
 def _result(plan: Plan, service: Service, log: Log) -> ScenarioResult:

@@ -58,10 +58,6 @@ class Plan(NamedTuple):
     deadline: float
 
     @property
-    def is_server(self) -> bool:
-        return self.scenario.name == "Server"
-
-    @property
     def most_waiting(self) -> int:
         """Images that wait for a caller in the Server scenario when all is well."""
         return math.ceil((self.pattern.rate or 0) * self.deadline) + FEW_WAITING

@@ -30,7 +30,7 @@ class Service:
         self._loadgen = loadgen
         self._image_ids = image_ids
         self._plan = plan
-        self._holds = plan.is_server
+        self._holds = plan.scenario.name == "Server"
         self._stopped = ""
         self._waiting: deque[Sample] = deque()
         self._in_flight: set[Sample] = set()
@@ -136,12 +136,12 @@ class Service:
         if broken := error or breach(found, len(samples)):
             self._complete(samples, broken)
             return 0, broken
-        answered = 0
+        errors = {}
         for sample, detections in zip(samples, found):
             self.detections.setdefault(self._image_ids[sample.place], detections)
-            answered += not error_of(detections)
-        self._complete_each({sample: error_of(detections) for sample, detections in zip(samples, found)})
-        return answered, ""
+            errors[sample] = error_of(detections)
+        self._complete_each(errors)
+        return sum(not one for one in errors.values()), ""
 
     def _complete(self, samples: Iterable[Sample], error: str) -> None:
         self._complete_each(dict.fromkeys(samples, error))

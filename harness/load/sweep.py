@@ -19,15 +19,7 @@ from statistics import fmean
 from typing import Any, Callable, NamedTuple
 
 from harness.load.generator import DEADLINE, Detect, Load, LoadPattern, Request, drive, images_per_second, rates
-from harness.load.knee import (
-    find_best_build,
-    find_knee,
-    of_build,
-    undecided,
-    undecided_builds,
-    valid,
-    worth_more,
-)
+from harness.load.knee import find_best_build, find_knee, of_build, undecided, undecided_builds, valid, worth_more
 from harness.load.points import FIGURES, Build, Place, Point, Setup
 from harness.stats.intervals import INTERVAL_CONFIDENCE, student_t
 from harness.stats.percentiles import percentiles
@@ -78,10 +70,9 @@ class Sweep:
 
     def knee_of(self, build: Build) -> Point:
         """The point to run that build at. ValueError, which says why, where none of its points is valid."""
-        own = of_build(self.points, build)
         if why := self.fault(build):
             raise ValueError(f"no load of the sweep could be measured with {build}: {why}")
-        return find_knee(own)
+        return find_knee(of_build(self.points, build))
 
     def fault(self, build: Build) -> str:
         """Why no point of a build is valid; '' where one is."""
@@ -111,8 +102,8 @@ class Sweep:
         best, knee = self.best_build, self.knee
         builds = dict.fromkeys(str(one.build) for one in undecided_builds(self.points) if one.build != best)
         loads = [str(one) for one in undecided(of_build(self.points, best)) if one != knee]
-        return "; ".join([*([f"the best build is not decided against {', '.join(builds)}"] if builds else []),
-                          *([f"the knee is not decided against {', '.join(loads)}"] if loads else [])])
+        return "; ".join(f"the {what} is not decided against {', '.join(rivals)}"
+                         for what, rivals in (("best build", builds), ("knee", loads)) if rivals)
 
     def as_record(self) -> dict[str, Any]:
         """A dictionary for strict JSON; `from_record` gives the same sweep back."""
@@ -130,7 +121,7 @@ class Sweep:
 def sweep(
     detect_for: DetectFor, samples, grid: Sequence[LoadPattern] = GRID, seconds: float = SECONDS, *,
     workers: Sequence[int] = (1,), builds: Sequence[Build] = (Build(),), deadline: float = DEADLINE, seed: int = 0,
-    observe: Callable[[Place], Any] | None = None,
+    observe: Callable[[Place], Any] = lambda place: None,
 ) -> Sweep:
     """Measure every pattern of the grid for `seconds` with each build and number of workers, in an order from `seed`.
 
@@ -146,7 +137,7 @@ def sweep(
     _check_seconds(seconds)
     _check_axes(grid, workers, builds)
     samples, random = _trimmed(samples, lcm(*(pattern.batch_size for pattern in grid))), Random(seed)
-    blocks = _Blocks(detect_for, samples, seconds / PASSES, deadline, observe or (lambda place: None))
+    blocks = _Blocks(detect_for, samples, seconds / PASSES, deadline, observe)
     places = [Place(count, pattern, build) for build in builds for count in workers for pattern in grid]
     for _ in range(PASSES):
         blocks.measure(_shuffled(places, random))
