@@ -110,7 +110,7 @@ def comparison(world: World, slower: float, seed: int, most: int = MOST, within:
 
 def _round(machine, world, slower, rng, order: Random) -> Round:
     machine.spend(STARTUP)
-    arms = {name: SimulatedArm(machine, world, share, rng) for name, share in (("A", 0.0), ("B", slower))}
+    arms = {name: SimulatedArm(machine, world, share, rng).burst for name, share in (("A", 0.0), ("B", slower))}
     return measured(arms, BURST_IMAGES, machine.reference, order, PAIRS)
 
 

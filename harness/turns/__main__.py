@@ -20,7 +20,7 @@ from pathlib import Path
 
 from harness.accuracy.dataset import DatasetError
 from harness.accuracy.evaluation import InvalidRun
-from harness.files import Unwritable
+from harness.files import Unwritable, write_json
 from harness.text import printable, shown
 from harness.turns import report
 from harness.turns.arms import SNAPSHOT, Arm, UsageError, read_arms
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 found.run()
             finally:
                 if given.json:
-                    report.write(given.json, found)
+                    write_json(given.json, report.record(found))
     except FAILURES as error:
         ended = printable(error)
     except KeyboardInterrupt:

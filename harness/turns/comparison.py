@@ -53,25 +53,13 @@ class NotComparable(ValueError):
     """The two arms measure different things; the message says which."""
 
 
-class Loaded(NamedTuple):
-    """An arm in a round, whose bursts all have the load of the plan."""
-
-    process: Process
-    plan: Plan
-
-    def burst(self, first: int, images: int) -> Burst:
-        return self.process.burst(self.plan.deadline, first=first, images=images, callers=self.plan.callers,
-                                  batch_size=self.plan.batch_size)
-
-
 @dataclass
 class Comparison:
-    """What was measured so far of two arms; `start` makes an arm's process, `say` gets a line a round."""
+    """What was measured so far of two arms; `say` gets a line a round."""
 
     places: dict[str, Place]
     plan: Plan
-    say: Callable[[str], object] = print
-    start: Callable[[Place], Process] = Process
+    say: Callable[[str], object]
     rounds: list[Round] = field(default_factory=list)
     accuracy: list[Row] = field(default_factory=list)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -88,7 +76,7 @@ class Comparison:
             self._round(number, control, rng)
             self.round_seconds.append(monotonic() - start)
             self.say(self._line())
-            if len(self.rounds) in looks(self.plan.most) and not self.undecided:
+            if len(self.rounds) in looks(self.plan.most) and all(row.outcome != UNKNOWN for row in self.speed):
                 return
 
     @property
@@ -97,10 +85,6 @@ class Comparison:
         if self.plan.only == ACCURACY:
             return []
         return outcomes(self.rounds, self.plan.within, self.plan.most, self._seconds)
-
-    @property
-    def undecided(self) -> list[Row]:
-        return [row for row in self.speed if row.outcome == UNKNOWN]
 
     @property
     def _seconds(self) -> float:
@@ -119,7 +103,7 @@ class Comparison:
         with ExitStack() as stack:
             processes = {}
             for name in order:
-                processes[name] = self.start(self.places[name])
+                processes[name] = Process(self.places[name])
                 stack.callback(processes[name].end)
             stack.callback(lambda: [process.release() for process in processes.values()])
             facts = {name: processes[name].hello(self.plan.startup) for name in order}
@@ -129,15 +113,19 @@ class Comparison:
                 if self.plan.only != SPEED:
                     self.accuracy = self._accuracy(dataset, processes)
             if self.plan.only != ACCURACY:
-                arms = {name: Loaded(processes[name], self.plan) for name in NAMES}
+                arms = {name: partial(self._burst, processes[name]) for name in NAMES}
                 self._warm_up(arms, order)
                 self.rounds.append(measured(arms, self.images, control, rng, self.plan.pairs,
-                                                   first=number * self.plan.pairs * self.images))
+                                            first=number * self.plan.pairs * self.images))
 
-    def _warm_up(self, arms: dict[str, Loaded], order: str) -> None:
+    def _burst(self, process: Process, first: int, images: int) -> Burst:
+        return process.burst(self.plan.deadline, first=first, images=images, callers=self.plan.callers,
+                             batch_size=self.plan.batch_size)
+
+    def _warm_up(self, arms: dict[str, Callable[[int, int], Burst]], order: str) -> None:
         """The first bursts of a process are slow; the first ones of all show how many images a burst takes."""
         few = LEAST_REQUESTS * self.plan.callers * self.plan.batch_size
-        bursts = [arms[name].burst(0, self.images or few) for name in order + order]
+        bursts = [arms[name](0, self.images or few) for name in order + order]
         if not self.images:
             slowest = max(burst.seconds / burst.images for burst in bursts[-len(order):])
             self.images = burst_images(slowest, self.plan.callers, self.plan.batch_size)

@@ -3,10 +3,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from harness.files import write_json
 from harness.machine.facts import facts
 from harness.text import as_line, shown
 from harness.turns.arms import NAMES, SNAPSHOT, Arm
@@ -62,8 +60,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     is_bounded = None not in (row.low, row.high)
     change, low, high = (metrics.shown_change(row.metric, one) for one in (row.change, row.low, row.high))
     interval = f"{low} to {high}" if is_bounded else "–"
-    return (row.outcome, row.check, metrics.label(row.metric), a, b, change, interval,
-            f"{row.rounds:,}")
+    return (row.outcome, row.check, metrics.label(row.metric), a, b, change, interval, f"{row.rounds:,}")
 
 
 def _about(found: Comparison) -> Iterator[str]:
@@ -121,8 +118,3 @@ def _arm(found: Comparison, name: str) -> dict[str, Any]:
         "variables": dict(place.arm.variables), "sources": place.commit.sources,
         "metadata": facts_.get("metadata"), "versions": facts_.get("versions"),
     }
-
-
-def write(path: Path, found: Comparison) -> None:
-    """Writes the record whole or not at all. Raises Unwritable."""
-    write_json(path, record(found))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from statistics import median
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from harness.stats.percentiles import percentile
 from harness.turns.arms import NAMES
@@ -24,13 +24,6 @@ P90_REQUESTS = 50  # of an arm in a round, from which on its P90 says something
 THROUGHPUT, P50, P90, CONTROL = "images_per_second", "P50_seconds", "P90_seconds", "reference_seconds"
 
 
-class Measurable(Protocol):
-    """What a round needs of an arm."""
-
-    def burst(self, first: int, images: int) -> Any:
-        """A burst of so many images, from number `first` on: `images`, `seconds`, `latencies`."""
-
-
 class Round(NamedTuple):
     """Arm → metric → value of one round, the reference workload among them; `order` is that of the first pair."""
 
@@ -39,12 +32,13 @@ class Round(NamedTuple):
 
 
 def measured(
-    arms: Mapping[str, Measurable], images: int, control: Callable[[], float], rng: random.Random,
+    arms: Mapping[str, Callable[[int, int], Any]], images: int, control: Callable[[], float], rng: random.Random,
     pairs: int = PAIRS, first: int = 0,
 ) -> Round:
     """Measures a round of `pairs` pairs of bursts of `images` images; both arms of a pair get the same images.
 
-    `first` is the number of the first image, so that rounds differ in theirs. `control` gives the seconds of the
+    An arm is a function: (number of the first image, images) → `images`, `seconds`, `latencies` of a burst. `first` is
+    the number of the first image of the round, so that rounds differ in theirs. `control` gives the seconds of the
     reference workload.
     """
     order = orders(pairs, rng)
@@ -53,7 +47,7 @@ def measured(
     for place, pair in enumerate(order):
         for name in pair:
             controls[name].append(control())
-            bursts[name].append(arms[name].burst(first + place * images, images))
+            bursts[name].append(arms[name](first + place * images, images))
     return Round(order[0], {name: {**_figures(bursts[name]), CONTROL: median(controls[name])} for name in NAMES})
 
 

@@ -40,14 +40,14 @@ class Arm:
 def test_both_arms_get_the_same_images_and_a_drift_meets_both():
     clock: list = []
     arms = {name: Arm(clock) for name in "AB"}
-    found = measured(arms, 6, lambda: 0.001, Random(0), pairs=10, first=60)
+    found = measured({name: arm.burst for name, arm in arms.items()}, 6, lambda: 0.001, Random(0), pairs=10, first=60)
     assert arms["A"].sent == arms["B"].sent == [(60 + 6 * place, 6) for place in range(10)]
     a, b = (found.values[name][THROUGHPUT] for name in "AB")
     assert abs(b / a - 1) < 0.002  # one after the other they would differ by 10 %
 
 
 def test_a_tail_of_few_requests_is_left_out():
-    arms = {name: Arm([]) for name in "AB"}
+    arms = {name: Arm([]).burst for name in "AB"}
     assert P90 not in measured(arms, 4, lambda: 0.001, Random(0), pairs=2).values["A"]
     assert P90 in measured(arms, 4, lambda: 0.001, Random(0), pairs=20).values["A"]
 
@@ -68,6 +68,6 @@ def test_a_detector_that_stalls_now_and_then_is_slower():
         def burst(self, first, images):
             return Burst(images, images * 1.0, [1.0] * images)
 
-    found = measured({"A": Steady([]), "B": Stalling([])}, 4, lambda: 0.001, Random(0), pairs=40)
+    found = measured({"A": Steady([]).burst, "B": Stalling([]).burst}, 4, lambda: 0.001, Random(0), pairs=40)
     assert found.values["B"][THROUGHPUT] == pytest.approx(found.values["A"][THROUGHPUT] / 1.05)
     assert found.values["B"][P50] == found.values["A"][P50]
