@@ -11,7 +11,7 @@ differ by more than the least change that matters are called SAME in at most 5 %
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +30,6 @@ LEAST_ROUNDS = 4
 MOST_MORE = 1_000  # rounds: more would not help anybody
 SMALLEST = 1e-9  # standard error of a logarithm: of made-up rounds that are all the same
 CHECKS = {THROUGHPUT: "throughput", P50: "latency", P90: "latency"}
-HIGHER_IS_BETTER = (THROUGHPUT,)
 
 
 class Row(NamedTuple):
@@ -102,12 +101,14 @@ def outcomes(rounds: Sequence[Round], within: float, most: int, round_seconds: f
 
     `most` is the number of rounds that the looks are planned for, and `round_seconds` what one takes.
     """
-    metrics = [metric for metric in CHECKS
-               if rounds and all(metric in one.values[arm] for one in rounds for arm in NAMES)]
+    few = f"{len(rounds)} of at least {LEAST_ROUNDS} rounds were measured; give it more time"
+    if not rounds:
+        return [Row(CHECKS[THROUGHPUT], THROUGHPUT, UNKNOWN, None, None, None, 0, few)]
+    metrics = [metric for metric in CHECKS if all(metric in one.values[arm] for one in rounds for arm in NAMES)]
     if len(rounds) < LEAST_ROUNDS:
-        few = f"{len(rounds)} of at least {LEAST_ROUNDS} rounds were measured; give it more time"
-        return [Row(CHECKS[metric], metric, UNKNOWN, *_undecided(rounds, metric), len(rounds), few,
-                    *_typical(rounds, metric)) for metric in metrics or (THROUGHPUT,)]
+        changes = {metric: math.expm1(float(_logarithms(rounds, metric).mean())) for metric in metrics}
+        return [Row(CHECKS[metric], metric, UNKNOWN, change, None, None, len(rounds), few, *_typical(rounds, metric))
+                for metric, change in changes.items()]
     tests, control = _holm(rounds, metrics, 1 / len(looks(most))), control_test(rounds, most)
     return [_row(metric, tests[metric], control, rounds, math.log1p(within), round_seconds) for metric in metrics]
 
@@ -139,17 +140,10 @@ def _logarithms(rounds: Sequence[Round], metric: str) -> np.ndarray:
     return np.array([math.log(one.values["B"][metric] / one.values["A"][metric]) for one in rounds])
 
 
-def _undecided(rounds: Sequence[Round], metric: str) -> tuple[float | None, None, None]:
-    """The change without bounds, where there are any rounds."""
-    return (math.expm1(float(_logarithms(rounds, metric).mean())) if rounds else None), None, None
-
-
-def _typical(rounds: Sequence[Round], metric: str) -> tuple[float | None, float | None]:
+def _typical(rounds: Sequence[Round], metric: str) -> Iterator[float]:
     """The geometric means of A's and B's figures."""
-    if not rounds:
-        return None, None
-    a, b = (math.exp(float(np.mean([math.log(one.values[arm][metric]) for one in rounds]))) for arm in NAMES)
-    return a, b
+    for arm in NAMES:
+        yield math.exp(float(np.mean([math.log(one.values[arm][metric]) for one in rounds])))
 
 
 def _row(metric, test: Student, control: Student, rounds, within: float, round_seconds: float) -> Row:
@@ -167,7 +161,7 @@ def _row(metric, test: Student, control: Student, rounds, within: float, round_s
 
 
 def _is_worse(metric: str, mean: float) -> bool:
-    return (mean < 0) == (metric in HIGHER_IS_BETTER)
+    return (mean < 0) == (metric == THROUGHPUT)
 
 
 def _is_suspect(control: Student, test: Student) -> bool:
