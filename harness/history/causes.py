@@ -5,10 +5,7 @@ from collections.abc import Sequence
 
 from harness.compare.record import Run
 from harness.history import key
-from harness.history.choice import words_of
-
-# Facts of the environment that say which code was measured: the compiled model, and the sources of two rooms.
-CODE = ("compiled_model", "model", "harness")
+from harness.history.choice import CODE_OF, words_of
 
 
 def changed(before: Run, after: Run) -> list[str]:
@@ -21,7 +18,7 @@ def same_code(now: Run, earlier: Sequence[Run]) -> str:
     commits = {_commit(run) for run in (now, *earlier)}
     if len(commits) == 1 and None not in commits:
         return "all are runs of one commit"
-    sources = {tuple(run.environment.get(name) for name in CODE) for run in (now, *earlier)}
+    sources = {tuple(run.environment.get(name) for name in CODE_OF) for run in (now, *earlier)}
     if len(sources) == 1 and None not in next(iter(sources)):
         return "compiled model, model/ and harness/ are the same in all of them"
     return ""

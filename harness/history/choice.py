@@ -20,7 +20,7 @@ from harness.verdict.verdict import NOT_COMPARABLE, NOT_JUDGED
 
 BASELINE = "baseline"
 DIGITS = 7  # of a commit that a person reads
-# Hashes of code, which a reader could take for the weights.
+# Facts of the environment that say which code was measured: hashes, which a reader could take for the weights.
 CODE_OF = {"model": "code in model/", "harness": "code in harness/", "compiled_model": "compiled model"}
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAMED = 3  # commits in a sentence

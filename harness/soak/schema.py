@@ -58,7 +58,7 @@ def _positive(most: float) -> Field:
 
 
 def _one_of(*values: Any) -> Field:
-    return Field(f"one of {', '.join(map(str, values))}", lambda one: any(one is v or one == v for v in values))
+    return Field(f"one of {', '.join(map(str, values))}", lambda one: one in values)
 
 
 def _or_none(field: Field) -> Field:
