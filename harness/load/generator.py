@@ -7,6 +7,7 @@ is charged to the detector and not hidden by callers that wait (MLPerf's Server 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -119,12 +120,10 @@ class Load:
     @property
     def driver_share(self) -> float:
         """The load generator's overhead: its share of the callers' time, each from its first start to its last end."""
-        first: dict[int, float] = {}
-        last: dict[int, float] = {}
+        times: dict[int, list[float]] = defaultdict(list)
         for request in self.requests:
-            first[request.caller] = min(request.start, first.get(request.caller, inf))
-            last[request.caller] = max(request.end, last.get(request.caller, -inf))
-        total = sum(last.values()) - sum(first.values())
+            times[request.caller] += (request.start, request.end)
+        total = sum(max(own) - min(own) for own in times.values())
         busy = sum(request.end - request.start for request in self.requests)
         return 1 - busy / total if total else 0.0
 

@@ -11,9 +11,7 @@ from harness.machine.noise import Conditions
 from harness.soak.histogram import Histogram
 from harness.soak.journal import read
 from harness.soak.result import Session, SoakResult, Window
-from harness.soak.schema import Entry
-
-SAMPLED = ("steal", "iowait", "others", "load", "mhz", "celsius", "available", "rss")
+from harness.soak.schema import SAMPLED, Entry
 
 
 def summarise(journal_path: str | Path) -> SoakResult:

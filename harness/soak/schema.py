@@ -90,6 +90,7 @@ IDENTITY = Field(f"an object at most {DEEPEST} levels deep", lambda one: type(on
 FIGURES = Field("an object of numbers", lambda one: type(one) is dict and all(
     value is not None and FIGURE.holds(value) for value in one.values()))
 
+SAMPLED = ("steal", "iowait", "others", "load", "mhz", "celsius", "available", "rss")
 PLAN = {
     "seconds": POSITIVE, "window_seconds": POSITIVE, "windows": _integer(1), "callers": _integer(1),
     "batch_size": _integer(1), "rate": _or_none(_positive(MOST)),
@@ -101,10 +102,7 @@ KINDS = {
         "identity": IDENTITY, "plan": PLAN, "reference": _integer(1),
     },
     "opening": {"at": SECONDS},
-    "sample": {
-        "at": SECONDS, "seconds": SECONDS, "steal": FIGURE, "iowait": FIGURE, "others": FIGURE, "load": FIGURE,
-        "mhz": FIGURE, "celsius": FIGURE, "available": FIGURE, "rss": FIGURE, "extra": FIGURES,
-    },
+    "sample": {"at": SECONDS, "seconds": SECONDS, **dict.fromkeys(SAMPLED, FIGURE), "extra": FIGURES},
     "window": {"number": _integer(1), "start": SECONDS, "end": SECONDS, "conditions": CONDITIONS},
     "finish": {"outcome": _one_of(COMPLETE, FAILED), "why": TEXT},
 }

@@ -24,9 +24,7 @@ WITHIN, LEAST_MATCHED = (next(row.bound for row in TARGETS if row.metric == metr
 EXAMPLES = 3  # classes and images that are named
 
 
-def compared(
-    dataset: Dataset, a: Mapping[int, Any], b: Mapping[int, Any], within: float = WITHIN
-) -> list[Row]:
+def compared(dataset: Dataset, a: Mapping[int, Any], b: Mapping[int, Any], within: float = WITHIN) -> list[Row]:
     """A row for AP and one for matched detections; both map image id → detections. `within` is the least AP change."""
     if _are_equal(a, b):
         same = f"equal detections in all {len(a):,} images"
