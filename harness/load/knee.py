@@ -50,7 +50,6 @@ def highest(points: Sequence[Point]) -> Point:
 
 
 def of_build(points: Sequence[Point], build: Build) -> list[Point]:
-    """The points of one build."""
     return [point for point in points if point.build == build]
 
 

@@ -111,7 +111,6 @@ class Point:
 
     @property
     def build(self) -> Build:
-        """How the detector was compiled."""
         return Build(self.compiled_batch, self.dynamic_batch)
 
     @property

@@ -101,7 +101,10 @@ class Journal(AbstractContextManager):
         self._lock = _locked(self._path)
         try:
             end, crc = self._past(seen)
-            self._chain, self._file = _Chain(crc), self._open(end)
+            self._chain = _Chain(crc)
+            with _named(self._path, "cannot be written"):
+                self._file = _opened(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
+                self._file.truncate(end)
         except BaseException:
             self._lock.release()
             raise
@@ -149,12 +152,6 @@ class Journal(AbstractContextManager):
                 self._failure = self._unwritable(f"the disk took nothing for {PATIENCE:g} s")
         if self._failure:
             raise JournalError(self._failure)
-
-    def _open(self, end: int) -> BinaryIO:
-        with _named(self._path, "cannot be written"):
-            file = _opened(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
-            file.truncate(end)
-            return file
 
     def _write(self) -> None:
         synced, is_last = monotonic(), False

@@ -106,7 +106,6 @@ class SoakResult:
 
     @property
     def incomplete_windows(self) -> int:
-        """Planned windows that are not complete."""
         return self.planned - len(self.windows)
 
     @property
