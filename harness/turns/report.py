@@ -113,8 +113,7 @@ def _arm(found: Comparison, name: str) -> dict[str, Any]:
     place = found.places[name]
     facts_ = found.facts.get(name, {})
     return {
-        "revision": place.arm.revision, "hash": place.commit.hash, "title": place.commit.title,
-        "of_working_tree": place.commit.of_working_tree, "options": list(place.arm.options),
-        "variables": dict(place.arm.variables), "sources": place.commit.sources,
+        "revision": place.arm.revision, **place.commit._asdict(), "options": list(place.arm.options),
+        "variables": dict(place.arm.variables),
         "metadata": facts_.get("metadata"), "versions": facts_.get("versions"),
     }
