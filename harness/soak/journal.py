@@ -114,14 +114,15 @@ class Journal(AbstractContextManager):
 
     def _past(self, seen: Callable[[Any], None] | None) -> tuple[int, int]:
         """Hand an older journal to `seen`, or set it aside; (the number of bytes to keep of the file, their CRC)."""
-        end = crc = 0
+        kept = 0, 0
         if seen:
             for end, crc, record in _scan(self._path):
                 seen(record)
+                kept = end, crc
         elif self._path.is_file():
             with _named(self._path, "cannot be set aside"):
                 self._path.replace(f"{self._path}.previous")
-        return end, crc
+        return kept
 
     def seconds(self, time: float | None = None) -> float:
         """A time of time.perf_counter, by default now, in seconds since this session started."""
