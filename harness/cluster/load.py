@@ -16,7 +16,8 @@ from harness.accuracy.dataset import Dataset
 from harness.accuracy.evaluation import InvalidRun
 from harness.cluster.beside import Round
 from harness.cluster.clock import Offset, offset
-from harness.cluster.errors import LATE, NodeError, late
+from harness.cluster.errors import NodeError
+from harness.cluster.handles import outcomes
 from harness.load.generator import DEADLINE, Load, LoadPattern, Request
 from harness.verdict.verdict import ERROR, NOT_JUDGED
 
@@ -42,25 +43,8 @@ def ask(nodes: Sequence, method: str, arguments: Callable[[Any], tuple] = lambda
 def attempt(nodes: Sequence, method: str, arguments: Callable[[Any], tuple] = lambda node: (), *,
             deadline: float) -> dict[str, Any]:
     """As `ask`, with a NodeError in place of a result."""
-    end = perf_counter() + deadline
-    started = {node: _start(node, method, arguments(node)) for node in nodes}
-    found = {node.name: _finish(node, call, method, end - perf_counter()) for node, call in started.items()}
-    return {name: late(name, method, deadline) if getattr(one, "kind", "") == LATE else one
-            for name, one in found.items()}
-
-
-def _start(node, method: str, arguments: tuple) -> Any:
-    try:
-        return node.start("beside", method, *arguments)
-    except NodeError as error:
-        return error
-
-
-def _finish(node, call: Any, method: str, deadline: float) -> Any:
-    try:
-        return call if isinstance(call, NodeError) else node.finish(call, method, deadline)
-    except NodeError as error:
-        return error
+    calls = [(node, node.start("beside", method, *arguments(node))) for node in nodes]
+    return dict(zip((node.name for node in nodes), outcomes(calls, method, deadline)))
 
 
 def require_alive(found: Mapping[str, Any]) -> None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
-from time import monotonic
 from typing import Any
 
 from harness.cluster import facts
 from harness.cluster.errors import DIED, RAISED, UNAVAILABLE, ClusterError, NodeError, Raised, late
+from harness.cluster.handles import Handle, Handles
 from harness.cluster.node import Node
 
 AUTO, LOCAL = "auto", "local"
@@ -63,12 +63,12 @@ def _plain_errors():
         raise Raised(f"{type(error).__name__}: {error}") from None
 
 
-class RayHandle:
+class RayHandle(Handle):
     """An actor with one detector."""
 
     def __init__(self, ray, actor, name: str):
-        self._ray, self._actor, self.name = ray, actor, name
-        self.is_lost = ""  # why, once it is
+        super().__init__(name)
+        self._ray, self._actor = ray, actor
 
     def start(self, method: str, *arguments):
         """Starts a call; a reference to its result."""
@@ -90,20 +90,14 @@ class RayHandle:
             self.is_lost = self.is_lost or _reason(error)
             raise NodeError(self.name, self.is_lost, True, DIED) from None
 
-    def call(self, method: str, *arguments, deadline: float) -> Any:
-        """The result of the node's method, within `deadline` seconds. Raises NodeError."""
-        if self.is_lost:
-            raise NodeError(self.name, self.is_lost, False, DIED)
-        return self.finish(self.start(method, *arguments), method, deadline)
-
     def kill(self, why: str = "was killed") -> None:
-        """Ends the actor's process: every call, also one under way, fails from now on."""
-        self.is_lost = self.is_lost or why
+        """As `Handle.kill`: ends the actor's process."""
+        super().kill(why)
         with suppress(Exception):
             self._ray.kill(self._actor, no_restart=True)
 
 
-class Cluster(AbstractContextManager):
+class Cluster(Handles):
     """A Ray cluster with one actor for each of `workers` detectors, in `nodes`.
 
     `address` is `local` (a Ray of one node is started here), `auto` (the cluster that this machine belongs to) or
@@ -198,12 +192,6 @@ class Cluster(AbstractContextManager):
 
     # ---- calls
 
-    def all(self, method: str, *arguments, deadline: float) -> list[Any]:
-        """The result or the NodeError of each node, in their order, all within `deadline` seconds."""
-        end = monotonic() + deadline
-        started = [node.start(method, *arguments) for node in self.nodes]
-        return [_outcome(node, call, method, end - monotonic()) for node, call in zip(self.nodes, started)]
-
     def put(self, value: Any) -> Any:
         """The value in Ray's object store: handed to any number of calls, it crosses to each machine once."""
         return self._ray.put(value)
@@ -217,9 +205,6 @@ class Cluster(AbstractContextManager):
         if self._is_own and self._ray.is_initialized():
             self._ray.shutdown()
 
-    def __exit__(self, *error):
-        self.close()
-
 
 def _initialize(ray, outcome: SimpleQueue, **settings) -> None:
     """Connects to Ray; the queue gets why that failed, or ''."""
@@ -228,13 +213,6 @@ def _initialize(ray, outcome: SimpleQueue, **settings) -> None:
         outcome.put("")
     except Exception as error:  # ConnectionError, ValueError, RuntimeError: by what is wrong
         outcome.put(_first_line(error))
-
-
-def _outcome(node: RayHandle, call, method: str, deadline: float) -> Any:
-    try:
-        return node.finish(call, method, deadline)
-    except NodeError as error:
-        return error
 
 
 def _reason(error: BaseException) -> str:
