@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any
 
 from harness.accuracy.stored import Stored
-from harness.cluster.errors import NodeError
+from harness.cluster.errors import RAISED, NodeError
 
 GRACE = 30.0  # seconds beyond the detector's own deadline, after which a node ends its process and says why
 
@@ -17,12 +17,13 @@ class ClusterDetector:
     """The detectors of a cluster behind the methods of one.
 
     If a node is lost every request fails with its name and reason, so that no measurement runs on fewer nodes than
-    requested. `deadline` is in seconds a request, `first_deadline` for what loads the model onto the device; `identity`
-    is what decides its detections, by name. Raises NodeError.
+    requested. `deadline` is in seconds a request, `first_deadline` for what loads the model onto the device. Who opens
+    the cluster says by `identity` what decides the detections, by name. Raises NodeError.
     """
 
-    def __init__(self, cluster, deadline: float, first_deadline: float, identity: Mapping[str, Any] | None = None):
-        self.cluster, self.nodes, self.identity = cluster, cluster.nodes, dict(identity or {})
+    def __init__(self, cluster, deadline: float, first_deadline: float):
+        self.cluster, self.nodes = cluster, cluster.nodes
+        self.identity: Mapping[str, Any] = {}
         self._deadline, self._first_deadline = deadline + GRACE, first_deadline + GRACE
         self.metadata, self.versions = (cluster.facts[0][name] for name in ("metadata", "versions"))
         self._lock, self._busy, self._sent, self._lost = Lock(), [0] * len(self.nodes), [0] * len(self.nodes), None
@@ -75,7 +76,7 @@ class ClusterDetector:
         try:
             return node.call(method, *arguments, deadline=deadline)
         except NodeError as error:
-            if not error.continues:
+            if error.kind != RAISED:  # the node may be gone
                 self._lost = self._lost or error
             raise
 

@@ -26,11 +26,6 @@ class NodeError(RuntimeError):
     def __reduce__(self):
         return NodeError, (self.name, self.why, self.may_have_run, self.kind)
 
-    @property
-    def continues(self) -> bool:
-        """Whether the node is known to be alive and to serve further calls."""
-        return self.kind == RAISED
-
 
 class Raised(RuntimeError):
     """What a node's method raised, as type and message: not every exception survives its way between processes."""

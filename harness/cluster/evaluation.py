@@ -105,7 +105,7 @@ class _Run:
         self._last: dict[str, Shard] = {}  # of each node, what it did last
         self._lost: list[NodeError] = []
         self._by_node: Counter[str] = Counter()
-        self._changed, self._raised = Condition(), None
+        self._changed, self._raised, self._is_ended = Condition(), None, False
 
     # ---- the control images
 
@@ -115,7 +115,7 @@ class _Run:
         if not self._waiting and len(self._resumed) == self._total:
             return  # nothing was, or is to be, detected here
         control_set = Shard(0, 0, tuple(self._task.control))
-        handed, found, nodes = self._handed(control_set), {}, list(self._nodes)
+        handed, found = self._handed(control_set), {}
 
         def ask(node):
             try:
@@ -125,10 +125,7 @@ class _Run:
             except BaseException as error:  # ends the run as a whole
                 self._raised = self._raised or error
 
-        threads = [Thread(target=ask, args=(node,), daemon=True) for node in nodes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
+        for thread in self._started(ask):
             thread.join()
         if self._raised:
             raise self._raised
@@ -176,22 +173,27 @@ class _Run:
                              f"{self._total} shards are done and kept in {self._ledger}: repair the nodes and run "
                              "again with --resume", ERROR)
 
+    def _started(self, work: Callable[[Any], None]) -> list[Thread]:
+        """A thread for each node that is left."""
+        threads = [Thread(target=work, args=(node,), daemon=True) for node in self._nodes]
+        for thread in threads:
+            thread.start()
+        return threads
+
     # ---- the shards
 
     def share_out(self) -> None:
         """Has the nodes do every shard that is still to do. Raises InvalidRun, or what a thread raised."""
-        threads = [Thread(target=self._serve, args=(node,), daemon=True) for node in list(self._nodes)]
-        for thread in threads:
-            thread.start()
+        threads = self._started(self._serve)
         try:
             while any(thread.is_alive() for thread in threads) and not self._raised:
                 for thread in threads:
                     thread.join(WAKE / len(threads))
-        finally:
+        finally:  # where this process is interrupted the threads end too
             with self._changed:
-                self._raised = self._raised or (None if self._is_done() else _Stopped())
+                self._is_ended = True
                 self._changed.notify_all()
-        if self._raised and not isinstance(self._raised, _Stopped):
+        if self._raised:
             raise self._raised
         if not self._is_done():
             self._require_nodes()
@@ -213,7 +215,7 @@ class _Run:
     def _next(self) -> Shard | None:
         """The next shard to do; None once all are done. While others are under way it waits: they may come back."""
         with self._changed:
-            while not (self._raised or self._is_done()):
+            while not (self._is_ended or self._raised or self._is_done()):
                 if self._waiting:
                     return self._waiting.popleft()
                 self._changed.wait(WAKE)
@@ -277,10 +279,6 @@ class _Run:
         kinds = dict.fromkeys([*(one.about.get("kind", "unknown") for one in self._found.values()),
                                *(self._kinds[name] for name in self._by_node)])
         return Outcome(detections, len(self._resumed), self._by_node, self._lost, len(self._tries), tuple(kinds))
-
-
-class _Stopped(Exception):
-    """The run was interrupted: its threads end."""
 
 
 def finished(node, call: Any, patience: float) -> Any:

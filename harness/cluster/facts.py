@@ -5,7 +5,7 @@ import hashlib
 import os
 import platform
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -51,14 +51,9 @@ def code_digest() -> str:
 
 def differences(here: Mapping[str, Any], nodes: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """A line for each version in which a node (name, facts) differs from this process, with what to do."""
-    return [line for name, found in nodes for line in _of_node(name, found, here)]
-
-
-def _of_node(name: str, found: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
-    for what, advice in ALIKE.items():
-        if found.get(what) != here.get(what):
-            yield (f"{name} on {found.get('host')}: {what} is {_short(found.get(what))}, here it is "
-                   f"{_short(here.get(what))}; {advice}")
+    return [f"{name} on {found.get('host')}: {what} is {_short(found.get(what))}, here it is "
+            f"{_short(here.get(what))}; {advice}"
+            for name, found in nodes for what, advice in ALIKE.items() if found.get(what) != here.get(what)]
 
 
 def _short(value: Any) -> str:

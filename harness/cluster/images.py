@@ -5,6 +5,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from harness.places import reason
+
 
 class UnreadableImage(OSError):
     """An image cannot be read on a node; the message names its file."""
@@ -44,9 +46,8 @@ def read(place: str) -> bytes:
         filesystem, path = url_to_fs(place)
         return filesystem.cat_file(path)
     except Exception as error:  # every file system of fsspec has its own
-        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UnreadableImage(f"{place}: cannot be read on this node ({why}); give --ray-images send, or a URL that "
-                              "every node can read") from None
+        raise UnreadableImage(f"{place}: cannot be read on this node ({reason(error)}); give --ray-images send, or a "
+                              "URL that every node can read") from None
 
 
 def sha256(images: Iterable[bytes]) -> str:

@@ -12,8 +12,8 @@ from harness.accuracy.evaluation import InvalidRun
 from harness.cluster import control
 from harness.cluster.evaluation import Outcome, Task
 from harness.cluster.images import Images
-from harness.cluster.node import Response, respond
-from harness.cluster.shards import Ledger, control_name, merged, pack, part_of
+from harness.cluster.node import respond
+from harness.cluster.shards import Ledger, ShardError, control_name, merged, pack, part_of
 from harness.load.generator import LoadPattern
 from harness.verdict.verdict import BROKEN, NOT_JUDGED
 
@@ -46,14 +46,9 @@ def publish_part(detector: Any, ledger: Ledger, task: Task, part: int, parts: in
 def _content(detector: Any, task: Task, image_ids: Any, what: str) -> bytes:
     samples = Images(image_ids, task.images(image_ids))
     response = respond(detector, samples, LoadPattern(task.callers, task.batch_size), task.deadline)
-    return response.content or _refused(response, image_ids, what)
-
-
-def _refused(response: Response, image_ids: Any, what: str) -> bytes:
-    """Raises InvalidRun with the reason why the detections are none to keep."""
     try:
-        return pack(image_ids, response.detections)
-    except ValueError as error:
+        return response.content or pack(image_ids, response.detections)
+    except ShardError as error:  # it says why they are none to keep
         raise InvalidRun(f"{what}: {error}", BROKEN) from None
 
 

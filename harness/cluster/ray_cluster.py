@@ -24,8 +24,6 @@ CLOSING = 30.0  # seconds
 CONCURRENCY = 256  # calls of one actor at the same time
 PACKAGE = "ray>=2.40,<3"
 NEURON_CORES = "neuron_cores"
-# Ray's own words on the terminal are none of the verdict's.
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def ray_module():
@@ -103,13 +101,12 @@ class Cluster(Handles):
     `address` is `local` (a Ray of one node is started here), `auto` (the cluster that this machine belongs to) or
     host:port. `opener` and `arguments` are those of `Node`. Each actor asks for `cpus` cores and, where it is not 0,
     for `neuron_cores`; without `workers` there is one on each node of Ray's, or one for each `neuron_cores`. Raises
-    ClusterError where Ray cannot be reached, where there is no room, where a detector does not open within `startup`
-    seconds, or where versions differ.
+    ClusterError where Ray cannot be reached, where there is no room, where a detector does not open within ten
+    minutes, or where versions differ.
     """
 
     def __init__(self, address: str, opener: str, arguments: dict[str, Any], workers: int | None = None,
-                 cpus: float = 1, neuron_cores: int = 0, startup: float = STARTUP,
-                 say: Callable[[str], object] = lambda line: None):
+                 cpus: float = 1, neuron_cores: int = 0, say: Callable[[str], object] = lambda line: None):
         self._ray, self.nodes = ray_module(), []
         self._is_own = not self._ray.is_initialized()
         self._connect(address)
@@ -119,7 +116,7 @@ class Cluster(Handles):
             self._require_room(count, cpus, neuron_cores)
             say(f"starting {count} detectors on Ray's nodes …")
             self.nodes = [self._placed(opener, arguments, number, count, wanted) for number in range(1, count + 1)]
-            self._require_ready(startup)
+            self._require_ready()
             self.facts = self._require_alike()
         except BaseException:
             self.close()
@@ -130,8 +127,7 @@ class Cluster(Handles):
     def _connect(self, address: str) -> None:
         if not self._is_own:
             return
-        for name, value in QUIET.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # its words on the terminal are not the verdict's
         outcome: SimpleQueue = SimpleQueue()
         if address == LOCAL:  # in this thread, because the processes that it starts end with the thread
             _initialize(self._ray, outcome, address=LOCAL, include_dashboard=False)
@@ -145,12 +141,9 @@ class Cluster(Handles):
             raise ClusterError(f"--ray {address}: Ray cannot be reached ({why}); start it by `ray start --head`, "
                                "submit this run as a job, or give --ray local")
 
-    def _alive(self) -> list[dict[str, Any]]:
-        return [node for node in self._ray.nodes() if node["Alive"]]
-
     def _usual_workers(self, neuron_cores: int) -> int:
         if not neuron_cores:
-            return len(self._alive())
+            return sum(node["Alive"] for node in self._ray.nodes())
         return int(self._ray.cluster_resources().get(NEURON_CORES, 0)) // neuron_cores or 1
 
     def _require_room(self, count: int, cpus: float, neuron_cores: int) -> None:
@@ -173,8 +166,8 @@ class Cluster(Handles):
         ).remote(opener, arguments, name)
         return RayHandle(self._ray, actor, name)
 
-    def _require_ready(self, startup: float) -> None:
-        failed = [error for error in self.all("ready", deadline=startup) if isinstance(error, NodeError)]
+    def _require_ready(self) -> None:
+        failed = [error for error in self.all("ready", deadline=STARTUP) if isinstance(error, NodeError)]
         if failed:
             others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
             raise ClusterError(f"--ray: {failed[0]}{others}; every worker must start, repair the node or ask for fewer")
@@ -217,10 +210,11 @@ def _initialize(ray, outcome: SimpleQueue, **settings) -> None:
 
 def _reason(error: BaseException) -> str:
     """Why an actor is gone, in one line. An actor that failed in its constructor says what that raised."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if "creation task" in lines[0]:
-        return f"could not start ({' '.join(lines).rpartition(f'{Raised.__name__}: ')[2][:500]})"
-    return f"died ({_first_line(error)})"
+    first = _first_line(error)
+    if "creation task" not in first:
+        return f"died ({first})"
+    raised = " ".join(str(error).split()).rpartition(f"{Raised.__name__}: ")[2]
+    return f"could not start ({raised[:500]})"
 
 
 def _first_line(error: BaseException) -> str:
