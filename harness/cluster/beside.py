@@ -87,15 +87,14 @@ class Beside:
         self._soak: _Soak | None = None
 
     def hold(self, samples: Sequence[tuple[int, str | bytes]], dataset: Dataset | None = None,
-             references: Mapping[int, Any] | None = None) -> int:
-        """Takes the (image id, encoded image) to send, or the path or URL to read it from; how many there are.
+             references: Mapping[int, Any] | None = None) -> None:
+        """Takes the (image id, encoded image) to send, or the path or URL to read it from.
 
         With `dataset`, which has all of them, and `references`, the detections of some in a sequential run, those of
         each window of a soak are checked (`wrong_under_load`). Raises UnreadableImage.
         """
         self._samples = [(image, read(one) if isinstance(one, str) else one) for image, one in samples]
         self._wrong = partial(wrong_under_load, dataset, references or {}) if dataset else None
-        return len(samples)
 
     # ---- rounds of load
 
@@ -142,7 +141,7 @@ class Beside:
 
     def readings(self) -> dict[str, float | None]:
         """The mean temperature ("celsius") and clock rate ("mhz") since `watch`; None where it is not reported."""
-        return {name: _mean([one[name] for one in tuple(self._readings)]) for name in ("celsius", "mhz")}
+        return {name: known_mean([one[name] for one in tuple(self._readings)]) for name in ("celsius", "mhz")}
 
     # ---- soak
 
@@ -242,6 +241,7 @@ class _Soak:
         self._late = max(self._late, perf_counter() - opens)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def known_mean(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are known; None where none is."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None

@@ -12,15 +12,14 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 from time import monotonic, perf_counter, sleep
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from harness.accuracy.evaluation import InvalidRun
-from harness.cluster.beside import Openings, SoakOrder, SoakState
+from harness.cluster.beside import Openings, SoakOrder, SoakState, known_mean
 from harness.cluster.clock import Offset
 from harness.cluster.errors import DIED, NodeError
 from harness.cluster.load import LEAD, REACH, ask, attempt, offsets, require_alive
@@ -44,8 +43,7 @@ GAP_SHARE, GAP_SECONDS, GAP_REQUESTS = 0.1, 0.5, 3
 APART = 0.1  # share of a window by which windows may open apart and still be added up
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A node: the name of its handle, its host, and the place that it has in every run, by which its files are named.
     """
 
@@ -53,10 +51,10 @@ class Member:
     host: str
     place: str
 
-    @property
-    def file(self) -> str:
-        """The name of its journal."""
-        return f"soak-{self.place}.journal"
+
+def journal_of(place: str) -> str:
+    """The name of the journal of the node in that place."""
+    return f"soak-{place}.journal"
 
 
 def members(cluster) -> list[Member]:
@@ -145,7 +143,7 @@ def finished(folder: str | Path, plan: Plan, identity: dict[str, Any]) -> Cluste
     """
     folder = Path(folder)
     places = _recorded(folder)["places"] if (folder / RECORD).is_file() else []
-    journals = {place: folder / Member("", "", place).file for place in places}
+    journals = {place: folder / journal_of(place) for place in places}
     if not journals or not all(path.is_file() and is_over(path, plan, {**identity, "node": place})
                                for place, path in journals.items()):
         return None
@@ -162,8 +160,10 @@ def _recorded(folder: Path) -> dict[str, Any]:
         why = "it does not list the nodes"
     except FileNotFoundError:
         why = "there is none"
-    except (Unreadable, ValueError, KeyError, TypeError) as error:
-        why = f"it {error}" if isinstance(error, Unreadable) else "it is not JSON of a soak's nodes"
+    except Unreadable as error:
+        why = f"it {error}"
+    except (ValueError, KeyError, TypeError):
+        why = "it is not JSON of a soak's nodes"
     raise JournalError(f"{path}: cannot resume, because the list of the soak's nodes is missing ({why}); start a new "
                        "soak without resuming")
 
@@ -172,7 +172,7 @@ class _Run:
     """One run of the driver: orders a soak, looks how far it is, and copies the journals."""
 
     def __init__(self, cluster, plan, folder, identity, deadline, on_nodes, poll):
-        self._nodes, self._members = list(cluster.nodes), members(cluster)
+        self._nodes, self._places = cluster.nodes, {one.name: one.place for one in members(cluster)}
         self._plan, self._folder, self._identity = plan, folder, identity
         self._deadline, self._poll = deadline, poll
         of = json.dumps([plan.as_record(), identity], sort_keys=True)
@@ -181,12 +181,11 @@ class _Run:
         self._failures: Counter[str] = Counter()
         self._known: dict[str, SoakState] = {}
         self._running: list = []
-        self._gap = 0.0
         self.soak = ClusterSoak()
 
     def prepare(self, resume: bool) -> None:
         """Checks that the soak may be resumed, or keeps a record of a new one. Raises JournalError."""
-        places = [one.place for one in self._members]
+        places = list(self._places.values())
         record = {"places": places, "plan": self._plan.as_record(), "identity": self._identity}
         if not resume:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -213,15 +212,15 @@ class _Run:
         if not self._running:
             return
         self._require_unfailed(done)
-        self._gap = self._gap_of(ask(self._running, "request_seconds",
-                                     lambda node: (self._plan.pattern, self._deadline), deadline=READY))
+        gap = self._gap(ask(self._running, "request_seconds", lambda node: (self._plan.pattern, self._deadline),
+                            deadline=READY))
         ask(self._running, "soak_start", lambda node: (self._order(node, resume and done[node.name][0] > 0),),
             deadline=REACH)
         self._await_ready()
         first = 1 + min(done[node.name][0] for node in self._running)
         told = first - 1
         progress(told)
-        self._open(first)
+        self._open(first, gap)
         while self._running and not self._has_ended():
             sleep(self._poll)
             self._look()
@@ -229,7 +228,7 @@ class _Run:
             progress(max(complete - told, 0))
             told = max(complete, told)
 
-    def _gap_of(self, requests: Mapping[str, float]) -> float:
+    def _gap(self, requests: Mapping[str, float]) -> float:
         """Seconds between two windows, on every node the same: a window that opens late delays those after it."""
         window = self._plan.window_seconds
         return min(max(min(GAP_SHARE * window, GAP_SECONDS), GAP_REQUESTS * max(requests.values())), window)
@@ -247,14 +246,11 @@ class _Run:
             raise JournalError(f"{self._folder / RECORD}: cannot resume, because the soak failed on "
                                f"{', '.join(failed)}; start a new one without resuming")
 
-    def _member(self, node) -> Member:
-        return next(one for one in self._members if one.name == node.name)
-
     def _journal(self, node) -> str:
-        return f"{self._on_nodes}/{self._member(node).file}"
+        return f"{self._on_nodes}/{journal_of(self._places[node.name])}"
 
     def _identity_of(self, node) -> dict[str, Any]:
-        return {**self._identity, "node": self._member(node).place}
+        return {**self._identity, "node": self._places[node.name]}
 
     def _order(self, node, resume: bool) -> SoakOrder:
         return SoakOrder(self._plan, self._journal(node), self._identity_of(node), self._deadline, resume)
@@ -274,8 +270,8 @@ class _Run:
         state = self._known.get(node.name)
         return bool(state and (state.is_ready or not state.is_running))
 
-    def _open(self, first: int) -> None:
-        at, period = perf_counter() + LEAD, self._plan.window_seconds + self._gap
+    def _open(self, first: int, gap: float) -> None:
+        at, period = perf_counter() + LEAD, self._plan.window_seconds + gap
         if not self._has_ended():
             ask(self._running, "soak_open",
                 lambda node: (Openings(first, self._clocks[node.name].on_node(at), period),), deadline=REACH)
@@ -317,14 +313,13 @@ class _Run:
     def collect(self) -> None:
         """Copies the journal of every node that responds, and measures the clocks again."""
         for node in self._nodes:
-            member = self._member(node)
             try:
                 content = self._copied(node)
             except NodeError as error:
                 self.soak.lost.setdefault(node.name, error.why)
                 continue
             if content:
-                self._keep(node.name, self._folder / member.file, content)
+                self._keep(node.name, self._folder / journal_of(self._places[node.name]), content)
         self._compare_clocks()
 
     def _keep(self, name: str, path: Path, content: bytes) -> None:
@@ -356,9 +351,4 @@ class _Run:
 
 def readings(results: Mapping[str, SoakResult], figure: str) -> dict[str, float | None]:
     """The mean over windows of what machines report ("celsius" or "mhz"), by node; None where it is not reported."""
-    return {name: _mean([getattr(window, figure) for window in one.windows]) for name, one in results.items()}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
+    return {name: known_mean([getattr(window, figure) for window in one.windows]) for name, one in results.items()}
