@@ -17,7 +17,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -194,18 +195,13 @@ class _Folder:
         self._folder = Path(os.path.expanduser(place)).absolute() / name
 
     def names(self) -> set[str]:
-        try:
+        with self._being("read"), suppress(FileNotFoundError):
             return set(os.listdir(self._folder))
-        except FileNotFoundError:
-            return set()
-        except OSError as error:
-            raise self._unusable("read", error) from None
+        return set()
 
     def read(self, name: str) -> bytes:
-        try:
+        with self._being("read"):
             return (self._folder / name).read_bytes()
-        except OSError as error:
-            raise self._unusable("read", error) from None
 
     def write(self, name: str, content: bytes) -> None:
         try:
@@ -214,14 +210,16 @@ class _Folder:
             raise PlaceError(str(error)) from None
 
     def remove(self, name: str) -> None:
-        try:
+        with self._being("removed"):
             (self._folder / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise self._unusable("removed", error) from None
 
-    def _unusable(self, what: str, error: OSError) -> PlaceError:
-        return PlaceError(f"{self._folder}: the shards cannot be {what} ({reason(error)}); name another place by "
-                          "--shards")
+    @contextmanager
+    def _being(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise PlaceError(f"{self._folder}: the shards cannot be {done} ({reason(error)}); name another place by "
+                             "--shards") from None
 
 
 class _Remote(Url):
@@ -232,37 +230,29 @@ class _Remote(Url):
         self._name = name
 
     def names(self) -> set[str]:
-        try:
-            filesystem, root = self.place
+        with self._being("read") as (filesystem, root), suppress(FileNotFoundError):
             filesystem.invalidate_cache()  # others write there too
-            paths = filesystem.find(f"{root}/{self._name}")
-        except FileNotFoundError:
-            return set()
-        except Exception as error:  # every file system of fsspec has its own
-            raise self._unusable("read", error) from None
-        return {path.rpartition("/")[2] for path in paths}
+            return {path.rpartition("/")[2] for path in filesystem.find(root)}
+        return set()
 
     def read(self, name: str) -> bytes:
-        try:
-            filesystem, root = self.place
-            return filesystem.cat_file(f"{root}/{self._name}/{name}")
-        except Exception as error:  # every file system of fsspec has its own
-            raise self._unusable("read", error) from None
+        with self._being("read") as (filesystem, root):
+            return filesystem.cat_file(f"{root}/{name}")
 
     def write(self, name: str, content: bytes) -> None:
-        try:
-            filesystem, root = self.place
-            filesystem.pipe_file(f"{root}/{self._name}/{name}", content)
-        except Exception as error:  # every file system of fsspec has its own
-            raise self._unusable("written", error) from None
+        with self._being("written") as (filesystem, root):
+            filesystem.pipe_file(f"{root}/{name}", content)
 
     def remove(self, name: str) -> None:
+        with self._being("removed") as (filesystem, root):
+            filesystem.rm_file(f"{root}/{name}")
+
+    @contextmanager
+    def _being(self, done: str) -> Iterator[tuple[Any, str]]:
+        """The file system, and the folder of the ledger in it."""
         try:
             filesystem, root = self.place
-            filesystem.rm_file(f"{root}/{self._name}/{name}")
+            yield filesystem, f"{root}/{self._name}"
         except Exception as error:  # every file system of fsspec has its own
-            raise self._unusable("removed", error) from None
-
-    def _unusable(self, what: str, error: Exception) -> PlaceError:
-        return PlaceError(f"{self.url}: the shards cannot be {what} ({reason(error)}); check the URL, your credentials "
-                          "and the network, or name another place by --shards")
+            raise PlaceError(f"{self.url}: the shards cannot be {done} ({reason(error)}); check the URL, your "
+                             "credentials and the network, or name another place by --shards") from None
