@@ -35,8 +35,7 @@ def disagreement(responses: Sequence[Control], exact: bool) -> str:
     largest = max(groups, key=len)
     others = [one for group in groups if group is not largest for one in group]
     differing = _differing(largest[0], others[0], exact)
-    where = (f"{len(differing)} of {len(responses[0].detections)} control images, first image {differing[0]}"
-             if differing else "the control images")
+    where = f"{len(differing)} of {len(responses[0].detections)} control images, first image {differing[0]}"
     if 2 * len(largest) > len(responses):
         return (f"{_listed(others)}: other detections than the other {len(largest)} workers in {where}; examine this "
                 "machine, or leave it out")

@@ -29,8 +29,10 @@ def worst(values: Mapping[str, Estimate | float | None], sense: str) -> Estimate
         raise ValueError("there is no worst of no nodes; give the figures of at least one")
     if any(value is None for value in values.values()):
         return None
-    if len(values) == 1 or not any(isinstance(value, Estimate) for value in values.values()):
-        return (min if sense == ">=" else max)(values.values()) if len(values) > 1 else next(iter(values.values()))
+    if len(values) == 1:
+        return next(iter(values.values()))
+    if not any(isinstance(value, Estimate) for value in values.values()):
+        return (min if sense == ">=" else max)(values.values())
     known = {name: value if isinstance(value, Estimate) else Estimate.exactly(value) for name, value in values.items()}
     unknown = next((one for one in known.values() if one.value is None), None)
     return unknown or _worst_estimate(known, sense)
@@ -41,7 +43,7 @@ def _worst_estimate(known: Mapping[str, Estimate], sense: str) -> Estimate:
     is_least = sense == ">="
     near = {name: one.low if is_least else one.high for name, one in known.items()}
     far = [one.high if is_least else one.low for one in known.values()]
-    chosen = (min if is_least else max)
+    chosen = min if is_least else max
     name = next((name for name, bound in near.items() if bound is None), None) or chosen(near, key=near.get)
     proves = near[name]
     refutes = chosen((bound for bound in far if bound is not None), default=None)
