@@ -117,6 +117,15 @@ def as_json(content: Any) -> bytes:
     return f"{json.dumps(content, indent=1, allow_nan=False)}\n".encode()
 
 
+def from_json(content: bytes) -> Any:
+    """What strict JSON says. Raises ValueError or RecursionError for what is none."""
+    return json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str):
+    raise ValueError(f"{name} is not a number of JSON")
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write strict JSON, or raise Unwritable."""
     try:

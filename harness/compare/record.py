@@ -4,7 +4,6 @@ The gate writes it (fixtures/run_record.py), and the folders of published runs h
 """
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from harness.files import Unreadable, read_file
+from harness.files import Unreadable, from_json, read_file
 from harness.stats.estimate import Estimate
 from harness.text import shown
 from harness.verdict.verdict import PASS
@@ -100,11 +99,6 @@ class Run:
         return self.kind == PUBLISHED
 
     @property
-    def is_complete(self) -> bool:
-        """Whether every row of its gate was judged, and nothing was easier than the target table."""
-        return not (self.is_published or self.incomplete)
-
-    @property
     def is_baseline(self) -> bool:
         """Whether later runs may be compared with it without being asked to."""
         return not self.objections
@@ -128,7 +122,7 @@ def parsed(content: bytes, folder: Path, name: str) -> Run:
     """The run of a record with this content, which is or will be in the folder. Raises RunError."""
     path = folder / FILE
     try:
-        record = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        record = from_json(content)
     except (ValueError, RecursionError) as error:
         raise _unreadable(path, f"is not strict JSON ({str(error)[:120]})") from error
     try:
@@ -144,10 +138,6 @@ class _Fault(ValueError):
 def _unreadable(path: Path, why: str) -> RunError:
     why = shown(why, 300)
     return RunError(f"{shown(path, 300)}: {why}; name a folder that --report of this release has written", why)
-
-
-def _refuse_constant(name: str):
-    raise ValueError(f"{name} is not a number of JSON")
 
 
 def _content(folder: Path, path: Path) -> bytes:

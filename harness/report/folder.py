@@ -1,12 +1,12 @@
 """Reads the files of a report folder: what each holds, or in words why it is left out."""
 from __future__ import annotations
 
-import json
 import stat
-from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from harness.files import from_json
 from harness.text import shown
 
 OUTCOME, RUN, RESULTS, CURVES = "outcome.json", "run.json", "results.json", "precision_recall.json"
@@ -22,52 +22,37 @@ class LeftOut(ValueError):
 
 
 class Folder:
-    """The folder of one run. `own` names the files that this run wrote, None where nobody knows."""
+    """The folder of one run."""
 
     def __init__(self, path: Path):
         self.path = path
-        self.own: Collection[str] | None = None
-        self.own = self._own()
-
-    def _own(self) -> list[str] | None:
-        try:
-            return [str(name) for name in self.json(OUTCOME)["files"]]
-        except Exception:  # whatever is in it, the other files are still shown
-            return None
+        self._own: list[str] | None = None  # the files that this run wrote, where that is known
+        with suppress(Exception):  # whatever is in the outcome, the other files are still shown
+            self._own = [str(name) for name in self.json(OUTCOME)["files"]]
 
     def file(self, name: str) -> Path:
         """The path of a file that this run has written. Raises LeftOut."""
         path = self.path / name
         if not path.exists():
             raise LeftOut(f"{name} is not in this folder.")
-        if self.own is not None and name not in ALWAYS_OWN and name not in self.own:
+        if self._own is not None and name not in (*ALWAYS_OWN, *self._own):
             raise LeftOut(f"{name} in this folder is that of an earlier run.")
         return path
 
-    def bytes(self, name: str, most: int = LARGEST) -> bytes:
-        """The content of a regular file of at most so many bytes. Raises LeftOut."""
+    def json(self, name: str) -> Any:
+        """The content of a regular JSON file. Raises LeftOut."""
         path = self.file(name)
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise LeftOut(f"{name} is not a file.")
-        if found.st_size > most:
-            raise LeftOut(f"{name} has {found.st_size:,} bytes, at most {most:,} are read.")
-        return path.read_bytes()
-
-    def json(self, name: str) -> Any:
-        """The content of a JSON file. Raises LeftOut."""
+        if found.st_size > LARGEST:
+            raise LeftOut(f"{name} has {found.st_size:,} bytes, at most {LARGEST:,} are read.")
         try:
-            return json.loads(self.bytes(name).decode("utf-8"), parse_constant=_refuse)
+            return from_json(path.read_bytes())
         except (ValueError, RecursionError) as error:
-            if isinstance(error, LeftOut):
-                raise
             raise LeftOut(damaged(name, error)) from error
 
 
 def damaged(name: str, error: Exception) -> str:
     """That a file cannot be shown, and why, in words."""
     return f"{name} is damaged ({type(error).__name__}: {shown(error, 200)}): run the gate again with --report."
-
-
-def _refuse(name: str):
-    raise ValueError(f"{name} is not a number of JSON")
