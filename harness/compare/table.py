@@ -50,9 +50,9 @@ def place(run: Run) -> str:
 def table(base: Run, other: Run, rows: Sequence[Compared], width: int = 120) -> list[str]:
     """A head, a line a figure, then what explains the differences and why figures were not compared."""
     head = ("figure", base.name, other.name, f"{other.name} against {base.name}", f"{other.name} is")
-    cells = [head, *(_cells(row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = [as_line("  ".join(_aligned(row, widths)).rstrip()[:width]) for row in cells]
+    whole = [head, *map(cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*whole)]
+    lines = [as_line("  ".join(_aligned(row, widths)).rstrip()[:width]) for row in whole]
     return lines + _reasons(rows, width) + _notes(base, other, width)
 
 
@@ -84,15 +84,16 @@ def _number(row: Compared, value: float) -> str:
     return f"{value:+.4f}"
 
 
-def _cells(row: Compared) -> tuple[str, ...]:
+def cells(row: Compared) -> tuple[str, ...]:
+    """What a line says of a figure: its name, both values, the change, and what it is or why it is INVALID."""
     values = (value_text(row.spec.metric, one and one.value) for one in (row.base, row.other))
     verdict = row.outcome if row.change is not None else f"INVALID, {row.reason}"
     return (figure_name(row), *values, change_text(row), verdict)
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [cell.rjust(width) if place in RIGHT else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(cells, widths))]
+def _aligned(texts: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [text.rjust(width) if place in RIGHT else text.ljust(width)
+            for place, (text, width) in enumerate(zip(texts, widths))]
 
 
 def _reasons(rows: Sequence[Compared], width: int) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from harness.compare.record import Run
 from harness.files import write as write_file
 from harness.report import sections
 from harness.report.decision import decision
-from harness.report.folder import Folder, LeftOut
+from harness.report.folder import Folder, LeftOut, damaged
 from harness.text import printable, shown
 
 PAGE = "report.html"
@@ -34,16 +34,6 @@ class Section(NamedTuple):
     heading: str
     short: str
     build: Callable[[Folder], dict[str, Any]]
-
-
-class Part(NamedTuple):
-    """A section as the page shows it; `missing` says why there is nothing to show."""
-
-    name: str
-    heading: str
-    short: str
-    content: Markup
-    missing: str
 
 
 SECTIONS = (
@@ -72,15 +62,14 @@ def write(path: Path, beside: Sequence[Run] = ()) -> Iterator[str]:
 
 def render(folder: Folder, beside: Sequence[Run] = ()) -> tuple[str, list[str]]:
     """The page, and in words which sections are left out because of damage."""
-    environment = _environment()
-    first, parts = _first(folder), [_part(one, folder, environment) for one in _sections(beside)]
-    head = environment.get_template("decision.html").render(first=first.content, missing=first.missing)
+    first, missing = _made(decision, folder)
+    parts = [(one, *_made(partial(_content, one), folder)) for one in _sections(beside)]
     style, script = (Markup((TEMPLATES / name).read_text("utf-8")) for name in ("style.css", "script.js"))
-    page = environment.get_template("page.html").render(
-        title=shown(folder.path.resolve().name), head=Markup(head), parts=parts, style=style, script=script,
-        style_hash=_hash(style), script_hash=_hash(script))
-    shown_parts = [("The first screen", first.missing), *((part.heading, part.missing) for part in parts)]
-    return page, [f"{name} is left out: {missing}" for name, missing in shown_parts if "damaged" in missing]
+    page = _rendered("page.html", title=shown(folder.path.resolve().name), parts=parts, style=style, script=script,
+                     head=_rendered("decision.html", first=first, missing=missing), style_hash=_hash(style),
+                     script_hash=_hash(script))
+    left_out = [("The first screen", missing), *((section.heading, why) for section, _, why in parts)]
+    return str(page), [f"{heading} is left out: {why}" for heading, why in left_out if "damaged" in why]
 
 
 def _sections(beside: Sequence[Run]) -> Iterator[Section]:
@@ -91,31 +80,22 @@ def _sections(beside: Sequence[Run]) -> Iterator[Section]:
     yield SECTIONS[-1]
 
 
-class _First(NamedTuple):
-    content: Any
-    missing: str
+def _content(section: Section, folder: Folder) -> Markup:
+    return _rendered(f"{section.name}.html", **section.build(folder))
 
 
-def _first(folder: Folder) -> _First:
+def _made(make: Callable[[Folder], Any], folder: Folder) -> tuple[Any, str]:
+    """(what is made of the folder, ''), or (None, why there is nothing to show)."""
     try:
-        return _First(decision(folder), "")
-    except Exception as error:  # of any file; the page is still made of the others
-        return _First(None, _why(error))
+        return make(folder), ""
+    except LeftOut as error:
+        return None, str(error)
+    except Exception as error:  # whatever is in a file, the rest of the page is shown
+        return None, damaged("what is stored", error)
 
 
-def _part(section: Section, folder: Folder, environment: Environment) -> Part:
-    try:
-        values = section.build(folder)
-        content = environment.get_template(f"{section.name}.html").render(values)
-    except Exception as error:  # whatever is in a file, the other sections are shown
-        return Part(section.name, section.heading, section.short, Markup(""), _why(error))
-    return Part(section.name, section.heading, section.short, Markup(content), "")
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, LeftOut):
-        return str(error)
-    return f"what is stored is damaged ({type(error).__name__}: {shown(error, 200)}): run the gate again with --report."
+def _rendered(template: str, **values: Any) -> Markup:
+    return Markup(_environment().get_template(template).render(values))
 
 
 @cache  # it keeps the templates that it has compiled

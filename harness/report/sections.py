@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from harness.accuracy.errors import FILE as ERRORS
@@ -35,11 +34,10 @@ from harness.report.folder import (
 from harness.report.svg import Axis, Plot, axis, bar
 from harness.soak.reader import summarise
 from harness.text import printable, shown
-from harness.verdict.metrics import METRICS, SIGNS, label, margin, shown_change, value_and_bound
+from harness.verdict.metrics import METRICS, SIGNS, Metric, label, margin, shown_change, value_and_bound
 from harness.verdict.metrics import shown as value_text
-from harness.verdict.table import outcomes
 from harness.verdict.targets import CHECKS
-from harness.verdict.verdict import INVALID, NOT_JUDGED, without_repeats
+from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS, without_repeats
 
 NAME = 60  # characters of a name from a file
 EVIDENCE = 4_000
@@ -76,6 +74,11 @@ def _number(value: Any) -> float | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
         raise ValueError(f"{shown(value)} is not a number")
     return value
+
+
+def _share(value: Any, sign: str = "") -> str:
+    """A share from 0 to 1 in three digits; '–' where there is none."""
+    return "–" if _number(value) is None else f"{value:{sign}.3f}"
 
 
 # ---- the verdicts
@@ -134,9 +137,7 @@ def outcome(row: dict) -> str:
 
 def counted(verdicts: Sequence[str]) -> str:
     """How many rows have which verdict, in words."""
-    lost = list(verdicts).count(NOT_JUDGED)
-    judged = outcomes([SimpleNamespace(verdict=one) for one in verdicts])
-    return ", ".join(filter(None, [judged, f"{lost} {NOT_JUDGED}" if lost else ""]))
+    return ", ".join(f"{verdicts.count(name)} {name}" for name in (PASS, FAIL, INVALID, NOT_JUDGED) if name in verdicts)
 
 
 def _check(found: list[dict]) -> dict[str, Any]:
@@ -217,11 +218,8 @@ def _change(metric: str, row: dict) -> str:
 
 
 def _before_and_after(found: Any) -> list[tuple[str, str, str, str]]:
-    def share(value: Any) -> str:
-        return "–" if _number(value) is None else f"{value:.3f}"
-
-    return [(text(one["name"]), share(one["before"]), share(one["after"]),
-             "–" if _number(one["change"]) is None else f"{one['change']:+.3f}") for one in _list(found)[:MOST_CLASSES]]
+    return [(text(one["name"]), _share(one["before"]), _share(one["after"]), _share(one["change"], "+"))
+            for one in _list(found)[:MOST_CLASSES]]
 
 
 # ---- history
@@ -247,25 +245,24 @@ def _step(step: dict) -> dict[str, Any]:
 
 def _history_plot(name: str, runs: list[dict], steps: list[dict]) -> plots.Drawing:
     check, _, metric = name.partition(" ")
-    scale = METRICS[metric].scale if metric in METRICS else 1.0
-    unit = METRICS[metric].unit.strip() if metric in METRICS else ""
+    about = METRICS.get(metric, Metric(metric))
+    scale, unit = about.scale, about.unit.strip()
     points = [[_number(one) and one * scale for one in run["values"].get(name) or (None, None, None)] for run in runs]
     values = [value for value, _, _ in points]
     known = [value for value in values if value is not None]
     own = [step for step in steps if (step["check"], step["metric"]) == (check, metric)]
     words = f"{len(known)} runs, from {min(known):,.4g} to {max(known):,.4g} {unit}".strip() if known else "no value"
     title = named(check, metric)
-    places = range(len(runs))
     plot = Plot(f"{title} over the stored runs", Axis("runs, the newest to the right", -0.5, len(runs) - 0.5),
-                axis(text(unit or label(metric)), [one for point in points for one in point], zero=False), words=words)
-    for step in own:
-        if (place := _place_of(step, runs)) is not None:
-            plot.upright(place - 0.5, "step", f"change at {_short(step)}")
-    plot.line(places, values, "s1")
-    for place, (value, low, high) in enumerate(points):
+                axis(text(unit or about.label), [one for point in points for one in point], zero=False), words=words)
+    changes = {(step["commit"], step["date"]) for step in own}
+    for place, run in enumerate(runs):
+        if (run["commit"], run["date"]) in changes:
+            plot.upright(place - 0.5, "step", f"change at {_short(run)}")
+    plot.line(range(len(runs)), values, "s1")
+    for place, (run, (value, low, high)) in enumerate(zip(runs, points)):
         if value is not None:
             plot.bounds(place, low, high, "s1")
-            run = runs[place]
             name = f"{_day(run)} {_short(run)} {text(run.get('title') or '')}"
             plot.dot(place, value, "baseline" if run.get("is_baseline") else "s1", f"{name}: {value:,.4g} {unit}")
     return plots.Drawing(title, f"{words}{_jumps(own, metric)}.", plot.svg(_commits(runs)),
@@ -279,9 +276,8 @@ def _history_legend(runs: list[dict], steps: list[dict]) -> list[tuple[str, str]
 
 
 def _jumps(own: list[dict], metric: str) -> str:
-    found = (f"from {value_text(metric, one['before'])} to {value_text(metric, one['after'])} "
-             f"at {_short(one)}" for one in own)
-    return "".join(f"; {one}" for one in found)
+    return "".join(f"; from {value_text(metric, one['before'])} to {value_text(metric, one['after'])} "
+                   f"at {_short(one)}" for one in own)
 
 
 def _day(one: dict) -> str:
@@ -291,11 +287,6 @@ def _day(one: dict) -> str:
 def _short(one: dict) -> str:
     """A commit as git abbreviates it."""
     return text(one["commit"])[:9]
-
-
-def _place_of(step: dict, runs: list[dict]) -> int | None:
-    keys = [(run["commit"], run["date"]) for run in runs]
-    return keys.index((step["commit"], step["date"])) if (step["commit"], step["date"]) in keys else None
 
 
 def _commits(runs: list[dict]) -> dict[float, str]:
@@ -334,8 +325,7 @@ def sweep(folder: Folder) -> dict[str, Any]:
 
 def curves(folder: Folder) -> dict[str, Any]:
     """Precision over recall."""
-    found = plots.precision_recall(folder.json(CURVES))
-    return {"drawing": found.drawing, "classes": found.classes}
+    return plots.precision_recall(folder.json(CURVES))._asdict()
 
 
 def mistakes(folder: Folder) -> dict[str, Any]:
@@ -362,20 +352,18 @@ def _by(stored: dict) -> str:
 
 
 def _lost(one: dict) -> dict[str, Any]:
-    costs = [None if one["lost"] is None else _number(one["lost"][kind]) for kind in KINDS]
+    costs = [None if one["lost"] is None else one["lost"][kind] for kind in KINDS]
     worst = max((cost for cost in costs if cost is not None), default=0)
-    return {"name": text(one["name"]), "AP50": "–" if one["AP50"] is None else f"{one['AP50']:.3f}",
-            "bar": bar(one["AP50"] or 0, "right"), "objects": f"{one['objects']:,}",
-            "lost": [("–" if cost is None else f"{cost:.3f}", cost == worst and worst > 0) for cost in costs]}
+    return {"name": text(one["name"]), "AP50": _share(one["AP50"]), "bar": bar(one["AP50"] or 0, "right"),
+            "objects": f"{one['objects']:,}", "lost": [(_share(cost), cost == worst and worst > 0) for cost in costs]}
 
 
 def _classes(folder: Folder, stored: dict) -> list[dict[str, Any]]:
     """The classes that have an object, the worst first, with AP beside AP50."""
     values = figures(folder)
     known = sorted((one for one in _list(stored["classes"]) if one["objects"]), key=weakest_first)
-    return [{**_lost(one), "number": place,
-             "AP": value_text("AP", values.get(("accuracy", f"AP/{one['name']}")))}
-            for place, one in enumerate(known[:MOST_CLASSES])]
+    return [{**_lost(one), "AP": value_text("AP", values.get(("accuracy", f"AP/{one['name']}")))}
+            for one in known[:MOST_CLASSES]]
 
 
 def weakest_first(one: dict) -> tuple[float, int]:
@@ -435,20 +423,20 @@ def gallery(folder: Folder) -> dict[str, Any]:
 
 def _card(folder: Folder, image: dict, names: list[str]) -> dict[str, Any]:
     width, height = float(image["width"]), float(image["height"])
-    mistaken = [box for box in image["boxes"] if box["kind"] in KINDS]
     found = [_box(box, width, height) for box in _list(image["boxes"])]
     found.sort(key=lambda box: box.kind in KINDS)  # what is wrong lies above what is right
-    pairs = " ".join(dict.fromkeys(f"{names.index(box['name'])}:{box['kind']}" for box in mistaken))
+    pairs = " ".join(dict.fromkeys(f"{names.index(box['name'])}:{box['kind']}" for box in image["boxes"]
+                                   if box["kind"] in KINDS))
     of_kind = {kind: _grouped([box.words for box in found if box.kind == kind]) for kind in KINDS}
     cost = _number(image.get("cost"))
-    labelled = sum(box.kind in KINDS for box in found)
+    wrong = sum(box.kind in KINDS for box in found)
     return {
-        "anchor": _image_anchor(image["image_id"]), "crowded": labelled > MOST_LABELS, "since": _since(image),
+        "anchor": _image_anchor(image["image_id"]), "crowded": wrong > MOST_LABELS, "since": _since(image),
         "file": text(image["file_name"]), "data": _jpeg(folder, image["image"]), "width": f"{width:g}",
         "height": f"{height:g}", "font": f"{width / 27:.1f}", "boxes": found, "pairs": pairs,
         "cost": "" if cost is None else f"Without it AP50 would be {_without(cost)}.",
         "mistakes": [(kind, WORDS[kind], own) for kind, own in of_kind.items() if own],
-        "right": sum(box.kind not in KINDS for box in found),
+        "right": len(found) - wrong,
     }
 
 
@@ -490,27 +478,21 @@ def _jpeg(folder: Folder, name: str) -> str:
 
 def platforms(runs: Sequence[Run]) -> dict[str, Any]:
     """This run beside others: a table for each."""
-    found = []
-    for other in runs[1:]:
-        compared = compare(runs[0], other, None)
-        found.append({"name": text(comparison_table.title(other), 200), "rows": [
-            (comparison_table.figure_name(row), *(value_text(row.spec.metric, one and one.value)
-                                                  for one in (row.base, row.other)),
-             comparison_table.change_text(row) or "–", row.outcome or f"INVALID, {row.reason}") for row in compared]})
-    return {"base": text(comparison_table.title(runs[0]), 200), "others": found, "caveat": comparison_table.CAVEAT}
+    others = [{"name": text(comparison_table.title(other), 200),
+               "rows": [[cell or "–" for cell in comparison_table.cells(row)] for row in compare(runs[0], other, None)]}
+              for other in runs[1:]]
+    return {"base": text(comparison_table.title(runs[0]), 200), "others": others, "caveat": comparison_table.CAVEAT}
 
 
 def environment(folder: Folder) -> dict[str, Any]:
     """What was measured, on what, and how to repeat it."""
     record = folder.json(RUN)
-    groups = []
-    for name in ("detector", "dataset", "build", "machine", "price"):
-        facts = record.get(name)
-        if isinstance(facts, dict):
-            groups.append((name, [(text(fact).replace("_", " "), _fact(value)) for fact, value in facts.items()]))
+    known = {name: record.get(name) for name in ("detector", "dataset", "build", "machine", "price")}
+    groups = [(name, [(text(fact).replace("_", " "), _fact(value)) for fact, value in facts.items()])
+              for name, facts in known.items() if isinstance(facts, dict)]
+    commands = dict.fromkeys((text(row["check"]), text(row["command"], 500)) for row in rows(folder))
     return {"source": text(record["origin"]["source"], 1000), "date": text(record["origin"]["date"]),
-            "groups": groups, "commands": list(dict.fromkeys((text(row["check"]), text(row["command"], 500))
-                                                             for row in rows(folder)))}
+            "groups": groups, "commands": list(commands)}
 
 
 def _fact(value: Any) -> str:
@@ -519,5 +501,3 @@ def _fact(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return text(value, 200)
-
-

@@ -140,17 +140,14 @@ class Plot:
         for value, text in self._y.texts().items():
             top = self._place(self._x.low, value)[1]
             parts.append(f'<path class="grid" d="M{LEFT} {top:.1f}H{right}"/>'
-                         f'<text class="tick" x="{LEFT - 6}" y="{top + 4:.1f}" text-anchor="end">'
-                         f'{text}</text>')
-        labels = self._x.texts() if x_labels is None else x_labels
-        for value, text in labels.items():
+                         f'<text class="tick" x="{LEFT - 6}" y="{top + 4:.1f}" text-anchor="end">{text}</text>')
+        for value, text in (self._x.texts() if x_labels is None else x_labels).items():
             left = self._place(value, self._y.low)[0]
             parts.append(f'<text class="tick" x="{left:.1f}" y="{bottom + 17}" text-anchor="middle">'
                          f'{escape(text)}</text>')
         parts.append(f'<path class="axis" d="M{LEFT} {bottom}H{right}"/>'
                      f'<text class="label" x="{(LEFT + right) / 2:.0f}" y="{self._height - 6}" '
-                     'text-anchor="middle">'
-                     f'{escape(self._x.label)}</text>')
+                     f'text-anchor="middle">{escape(self._x.label)}</text>')
         middle = (TOP + bottom) / 2
         return [*parts, f'<text class="label" transform="translate(12 {middle:.0f}) rotate(-90)" text-anchor="middle">'
                         f'{escape(self._y.label)}</text>']
@@ -169,16 +166,12 @@ class Plot:
                            else f"{start}{data}/>")
 
 
-def bar(share: float, style: str, low: float | None = None, high: float | None = None) -> Markup:
-    """A bar of a table's cell, as a share of its width, with its interval where it has one."""
-    def units(value: float) -> float:
-        return 100 * min(max(value, 0.0), 1.0)
-
-    bounds = "" if low is None or high is None else (
-        f'<path class="line bounds" d="M{units(low):.1f} 5H{units(high):.1f}"/>')
+def bar(share: float, style: str) -> Markup:
+    """A bar of a table's cell, as a share of its width."""
+    width = 100 * min(max(share, 0.0), 1.0)
     return Markup(f'<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
                   f'<rect class="track" width="100" height="10"/><rect class="{escape(style)}" '
-                  f'width="{units(share):.1f}" height="10"/>{bounds}</svg>')
+                  f'width="{width:.1f}" height="10"/></svg>')
 
 
 def _round_step(least: float) -> float:
