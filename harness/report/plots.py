@@ -1,7 +1,7 @@
 """The plots of a run: what was stored → a drawing with its name, a sentence that says the same, and a legend."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from harness.text import shown
 from harness.verdict.metrics import percent
 
 HEAT = {"celsius": "temperature, °C", "mhz": "clock, MHz", "watts": "power, W"}  # of a GPU
-PERCENTILES = ("P50", "P90", "P99")
+PERCENTILES = {"P50": "s1", "P90": "s2", "P99": "s3"}  # with the class of the style sheet
 BINS = 60  # of the histogram of latencies
 COLOURS = 8  # classes s1, s2, … of the style sheet
 RECALLS = [place / 100 for place in range(101)]
@@ -38,9 +38,19 @@ class Drawing(NamedTuple):
 # ---- the soak
 
 
+def over_time(soak: SoakResult) -> list[Drawing]:
+    """The drawings of a soak; those of what was not reported are left out.
+
+    ValueError for a soak without a complete window.
+    """
+    if not soak.images:
+        raise ValueError("no window of the soak has detections")
+    drawings = [throughput(soak), reference(soak), latency(soak), latency_in_windows(soak), *heat(soak)]
+    return [one for one in drawings if one]
+
+
 def throughput(soak: SoakResult) -> Drawing:
-    """Images a second of each window, their mean and range. ValueError for a soak without a complete window."""
-    _require_windows(soak)
+    """Images a second of each window, their mean and range."""
     edges, rates = _minutes(soak), soak.rates
     words = (f"{len(rates)} of {soak.planned} windows, from {min(rates):.4g} to {max(rates):.4g} images/s, "
              f"{soak.images_per_second.value:.4g} on average{_change(soak)}.")
@@ -48,28 +58,24 @@ def throughput(soak: SoakResult) -> Drawing:
     plot.box(edges[0], edges[-1], min(rates), max(rates), "range s1")
     plot.across(soak.images_per_second.value, "mean", "mean")
     plot.steps(edges, rates, "s1", "images a second of each window")
-    _mark(plot, soak, edges)
-    return Drawing("Throughput", words, plot.svg(), _marked(soak, ("s1", "each window"), ("mean", "mean")))
+    return _drawn("Throughput", words, plot, soak, [("s1", "each window"), ("mean", "mean")])
 
 
-def reference(soak: SoakResult) -> Drawing:
-    """The time of the reference workload in each window: how fast the machine was. Errors as `throughput`."""
-    _require_windows(soak)
-    edges, took = _minutes(soak), [one.reference and 1e3 * one.reference for one in soak.windows]
+def reference(soak: SoakResult) -> Drawing | None:
+    """The time of the reference workload in each window: how fast the machine was; None where it was not timed."""
+    edges, took = _minutes(soak), [_milliseconds(one.reference) for one in soak.windows]
     known = [one for one in took if one is not None]
     if not known:
-        raise ValueError("the reference workload was not timed")
+        return None
     words = (f"A fixed piece of work beside the load took {min(known):.2f} to {max(known):.2f} ms: where it takes "
              "longer, the machine was slower, and not the detector.")
     plot = Plot("Reference workload", _time(edges), axis("milliseconds", took), words=words)
     plot.steps(edges, took, "s3", "milliseconds of the reference workload")
-    _mark(plot, soak, edges)
-    return Drawing("The machine's own speed", words, plot.svg(), _marked(soak))
+    return _drawn("The machine's own speed", words, plot, soak)
 
 
 def latency(soak: SoakResult) -> Drawing:
-    """The histogram of all latencies with their percentiles. Errors as `throughput`."""
-    _require_windows(soak)
+    """The histogram of all latencies with their percentiles."""
     bounds, counts = soak.histogram.coarse(BINS)
     values = {name: 1e3 * soak.percentiles[name].value for name in PERCENTILES}
     words = f"{soak.requests:,} requests: {', '.join(f'{name} {one:.1f} ms' for name, one in values.items())}."
@@ -77,31 +83,25 @@ def latency(soak: SoakResult) -> Drawing:
                 axis("requests", counts), words=words)
     for low, high, count in zip(bounds, bounds[1:], counts):
         plot.box(1e3 * low, 1e3 * high, 0, count, "range s1", f"{1e3 * low:.1f} to {1e3 * high:.1f} ms: {count:,}")
-    for place, (name, value) in enumerate(values.items(), 1):
-        plot.upright(value, f"s{place}", f"{name} {value:.1f} ms")
-    return Drawing("Latency", words, plot.svg(), [(f"s{place}", name) for place, name in enumerate(PERCENTILES, 1)])
+    for name, style in PERCENTILES.items():
+        plot.upright(values[name], style, f"{name} {values[name]:.1f} ms")
+    return Drawing("Latency", words, plot.svg(), _legend(PERCENTILES))
 
 
 def latency_in_windows(soak: SoakResult) -> Drawing:
-    """The percentiles of each window. Errors as `throughput`."""
-    _require_windows(soak)
+    """The percentiles of each window."""
     edges = _minutes(soak)
     levels = {name: [_milliseconds(getattr(one, name)) for one in soak.windows] for name in PERCENTILES}
     words = f"The worst window has a P99 of {1e3 * soak.worst_window.P99:.1f} ms (window {soak.worst_window.number})."
     together = [one for values in levels.values() for one in values]
     plot = Plot("Latency in each window", _time(edges), axis("milliseconds", together), words=words)
-    for place, (name, values) in enumerate(levels.items(), 1):
-        plot.steps(edges, values, f"s{place}", name)
-    _mark(plot, soak, edges)
-    own = [(f"s{place}", name) for place, name in enumerate(PERCENTILES, 1)]
-    return Drawing("Latency over time", words, plot.svg(), _marked(soak, *own))
+    for name, style in PERCENTILES.items():
+        plot.steps(edges, levels[name], style, name)
+    return _drawn("Latency over time", words, plot, soak, _legend(PERCENTILES))
 
 
 def heat(soak: SoakResult) -> list[Drawing]:
-    """Temperature, clock and power over time: of the processor, and of each GPU; those that were not reported are left
-    out. Errors as `throughput`.
-    """
-    _require_windows(soak)
+    """Temperature, clock and power over time: of the processor, and of each GPU; without those not reported."""
     processor = {"celsius": "processor temperature, °C", "mhz": "processor clock, MHz"}
     drawings = [_gauge(soak, label, {"processor": [getattr(one, name) for one in soak.windows]})
                 for name, label in processor.items()]
@@ -117,26 +117,20 @@ def _gauge(soak: SoakResult, label: str, values: dict[str, list[float | None]]) 
     if not known:
         return None
     edges, hot = _minutes(soak), [place for place, one in enumerate(soak.windows) if _is_throttled(one)]
-    name = label.partition(",")[0].capitalize() if not label.startswith("GPU") else label.partition(",")[0]
+    name = label.partition(",")[0]
     throttled = f" Thermal throttling in {len(hot)} of {len(soak.windows)} windows (shaded)." if hot else ""
     words = f"From {min(known):,.4g} to {max(known):,.4g} {label.rpartition(' ')[2]}.{throttled}"
     plot = Plot(label, _time(edges), axis(label, known, zero=False), words=words)
     for place in hot:
         plot.band(edges[place], edges[place + 1], "hot", "thermal throttling")
-    for place, (own, series) in enumerate(values.items()):
-        plot.steps(edges, series, _colour(place), own)
-    _mark(plot, soak, edges)
-    own = [(_colour(place), one) for place, one in enumerate(values)] if len(values) > 1 else []
-    return Drawing(name, words, plot.svg(), _marked(soak, *own))
+    styles = _styles(values)
+    for own, series in values.items():
+        plot.steps(edges, series, styles[own], own)
+    return _drawn(name[0].upper() + name[1:], words, plot, soak, _legend(styles) if len(values) > 1 else [])
 
 
 def _is_throttled(window: Window) -> bool:
     return any(value for name, value in window.gauges.items() if gauge(name).figure == THERMAL)
-
-
-def _require_windows(soak: SoakResult) -> None:
-    if not soak.images:
-        raise ValueError("no window of the soak has detections")
 
 
 def _milliseconds(seconds: float | None) -> float | None:
@@ -152,19 +146,23 @@ def _time(edges: Sequence[float]) -> Axis:
     return Axis("minutes of load", 0.0, edges[-1])
 
 
-def _resumed(soak: SoakResult) -> list[int]:
-    """The places of the windows with which a new process continued."""
-    pairs = enumerate(zip(soak.windows, soak.windows[1:]), 1)
-    return [place for place, (before, after) in pairs if before.session != after.session]
+def _drawn(name: str, words: str, plot: Plot, soak: SoakResult, legend: Sequence[tuple[str, str]] = ()) -> Drawing:
+    """The drawing of a plot over time, in which is marked where a new process continued."""
+    cut = ("cut", "a new process continued")
+    edges = zip(soak.windows, soak.windows[1:], _minutes(soak)[1:])
+    resumed = [edge for before, after, edge in edges if before.session != after.session]
+    for edge in resumed:
+        plot.upright(edge, *cut)
+    return Drawing(name, words, plot.svg(), [*legend, *([cut] if resumed else [])])
 
 
-def _mark(plot: Plot, soak: SoakResult, edges: Sequence[float]) -> None:
-    for place in _resumed(soak):
-        plot.upright(edges[place], "cut", "a new process continued")
+def _styles(names: Iterable[str]) -> dict[str, str]:
+    """The names with a class of the style sheet each: s1, s2, …"""
+    return {name: f"s{place % COLOURS + 1}" for place, name in enumerate(names)}
 
 
-def _marked(soak: SoakResult, *own: tuple[str, str]) -> list[tuple[str, str]]:
-    return [*own, *([("cut", "a new process continued")] if _resumed(soak) else [])]
+def _legend(styles: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(style, name) for name, style in styles.items()]
 
 
 def _change(soak: SoakResult) -> str:
@@ -191,12 +189,12 @@ def sweep(measured: Sweep) -> list[Drawing]:
     highs = [one.high or one.images_per_second for one in points]
     rates = Plot("Throughput of each load", flight, axis("images a second", highs), words=words)
     waits = Plot("P99 of each load", flight, axis("milliseconds", [1e3 * one.p99_seconds for one in points]))
-    for place, (name, line) in enumerate(lines.items()):
-        _sweep_line(rates, waits, name, line, _colour(place))
+    styles = _styles(lines)
+    for name, line in lines.items():
+        _sweep_line(rates, waits, name, line, styles[name])
     rates.dot(knee.in_flight, knee.images_per_second, "knee", f"knee: {knee}", 8)
     waits.dot(knee.in_flight, 1e3 * knee.p99_seconds, "knee", f"knee: {knee}", 8)
-    legend = [*((_colour(place), name) for place, name in enumerate(lines)), ("knee", "knee: fewest images in flight "
-                                                                              "near the highest throughput")]
+    legend = [*_legend(styles), ("knee", "knee: fewest images in flight near the highest throughput")]
     rows = [(str(one), f"{one.images_per_second:,.1f}", f"{1e3 * one.p99_seconds:.1f}") for one in points]
     head = ("load", "images/s", "P99, ms")
     return [Drawing("Throughput of each load", words, rates.svg(), legend, head, rows),
@@ -226,10 +224,6 @@ def _sweep_lines(measured: Sweep) -> dict[str, list[Point]]:
 def _fastest_in_flight(points: list[Point]) -> list[Point]:
     """The point of the highest throughput at each number of images in flight."""
     return [highest([p for p in points if p.in_flight == flight]) for flight in sorted({p.in_flight for p in points})]
-
-
-def _colour(place: int) -> str:
-    return f"s{place % COLOURS + 1}"
 
 
 # ---- accuracy

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -301,18 +301,10 @@ def _commits(runs: list[dict]) -> dict[float, str]:
 def soak(folder: Folder) -> dict[str, Any]:
     """Throughput, latency and temperature over time, and the windows unlike the others."""
     found = summarise(folder.file(JOURNAL))
-    drawings = [plots.throughput(found), *_if_known(plots.reference, found), plots.latency(found),
-                plots.latency_in_windows(found), *plots.heat(found)]
+    drawings = plots.over_time(found)
     deviations = [(str(one.window), text(one.difference, 200), text(one.cause, 300))
                   for one in found.deviations[:MOST_DEVIATIONS]]
     return {"drawings": drawings, "deviations": deviations, "more": max(len(found.deviations) - MOST_DEVIATIONS, 0)}
-
-
-def _if_known(draw: Callable, found: Any) -> list[plots.Drawing]:
-    try:
-        return [draw(found)]
-    except ValueError:
-        return []
 
 
 def sweep(folder: Folder) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_where_a_new_process_continued_is_marked(tmp_path):
 
 def test_a_soak_without_a_window_cannot_be_drawn(tmp_path):
     with pytest.raises(ValueError, match="no window"):
-        plots.throughput(summarise(journal(tmp_path / "x", [started(windows=2)])))
+        plots.over_time(summarise(journal(tmp_path / "x", [started(windows=2)])))
 
 
 def test_of_several_builds_each_is_a_line_of_its_fastest_loads():
