@@ -17,7 +17,6 @@ MOST = 6  # reasons on the first screen
 SHORT = 7  # characters of a commit's hash
 LEAST_COST = 0.0005  # of AP50, in a sentence with three digits
 NAMED = 3  # classes, kinds and images in a sentence
-UNSHOWN = "What changed cannot be shown: the section below says why."
 RED_OUTCOMES = {FAIL: 0, INVALID: 1}
 # What a check stands for, to a reader who does not know its name.
 ASKS = {
@@ -51,7 +50,7 @@ def decision(folder: Folder) -> Decision:
     outcome = _outcome(folder)
     state, headline, reasons = _decided(outcome, rows)
     reasons = [*reasons, *(f"Bounds: {one}." for one in sections.texts((outcome or {}).get("bounds") or []))]
-    checks = [_line(check, rows) for check in _checks(rows)]
+    checks = [_line(check, rows) for check in dict.fromkeys(str(row["check"]) for row in rows)]
     return Decision(state, headline, reasons, _changed(folder), _where(folder), checks, _subject(folder))
 
 
@@ -114,10 +113,6 @@ def _sentence(row: dict) -> str:
     return f"{name} is not decided ({text(row['reason'])}), {must}: {why}."
 
 
-def _checks(rows: list[dict]) -> list[str]:
-    return list(dict.fromkeys(str(row["check"]) for row in rows))
-
-
 def _line(check: str, rows: list[dict]) -> dict[str, str]:
     """The worst verdict of a check, or that nobody judged it, and how many rows have which."""
     own = [sections.outcome(row) for row in rows if row["check"] == check]
@@ -128,15 +123,13 @@ def _line(check: str, rows: list[dict]) -> dict[str, str]:
 
 def _changed(folder: Folder) -> list[str]:
     """What changed since the baseline, in sentences."""
+    if not (folder.path / AGAINST).exists():
+        return ["Nothing to compare with: this run was not measured against a baseline (--against)."]
     try:
         stored = folder.json(AGAINST)
         found = sections.against(folder)
-    except LeftOut:
-        if (folder.path / AGAINST).exists():
-            return [UNSHOWN]
-        return ["Nothing to compare with: this run was not measured against a baseline (--against)."]
     except Exception:  # the section says what is wrong with it
-        return [UNSHOWN]
+        return ["What changed cannot be shown: the section below says why."]
     worse = [row for row in found["rows"] if row["verdict"] == FAIL]
     open_rows = [row for row in found["rows"] if row["verdict"] == INVALID]
     sentences = [f"Worse than {found['against']}: {row['name']} from {row['before']} to "
@@ -168,24 +161,16 @@ def _where(folder: Folder) -> list[str]:
         stored = folder.json(ERRORS)
         kinds = sorted(((stored["lost"][kind], WORDS[kind]) for kind in KINDS), reverse=True)
         classes = sorted((one for one in stored["classes"] if one["objects"]), key=sections.weakest_first)
+        weakest = (f"{text(one['name'])} (AP50 {one['AP50']:.3f})" for one in classes[:NAMED])
         images = [one for one in stored["images"] if one["missed"] or one["wrong"]]
         return [
             f"AP50 is {stored['AP50']:.3f}. It loses most to "
             f"{', '.join(f'{words} ({cost:.3f})' for cost, words in kinds[:NAMED])}.",
-            f"The weakest classes are {', '.join(_class(one) for one in classes[:NAMED])}.",
+            f"The weakest classes are {', '.join(weakest)}.",
             *([f"The images that cost most are {', '.join(text(one['file_name']) for one in images[:NAMED])}."]
               if images else [])]
     except Exception:  # the section says what is missing or damaged
         return []
-
-
-def _class(one: dict) -> str:
-    return f"{text(one['name'])} (AP50 {one['AP50']:.3f})"
-
-
-def _size(detector: Mapping) -> str:
-    """The input's width and height, where they are known: a factory's detector has its own."""
-    return f", {text(detector['width'])} × {text(detector['height'])}" if detector.get("width") else ""
 
 
 def _commit(commit: Mapping) -> str:
@@ -196,21 +181,19 @@ def _commit(commit: Mapping) -> str:
     return f"{text(str(commit['hash'])[:SHORT])} {text(commit.get('title') or '')}{changed}"
 
 
-def _engine(record: Mapping) -> str:
-    """Backend and cast; one word where a factory's detector has no cast."""
-    return " ".join(dict.fromkeys((str(record["backend"]), str(record["cast"]))))
-
-
 def _subject(folder: Folder) -> list[tuple[str, str]]:
     """What was measured, in a few facts."""
     try:
         record = folder.json(RUN)
         detector, data, machine = (record.get(name) or {} for name in ("detector", "dataset", "machine"))
+        # A factory's detector may take any size, and has no cast beside its backend.
+        size = f", {text(detector['width'])} × {text(detector['height'])}" if detector.get("width") else ""
+        engine = " ".join(dict.fromkeys((str(record["backend"]), str(record["cast"]))))
         return [
-            ("Detector", text(detector.get("name")) + _size(detector)),
+            ("Detector", f"{text(detector.get('name'))}{size}"),
             ("Commit", _commit(record.get("commit") or {})),
             ("Dataset", f"{text(data.get('name'))}, {text(data.get('images'))} images"),
-            ("Runs on", f"{text(record['platform'])}, {text(_engine(record))}"),
+            ("Runs on", f"{text(record['platform'])}, {text(engine)}"),
             ("Machine", f"{text(machine.get('processor'))}, {text(machine.get('cores'))} cores"),
             ("Measured", text(record["origin"]["date"]).replace("T", " ").replace("Z", " UTC")),
         ]
