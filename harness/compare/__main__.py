@@ -32,13 +32,13 @@ WIDTH = 120
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code; the module's first lines say which."""
-    parser = _parser()
-    given = parser.parse_args(arguments)
+    given = _parser().parse_args(arguments)
     try:
         runs = runs_of(given.folders)
         prices, priced = _prices(runs, given.prices)
         rows = {other.name: compare(runs[0], other, prices) for other in runs[1:]}
-        verdicts = claims.judged(runs, prices, _command(given))
+        command = shlex.join(["python", "-m", "harness.compare", *map(str, given.folders)])
+        verdicts = claims.judged(runs, prices, command)
         _print(runs, rows, verdicts, priced)
         if given.plot:
             import_module("harness.compare.plot").write(given.plot, runs, rows)  # matplotlib takes a second
@@ -114,10 +114,6 @@ def _prices(runs: Sequence[Run], on: str) -> tuple[dict[str, Price] | None, str]
     words = ", ".join(f"{name} ${one.dollars_per_hour:g}/h" for name, one in sorted(prices.items()))
     one = next(iter(prices.values()))
     return prices, f"prices: {words} ({one.purchase}, {one.region}, {one.date}, {one.source})"
-
-
-def _command(given: argparse.Namespace) -> str:
-    return shlex.join(["python", "-m", "harness.compare", *map(str, given.folders)])
 
 
 def _print(runs: Sequence[Run], rows: dict[str, list[Compared]], verdicts: Sequence[Verdict], priced: str) -> None:

@@ -80,9 +80,7 @@ class Compared(NamedTuple):
             return ""
         if self.spec.how == SHARE or (self.change.is_exact and self.change.value == self.even):
             return "equal" if self.change.value == self.even else ""
-        if decide(self.change, self.even, self.spec.sense) == PROVEN:
-            return BETTER
-        return WORSE if decide(self.change, self.even, self.spec.sense) == REFUTED else OPEN
+        return {PROVEN: BETTER, REFUTED: WORSE}.get(decide(self.change, self.even, self.spec.sense), OPEN)
 
     @property
     def even(self) -> float:

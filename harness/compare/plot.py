@@ -17,7 +17,6 @@ from harness.compare import table
 from harness.compare.comparison import BETTER, RATIO, SPECS, WORSE, Compared
 from harness.compare.record import Run
 from harness.text import label as plain
-from harness.verdict.metrics import shown
 
 WIDTH, ROW, FRAME = 14.0, 0.33, 1.75  # inches: of the plot, of a line in it, of title and axis together
 AXES_LEFT, AXES_RIGHT = 0.175, 0.6  # shares of the width: names stand to the left, values to the right
@@ -28,7 +27,8 @@ UNKNOWN = (0, (1, 1.6))  # the line of a side without a bound
 LEGEND = ("green: better, red: worse, grey: not decided; a line is the interval, dotted where it has no bound, and a "
           "circle without a line has none")
 LEAST_REACH, MOST_REACH = 1.25, 16.0  # factors that the axis spans to either side
-TICKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1 / 1.5, 1 / 1.25, 1 / 1.1, 1, 1.1, 1.25, 1.5, 2, 4, 8, 16)
+TICKS = tuple(2.0**power for power in range(-4, 5))
+NEAR_TICKS = (1 / 2, 1 / 1.5, 1 / 1.25, 1 / 1.1, 1, 1.1, 1.25, 1.5, 2)  # of an axis that does not reach far
 LONGEST = 62  # characters of what is said of a figure that was not compared
 
 
@@ -111,23 +111,19 @@ def _draw_line(ax, line: Line, reach: float) -> None:
             style = dict(linewidth=2.2) if bound else dict(linewidth=1.6, linestyle=UNKNOWN)
             ax.plot((bound or edge, value), (line.y, line.y), color=colour, solid_capstyle="butt", **style)
         ax.plot(value, line.y, "o", color=colour, markersize=7, markerfacecolor="white" if has_none else colour)
-    texts = _texts(line.row)
-    for x, text in zip(COLUMNS, texts):
-        is_change = text is texts[-1]
-        ax.text(x, line.y, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9.5,
-                color=colour if is_change else "black")
+    for x, text, own in zip(COLUMNS, _texts(line.row), ("black", "black", colour)):
+        ax.text(x, line.y, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9.5, color=own)
 
 
 def _texts(row: Compared) -> tuple[str, str, str]:
-    values = (shown(row.spec.metric, one and one.value) for one in (row.base, row.other))
-    why = table.change_text(row) if row.change is not None else f"INVALID, {row.reason}"
-    return *(plain(value) for value in values), plain(why, LONGEST)
+    _, base, other, change, outcome = table.cells(row)
+    return plain(base), plain(other), plain(change or outcome, LONGEST)
 
 
 def _frame(ax, lines: Sequence[Line], reach: float) -> None:
     ax.set_yticks([line.y for line in lines], _names(lines), fontsize=9.5)
     ax.set(xscale="log", xlim=(1 / reach, reach), ylim=(-len(lines) + 0.4, 0.6))
-    ticks = [tick for tick in TICKS if 1 / reach <= tick <= reach and (reach < 2.5 or tick in (1, *_doublings()))]
+    ticks = [tick for tick in (NEAR_TICKS if reach < 2.5 else TICKS) if 1 / reach <= tick <= reach]
     ax.set_xticks(ticks, [f"{tick:.3g} ×" for tick in ticks])
     ax.set_xticks([], minor=True)
     ax.axvline(1, color="black", linewidth=0.9)
@@ -148,10 +144,6 @@ def _names(lines: Sequence[Line]) -> list[str]:
     names = ["" if spec == before else table.figure_name(line.row)
              for line, spec, before in zip(lines, specs, [None, *specs])]
     return [plain(f"{name}   {line.other.name}" if several else name) for name, line in zip(names, lines)]
-
-
-def _doublings() -> tuple[float, ...]:
-    return tuple(2.0**power for power in range(-4, 5))
 
 
 def _heads(ax, runs: Sequence[Run], height: float) -> None:

@@ -277,16 +277,16 @@ def _named(row: dict) -> str:
 
 def _figures(rows: list, is_published: bool) -> dict[tuple[str, str], Figure]:
     found: dict[tuple[str, str], Figure] = {}
-    variants: dict[tuple[str, str], set[str]] = {}
+    seen: set[tuple[str, str, str]] = set()
     for place, row in enumerate(rows, 1):
         try:
             figure, variant = _figure(_object(row), is_published)
         except _Fault as error:
             raise _Fault(f"row {place}: {str(error).strip()}") from error
         key = figure.check, figure.metric
-        if variant in variants.setdefault(key, set()):
+        if (*key, variant) in seen:
             raise _Fault(f"row {place}: {shown(' '.join(key))} is there twice")
-        variants[key].add(variant)
+        seen.add((*key, variant))
         found.setdefault(key, figure)
     return found
 
