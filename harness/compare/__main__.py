@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from datetime import date
 from importlib import import_module
+from itertools import combinations
 from pathlib import Path
 from string import ascii_uppercase
 
@@ -27,7 +28,6 @@ from harness.verdict.verdict import NOT_JUDGED, PASS, Verdict
 
 SUFFIXES = (".svg", ".png", ".pdf")  # of a plot
 PUBLISHED = Path(__file__).with_name("published")
-WIDTH = 120
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,11 +91,10 @@ def runs_of(folders: Sequence[Path]) -> list[Run]:
         given = f"{len(folders)} folder{'s' if len(folders) > 1 else ''}"
         raise RunError(f"{given}: give 2 to {len(ascii_uppercase)} to compare")
     runs = [read(_found(folder), name) for name, folder in zip(ascii_uppercase, folders)]
-    for place, run in enumerate(runs):
-        for earlier in runs[:place]:
-            if run.content == earlier.content:
-                raise RunError(f"{table.place(run)} is the same run as {table.place(earlier)}: name another, a run is "
-                               "not compared with itself")
+    for earlier, run in combinations(runs, 2):
+        if run.content == earlier.content:
+            raise RunError(f"{table.place(run)} is the same run as {table.place(earlier)}: name another, a run is not "
+                           "compared with itself")
     return runs
 
 
@@ -117,12 +116,12 @@ def _prices(runs: Sequence[Run], on: str) -> tuple[dict[str, Price] | None, str]
 
 
 def _print(runs: Sequence[Run], rows: dict[str, list[Compared]], verdicts: Sequence[Verdict], priced: str) -> None:
-    print("\n".join(table.described(runs, WIDTH)))
+    print("\n".join(table.described(runs)))
     for other in runs[1:]:
-        print("", *table.table(runs[0], other, rows[other.name], WIDTH), sep="\n")
-    print("", *table.wrapped("", f"{priced}. {table.CAVEAT}", WIDTH), sep="\n")
+        print("", *table.table(runs[0], other, rows[other.name]), sep="\n")
+    print("", *table.wrapped("", f"{priced}. {table.CAVEAT}"), sep="\n")
     if verdicts:
-        print("", *verdict_table(verdicts, WIDTH), sep="\n")
+        print("", *verdict_table(verdicts, table.WIDTH), sep="\n")
 
 
 if __name__ == "__main__":

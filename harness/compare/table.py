@@ -1,4 +1,4 @@
-"""A comparison as lines for a terminal or a log, none longer than asked for or a command to a CI system."""
+"""A comparison as lines for a terminal or a log, none too long for it or a command to a CI system."""
 from __future__ import annotations
 
 import textwrap
@@ -11,6 +11,7 @@ from harness.text import as_line, printable, shown
 from harness.verdict.metrics import label, percent
 from harness.verdict.metrics import shown as value_text
 
+WIDTH = 120  # characters of a line at most
 RIGHT = (1, 2)  # the columns of values
 # Figures that other checks have too.
 OF_SOAK = {("soak", "images_per_second"), ("soak", "dollars_per_million"),
@@ -21,11 +22,11 @@ CAVEAT = ("Intervals are those of these runs. What differs between one run and t
           "them: repeat a run before you trust a small difference.")
 
 
-def described(runs: Sequence[Run], width: int = 120) -> list[str]:
+def described(runs: Sequence[Run]) -> list[str]:
     """What each run is: its name, folder, platform, detector and dataset, and of a published one the source."""
     lines = []
     for run in runs:
-        lines += wrapped(f"{run.name}  ", f"{place(run)}: {title(run)}; {_subject(run)}", width)
+        lines += wrapped(f"{run.name}  ", f"{place(run)}: {title(run)}; {_subject(run)}")
         lines += [f"   {shown(run.source, 300)}"] if run.is_published else []  # whole, so that it can be followed
     return lines
 
@@ -47,13 +48,13 @@ def place(run: Run) -> str:
     return text if len(text) <= PLACE else f"…{text[-PLACE:]}"
 
 
-def table(base: Run, other: Run, rows: Sequence[Compared], width: int = 120) -> list[str]:
+def table(base: Run, other: Run, rows: Sequence[Compared]) -> list[str]:
     """A head, a line a figure, then what explains the differences and why figures were not compared."""
     head = ("figure", base.name, other.name, f"{other.name} against {base.name}", f"{other.name} is")
     whole = [head, *map(cells, rows)]
     widths = [max(map(len, column)) for column in zip(*whole)]
-    lines = [as_line("  ".join(_aligned(row, widths)).rstrip()[:width]) for row in whole]
-    return lines + _reasons(rows, width) + _notes(base, other, width)
+    lines = [as_line("  ".join(_aligned(row, widths)).rstrip()[:WIDTH]) for row in whole]
+    return lines + _reasons(rows) + _notes(base, other)
 
 
 def change_text(row: Compared) -> str:
@@ -96,23 +97,23 @@ def _aligned(texts: Sequence[str], widths: Sequence[int]) -> list[str]:
             for place, (text, width) in enumerate(zip(texts, widths))]
 
 
-def _reasons(rows: Sequence[Compared], width: int) -> list[str]:
+def _reasons(rows: Sequence[Compared]) -> list[str]:
     """Why figures were not compared, each reason once."""
     missing = sorted((row for row in rows if row.why), key=lambda row: row.why)
     lines = []
     for why, group in groupby(missing, lambda row: row.why):
         own = list(group)
         names = "all figures" if len(own) == len(rows) else ", ".join(map(figure_name, own))
-        lines += wrapped("  ", f"{names}: {why}", width)
+        lines += wrapped("  ", f"{names}: {why}")
     return ["", "INVALID:", *lines] if lines else []
 
 
-def _notes(base: Run, other: Run, width: int) -> list[str]:
+def _notes(base: Run, other: Run) -> list[str]:
     lines = []
     if words := differing(base, other):
-        lines += wrapped("differs: ", "; ".join(words), width)
+        lines += wrapped("differs: ", "; ".join(words))
     if words := known_by_one(base, other):
-        lines += wrapped("not published, so not checked: ", ", ".join(words), width)
+        lines += wrapped("not published, so not checked: ", ", ".join(words))
     return ["", *lines] if lines else []
 
 
@@ -123,8 +124,8 @@ def _subject(run: Run) -> str:
                  f"{data.get('images', 'unknown number of')} images", 200)
 
 
-def wrapped(head: str, words: str, width: int) -> list[str]:
-    """The words in lines of at most `width` characters, later lines below the start of the first."""
+def wrapped(head: str, words: str) -> list[str]:
+    """The words in lines of at most WIDTH characters, later lines below the start of the first."""
     text = " ".join(printable(words).split())
-    parts = textwrap.wrap(text, width - len(head)) or [""]
+    parts = textwrap.wrap(text, WIDTH - len(head)) or [""]
     return [as_line(((" " * len(head) if number else head) + part).rstrip()) for number, part in enumerate(parts)]
