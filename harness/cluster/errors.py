@@ -15,16 +15,16 @@ class ClusterError(RuntimeError):
 class NodeError(RuntimeError):
     """A call to a node failed. `name` is the node's, `why` says what happened.
 
-    `may_have_run` is whether the method may have run, in full or in part: who calls again must expect a second effect.
-    `kind` is DIED, LATE, UNAVAILABLE or RAISED.
+    `kind` is DIED, LATE, UNAVAILABLE or RAISED. The method may have run, in full or in part: who calls again must
+    expect a second effect.
     """
 
-    def __init__(self, name: str, why: str, may_have_run: bool, kind: str = DIED):
+    def __init__(self, name: str, why: str, kind: str = DIED):
         super().__init__(f"{name}: {why}")
-        self.name, self.why, self.may_have_run, self.kind = name, why, may_have_run, kind
+        self.name, self.why, self.kind = name, why, kind
 
     def __reduce__(self):
-        return NodeError, (self.name, self.why, self.may_have_run, self.kind)
+        return NodeError, (self.name, self.why, self.kind)
 
 
 class Raised(RuntimeError):
@@ -33,4 +33,4 @@ class Raised(RuntimeError):
 
 def late(name: str, method: str, deadline: float) -> NodeError:
     """The error of a call without a response within `deadline` seconds."""
-    return NodeError(name, f"{method} gave no response within {deadline:g} s", True, LATE)
+    return NodeError(name, f"{method} gave no response within {deadline:g} s", LATE)

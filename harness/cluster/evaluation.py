@@ -298,7 +298,7 @@ def finished(node, call: Any, patience: float) -> Any:
         if now != seen:
             seen, since = now, monotonic()
         elif monotonic() - since > patience + ANSWER:
-            raise NodeError(node.name, f"has ended no request for {monotonic() - since:.0f} s", True, LATE)
+            raise NodeError(node.name, f"has ended no request for {monotonic() - since:.0f} s", LATE)
 
 
 def _detections(response: Any) -> Mapping[int, Any]:

@@ -19,7 +19,7 @@ class Handle:
     def call(self, method: str, *arguments, deadline: float) -> Any:
         """The result of the node's method, within `deadline` seconds. Raises NodeError."""
         if self.is_lost:
-            raise NodeError(self.name, self.is_lost, False)
+            raise NodeError(self.name, self.is_lost)
         return self.finish(self.start(method, *arguments), method, deadline)
 
     def kill(self, why: str = "was killed") -> None:

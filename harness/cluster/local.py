@@ -29,18 +29,18 @@ class LocalHandle(Handle):
         try:
             outcome.put((getattr(self.node, method)(*arguments), None))
         except Exception as error:
-            outcome.put((None, NodeError(self.name, f"{type(error).__name__}: {error}", True, RAISED)))
+            outcome.put((None, NodeError(self.name, f"{type(error).__name__}: {error}", RAISED)))
 
     def finish(self, outcome: SimpleQueue, method: str, deadline: float) -> Any:
         """The result of a call that was started. Raises NodeError."""
         if self.is_lost:
-            raise NodeError(self.name, self.is_lost, False)
+            raise NodeError(self.name, self.is_lost)
         try:
             result, error = outcome.get(timeout=max(deadline, 0))
         except Empty:
             raise late(self.name, method, deadline) from None
         if self.is_lost:
-            raise NodeError(self.name, self.is_lost, True)
+            raise NodeError(self.name, self.is_lost)
         if error:
             raise error
         return result

@@ -80,13 +80,13 @@ class RayHandle(Handle):
         except errors.GetTimeoutError:
             raise late(self.name, method, deadline) from None
         except errors.ActorUnavailableError as error:
-            raise NodeError(self.name, f"is unavailable ({_first_line(error)})", True, UNAVAILABLE) from None
+            raise NodeError(self.name, f"is unavailable ({_first_line(error)})", UNAVAILABLE) from None
         except errors.RayTaskError as error:
             why = str(error.cause) if isinstance(error.cause, Raised) else _first_line(error)
-            raise NodeError(self.name, why, True, RAISED) from None
+            raise NodeError(self.name, why, RAISED) from None
         except (errors.RayError, OSError) as error:  # died, could not be placed, its result is lost
             self.is_lost = self.is_lost or _reason(error)
-            raise NodeError(self.name, self.is_lost, True, DIED) from None
+            raise NodeError(self.name, self.is_lost, DIED) from None
 
     def kill(self, why: str = "was killed") -> None:
         """As `Handle.kill`: ends the actor's process."""

@@ -75,12 +75,12 @@ class Frozen:
 
     def finish(self, call, method, deadline):
         if call is None:
-            raise evaluation.NodeError(self.name, "no response", True, evaluation.LATE)
+            raise evaluation.NodeError(self.name, "no response", evaluation.LATE)
         return self._handle.finish(call, method, deadline)
 
     def call(self, method, *arguments, deadline):
         if self._left < 0:
-            raise evaluation.NodeError(self.name, f"{method} gave no response", True, evaluation.LATE)
+            raise evaluation.NodeError(self.name, f"{method} gave no response", evaluation.LATE)
         return self._handle.call(method, *arguments, deadline=deadline)
 
 
@@ -98,7 +98,7 @@ def test_a_node_that_was_unavailable_may_have_done_its_shard_which_counts_once(l
     def finish(call, method, deadline):
         type(first).finish(first, call, method, deadline)
         if len(ledger.names()) > 2:
-            raise evaluation.NodeError(first.name, "is unavailable", True, "unavailable")
+            raise evaluation.NodeError(first.name, "is unavailable", "unavailable")
         return type(first).finish(first, first.start(method, *asked[-1]), method, deadline)
 
     asked, start = [], first.start
