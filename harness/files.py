@@ -150,10 +150,9 @@ def own_folder(path: str | Path) -> Path:
 
 def clear_drafts(folder: Path) -> list[str]:
     """Remove half-written files of killed runs from a folder; a line in words for each that cannot be removed."""
-    lines = []
+    lines, own = [], f".{os.getpid()}.draft"  # of a killed run that had the id of this process
     for draft in folder.glob(".*.draft"):
-        found = DRAFT.fullmatch(draft.name)
-        if found and not _runs_elsewhere(int(found[1])):
+        if is_draft(draft.name) and (draft.name.endswith(own) or not is_being_written(draft.name)):
             try:
                 draft.unlink()
             except OSError as error:
@@ -170,7 +169,3 @@ def is_being_written(name: str) -> bool:
     """Whether it is a draft of a process that runs on this machine."""
     found = DRAFT.fullmatch(name)
     return found is not None and psutil.pid_exists(int(found[1]))
-
-
-def _runs_elsewhere(pid: int) -> bool:
-    return pid != os.getpid() and psutil.pid_exists(pid)

@@ -105,7 +105,10 @@ class NodesUnderLoad(AbstractContextManager):
         loads = {name: _moved(one.load, self.offsets[name], name, self._places[name] * pattern.callers)
                  for name, one in rounds.items()}
         for name, load in loads.items():
-            self._keep(name, load)
+            self._sent[name] += len(load.requests)
+            self.by_node[name].append(load)
+            if why := self._check(load.detections):
+                raise InvalidRun(f"the speed of {name} is that of wrong detections: {why}")
         return merged(list(loads.values()))
 
     def _together(self, pattern: LoadPattern, seconds: float, seed: int) -> dict[str, Round]:
@@ -125,7 +128,8 @@ class NodesUnderLoad(AbstractContextManager):
 
         def order(node) -> tuple:
             place = self._places[node.name]
-            return (pattern, seconds, self._first(place, pattern) + self._sent[node.name],
+            first = place * self._images // len(self.nodes) // pattern.batch_size  # spread evenly over the images
+            return (pattern, seconds, first + self._sent[node.name],
                     seed * len(self.nodes) + place, self._deadline, self.offsets[node.name].on_node(opens))
 
         return ask(self.nodes, "drive", order, deadline=self._lead + seconds + self._deadline + REACH)
@@ -151,16 +155,6 @@ class NodesUnderLoad(AbstractContextManager):
         found = ask(self.nodes, "warm", lambda node: (pattern, self._deadline), deadline=2 * self._deadline + REACH)
         return [request._replace(error=f"{name}: {request.error}") for name, failed in found.items()
                 for request in failed]
-
-    def _first(self, place: int, pattern: LoadPattern) -> int:
-        """The batch that a node starts with: nodes are spread evenly over the images."""
-        return place * self._images // len(self.nodes) // pattern.batch_size
-
-    def _keep(self, name: str, load: Load) -> None:
-        self._sent[name] += len(load.requests)
-        self.by_node[name].append(load)
-        if why := self._check(load.detections):
-            raise InvalidRun(f"the speed of {name} is that of wrong detections: {why}")
 
 
 def _moved(load: Load, clock: Offset, name: str, first_caller: int) -> Load:

@@ -75,13 +75,14 @@ class Plot:
         self, xs: Sequence[float], ys: Sequence[float | None], style: str, title: str = "", data: str = ""
     ) -> None:
         """A line through the points, interrupted where a y is None."""
-        path, is_open = [], False
+        path, step = [], "M"
         for x, y in zip(xs, ys):
             if y is None or not math.isfinite(y):
-                is_open = False
-                continue
-            path.append(f"{'L' if is_open else 'M'}{self._at(x, y)}")
-            is_open = True
+                step = "M"
+            else:
+                left, top = self._place(x, y)
+                path.append(f"{step}{left:.1f} {top:.1f}")
+                step = "L"
         self._add(f'<path class="line {style}" d="{"".join(path)}"', title, data)
 
     def steps(self, edges: Sequence[float], values: Sequence[float | None], style: str, title: str = "") -> None:
@@ -155,10 +156,6 @@ class Plot:
     def _place(self, x: float, y: float) -> tuple[float, float]:
         return (LEFT + self._x.share(x) * (WIDTH - LEFT - RIGHT),
                 self._height - BOTTOM - self._y.share(y) * (self._height - TOP - BOTTOM))
-
-    def _at(self, x: float, y: float) -> str:
-        left, top = self._place(x, y)
-        return f"{left:.1f} {top:.1f}"
 
     def _add(self, start: str, title: str, data: str = "") -> None:
         data = f' data-k="{escape(data)}"' if data else ""
