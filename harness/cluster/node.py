@@ -42,7 +42,8 @@ class Node:
     def __init__(self, opener: str, arguments: dict[str, Any], name: str):
         self.name = name
         self._open, self._lock, self._ended = ExitStack(), Lock(), 0
-        self._detector = self._open.enter_context(_function(opener)(**arguments))
+        module, _, function = opener.partition(":")
+        self._detector = self._open.enter_context(getattr(import_module(module), function)(**arguments))
         self._beside = Beside(self.detect, self.counters)
 
     def ready(self) -> bool:
@@ -117,11 +118,6 @@ def respond(detector: Any, samples: Images, pattern: LoadPattern, deadline: floa
         return Response(pack(samples.image_ids, found), {}, samples.sha256, perf_counter() - start)
     except ShardError:
         return Response(b"", found, samples.sha256, perf_counter() - start)
-
-
-def _function(name: str):
-    module, _, function = name.partition(":")
-    return getattr(import_module(module), function)
 
 
 def _stored(found: Any) -> Stored:

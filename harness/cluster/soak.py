@@ -217,11 +217,10 @@ class _Run:
         ask(self._running, "soak_start", lambda node: (self._order(node, resume and done[node.name][0] > 0),),
             deadline=REACH)
         self._await_ready()
-        first = 1 + min(done[node.name][0] for node in self._running)
-        told = first - 1
+        told = min(done[node.name][0] for node in self._running)
         progress(told)
-        self._open(first, gap)
-        while self._running and not self._has_ended():
+        self._open(told + 1, gap)
+        while not self._has_ended():
             sleep(self._poll)
             self._look()
             complete = min((state.windows for state in self._known.values()), default=0)

@@ -173,9 +173,7 @@ def against(folder: Folder) -> dict[str, Any]:
         "causes": texts(stored.get("causes") or []),
         "rows": [_changed(row) for row in stored["rows"] if row not in unmeasured],
         "unmeasured": [named(row["check"], row["metric"]) for row in unmeasured],
-        "classes": _before_and_after(stored.get("classes") or []),
-        "sizes": _before_and_after(stored.get("sizes") or []),
-        "kinds": _before_and_after(stored.get("kinds") or []),
+        **{name: _before_and_after(stored.get(name) or []) for name in ("classes", "sizes", "kinds")},
         "images": _linked(folder, [(one["image_id"], one["file_name"], text(one["lost"]), text(one["gained"]))
                                    for one in _list(stored.get("images") or [])[:MOST_IMAGES]]),
     }
@@ -398,9 +396,10 @@ class Box(NamedTuple):
 def gallery(folder: Folder) -> dict[str, Any]:
     """The images that lost most since the baseline and those that cost most, with what is missed and wrong in them."""
     stored = folder.json(ERRORS)
-    names = list(dict.fromkeys(box["name"] for image in _list(stored.get("gallery") or []) for box in image["boxes"]))
+    images = _list(stored.get("gallery") or [])
+    names = list(dict.fromkeys(box["name"] for image in images for box in image["boxes"]))
     cards, left_out = [], []
-    for image in stored.get("gallery", [])[:MOST_SHOWN]:
+    for image in images[:MOST_SHOWN]:
         try:
             cards.append(_card(folder, image, names))
         except (LeftOut, OSError) as error:
