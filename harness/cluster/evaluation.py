@@ -112,7 +112,7 @@ class _Run:
     def check_control(self) -> None:
         """Has every node detect the control images. Raises InvalidRun where they disagree, or no node is left."""
         self._require_nodes()
-        if not self._waiting and len(self._resumed) == self._total:
+        if len(self._resumed) == self._total:
             return  # nothing was, or is to be, detected here
         control_set = Shard(0, 0, tuple(self._task.control))
         handed, found = self._handed(control_set), {}

@@ -1,8 +1,8 @@
 """The first screen: may it be released, why not, and what changed, in words for whoever decides."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from harness.accuracy.errors import FILE as ERRORS
 from harness.accuracy.errors import KINDS, WORDS
@@ -30,20 +30,11 @@ ASKS = {
 }
 
 
-class Decision(NamedTuple):
-    """`state` is YES, NO or OPEN; `reasons`, `changed` and `where` (accuracy is lost) are sentences, `checks` lines."""
+def decision(folder: Folder) -> dict[str, Any]:
+    """The decision as the run stored it. Raises LeftOut where it has no verdict.
 
-    state: str
-    headline: str
-    reasons: Sequence[str]
-    changed: Sequence[str]
-    where: Sequence[str]
-    checks: Sequence[dict[str, str]]
-    subject: Sequence[tuple[str, str]]
-
-
-def decision(folder: Folder) -> Decision:
-    """The decision as the run stored it. Raises LeftOut where it has no verdict."""
+    `state` is YES, NO or OPEN; `reasons`, `changed` and `where` (accuracy is lost) are sentences, `checks` lines.
+    """
     rows = sections.rows(folder)
     if not rows:
         raise LeftOut("no row was judged.")
@@ -51,7 +42,8 @@ def decision(folder: Folder) -> Decision:
     state, headline, reasons = _decided(outcome, rows)
     reasons = [*reasons, *(f"Bounds: {one}." for one in sections.texts((outcome or {}).get("bounds") or []))]
     checks = [_line(check, rows) for check in dict.fromkeys(str(row["check"]) for row in rows)]
-    return Decision(state, headline, reasons, _changed(folder), _where(folder), checks, _subject(folder))
+    return {"state": state, "headline": headline, "reasons": reasons, "changed": _changed(folder),
+            "where": _where(folder), "checks": checks, "subject": _subject(folder)}
 
 
 def _outcome(folder: Folder) -> dict[str, Any] | None:

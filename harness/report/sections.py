@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 from harness.accuracy.errors import FILE as ERRORS
 from harness.accuracy.errors import KINDS, WORDS
@@ -376,23 +376,6 @@ def _without(cost: float) -> str:
 # ---- the images
 
 
-class Box(NamedTuple):
-    """A box over an image, in pixels of the stored image, with its label and all that is to be said of it.
-
-    The label starts or ends at `at`, so that it lies in the image.
-    """
-
-    kind: str
-    label: str
-    words: str
-    at: float
-    anchor: str
-    x: float
-    y: float
-    width: float
-    height: float
-
-
 def gallery(folder: Folder) -> dict[str, Any]:
     """The images that lost most since the baseline and those that cost most, with what is missed and wrong in them."""
     stored = folder.json(ERRORS)
@@ -406,7 +389,7 @@ def gallery(folder: Folder) -> dict[str, Any]:
             left_out.append(text(error, 200))
     if not cards:
         raise LeftOut(left_out[0] if left_out else "this run stored no images: they are kept with --report.")
-    drawn = {box.kind for card in cards for box in card["boxes"]}
+    drawn = {box["kind"] for card in cards for box in card["boxes"]}
     kinds = [(kind, WORDS[kind]) for kind in KINDS if kind in drawn]
     return {"cards": cards, "kinds": kinds, "left_out": left_out, "is_compared": any(card["since"] for card in cards),
             "classes": sorted(((number, text(name)) for number, name in enumerate(names)), key=lambda one: one[1])}
@@ -415,12 +398,12 @@ def gallery(folder: Folder) -> dict[str, Any]:
 def _card(folder: Folder, image: dict, names: list[str]) -> dict[str, Any]:
     width, height = float(image["width"]), float(image["height"])
     found = [_box(box, width, height) for box in _list(image["boxes"])]
-    found.sort(key=lambda box: box.kind in KINDS)  # what is wrong lies above what is right
+    found.sort(key=lambda box: box["kind"] in KINDS)  # what is wrong lies above what is right
     pairs = " ".join(dict.fromkeys(f"{names.index(box['name'])}:{box['kind']}" for box in image["boxes"]
                                    if box["kind"] in KINDS))
-    of_kind = {kind: _grouped([box.words for box in found if box.kind == kind]) for kind in KINDS}
+    of_kind = {kind: _grouped([box["words"] for box in found if box["kind"] == kind]) for kind in KINDS}
     cost = _number(image.get("cost"))
-    wrong = sum(box.kind in KINDS for box in found)
+    wrong = sum(box["kind"] in KINDS for box in found)
     return {
         "anchor": _image_anchor(image["image_id"]), "crowded": wrong > MOST_LABELS, "since": _since(image),
         "file": text(image["file_name"]), "data": _jpeg(folder, image["image"]), "width": f"{width:g}",
@@ -442,13 +425,18 @@ def _grouped(words: list[str]) -> list[str]:
     return [one if count == 1 else f"{count} × {one}" for one, count in Counter(words).items()]
 
 
-def _box(box: dict, width: float, height: float) -> Box:
+def _box(box: dict, width: float, height: float) -> dict[str, Any]:
+    """A box over an image, in pixels of the stored image, with its label and all that is to be said of it.
+
+    The label starts or ends (`anchor`) at `at`, so that it lies in the image.
+    """
     x1, y1, x2, y2 = (float(side) for side in box["box"])
     kind = box["kind"] if box["kind"] in KINDS else "hit"
     name = text(box["name"], 30) + ("" if _number(box["score"]) is None else f" {box['score']:.2f}")
     meant = f" instead of {text(box['of'], 30)}" if box["of"] else ""
     at, anchor = (x1 * width + 3, "start") if x1 < 0.5 else (x2 * width - 3, "end")
-    return Box(kind, name, f"{name}{meant}", at, anchor, x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height)
+    return {"kind": kind, "label": name, "words": f"{name}{meant}", "at": at, "anchor": anchor, "x": x1 * width,
+            "y": y1 * height, "width": (x2 - x1) * width, "height": (y2 - y1) * height}
 
 
 def _jpeg(folder: Folder, name: str) -> str:
