@@ -26,8 +26,11 @@ def default_names(classes: int) -> tuple[str, ...]:
     return COCO if classes == len(COCO) else ()
 
 
-def read_names(path) -> list[str]:
-    """The names in a text file, one per line, as in darknet's obj.names; no empty ones. Raises NamesError."""
+def checked_names(path, classes: int | None) -> tuple[str, ...]:
+    """The names in a text file, one per line, as in darknet's obj.names, for so many classes (None: any number).
+
+    Empty lines are no names. Raises NamesError unless each class has its own printable name.
+    """
     with naming(path, NamesError):
         content = read_whole(path, MOST_BYTES, "names file", NamesError)
         try:
@@ -40,13 +43,6 @@ def read_names(path) -> list[str]:
         for number, name in enumerate(names, 1):
             if len(name) > LONGEST or not name.isprintable():
                 raise NamesError(f"name {number} must be printable and have at most {LONGEST} characters; correct it")
-        return names
-
-
-def checked_names(path, classes: int | None) -> tuple[str, ...]:
-    """As `read_names`, for so many classes (None: any number). Raises NamesError unless each class has its own name."""
-    names = read_names(path)
-    with naming(path, NamesError):
         if classes not in (None, len(names)):
             raise NamesError(f"has {len(names)} class names for a detector of {classes} classes; give {classes}")
         if len(set(names)) < len(names):
