@@ -53,22 +53,21 @@ def network(architecture: Architecture, folded=True, activations=ACTIVATIONS):
 def _layer(index, layer, inputs, folded, activations):
     """The output of one layer; `inputs` are in the order of `Architecture.inputs`."""
     *_, x = inputs
-    name = f"{type(layer).__name__.lower()}_{index:03d}"
+    kind = "conv" if isinstance(layer, records.Convolutional) else type(layer).__name__.lower()
+    name = f"{kind}_{index:03d}"
     if isinstance(layer, records.Convolutional):
-        return _convolutional(x, layer, f"conv_{index:03d}", folded, activations)
-    if isinstance(layer, (records.Dropout, records.Yolo)):
+        x = _convolutional(x, layer, name, folded)
+    elif type(layer) in BEFORE_ACTIVATION:
+        x = BEFORE_ACTIVATION[type(layer)](inputs, layer, name)
+    elif not isinstance(layer, (records.Activation, records.Dropout, records.Yolo)):
+        raise TypeError(f"layer {index}: cannot build a {type(layer).__name__}")
+    activation = getattr(layer, "activation", "linear")
+    if activation == "linear":
         return x
-    if isinstance(layer, records.Activation):
-        return _activation(x, layer.activation, name, activations)
-    if type(layer) in SUMS_AND_PRODUCTS:
-        combined = SUMS_AND_PRODUCTS[type(layer)](inputs, name)
-        return _activation(combined, layer.activation, name, activations)
-    if type(layer) in MAPS:
-        return MAPS[type(layer)](inputs, layer, name)
-    raise TypeError(f"layer {index}: cannot build a {type(layer).__name__}")
+    return tf.keras.layers.Activation(activations[activation], name=f"{name}_{activation}")(x)
 
 
-def _convolutional(x, layer, name, folded, activations):
+def _convolutional(x, layer, name, folded):
     batch_normalize = layer.batch_normalize and not folded
     is_even = layer.size % 2 == 0
     reach = layer.size // 2 * getattr(layer, "dilation", 1)
@@ -79,7 +78,7 @@ def _convolutional(x, layer, name, folded, activations):
     x = _convolution(x, layer, padding, not batch_normalize, name)
     if batch_normalize:
         x = tf.keras.layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, momentum=0.97, name=f"{name}_bn")(x)
-    return _activation(x, layer.activation, name, activations)
+    return x
 
 
 def _convolution(x, layer, padding, use_bias, name):
@@ -101,13 +100,7 @@ def _convolution(x, layer, padding, use_bias, name):
     return tf.keras.layers.Concatenate(name=name)(parts)
 
 
-def _activation(x, activation, name, activations):
-    if activation == "linear":
-        return x
-    return tf.keras.layers.Activation(activations[activation], name=f"{name}_{activation}")(x)
-
-
-def _sum(inputs, name):
+def _sum(inputs, layer, name):
     """The last input plus the others, each cut or padded to the channels of the last."""
     *others, x = inputs
     channels = x.shape[-1]
@@ -122,12 +115,8 @@ def _first_channels(x, channels):
     return tf.keras.layers.Lambda(lambda t: tf.pad(t, [[0, 0], [0, 0], [0, 0], [0, missing]]))(x)
 
 
-def _product(inputs, name):
+def _product(inputs, layer, name):
     return tf.keras.layers.Multiply(name=name)(inputs)
-
-
-SUMS_AND_PRODUCTS = {records.Shortcut: _sum, records.MultiShortcut: _sum, records.ScaleChannels: _product,
-                     records.Sam: _product}
 
 
 def _route(sources, layer, name):
@@ -204,8 +193,12 @@ def _upsample(inputs, layer, name):
     return tf.keras.layers.Lambda(repeat, name=name)(x)
 
 
-MAPS = {records.MaxPool: _max_pool, records.LocalAvgPool: _local_average, records.AvgPool: _average,
-        records.Reorg: _reorg, records.Route: _route, records.Upsample: _upsample}
+# Record → its output before the activation, from the outputs that it reads, the record and the name.
+BEFORE_ACTIVATION = {
+    records.MaxPool: _max_pool, records.LocalAvgPool: _local_average, records.AvgPool: _average,
+    records.Reorg: _reorg, records.Route: _route, records.Upsample: _upsample, records.Shortcut: _sum,
+    records.MultiShortcut: _sum, records.ScaleChannels: _product, records.Sam: _product,
+}
 
 
 def assign(keras_network, architecture: Architecture, weights: list[ConvolutionWeights]) -> None:
@@ -215,9 +208,7 @@ def assign(keras_network, architecture: Architecture, weights: list[ConvolutionW
         if index not in needed:
             continue
         folded, name = numbers.folded(), f"conv_{index:03d}"
-        if conv.groups == 1:
-            keras_network.get_layer(name).set_weights([folded.kernel, folded.bias])
-        elif conv.groups == channels:
+        if conv.groups in (1, channels):  # the kernel of a depthwise convolution has channels in place of groups
             kernel = folded.kernel.reshape(conv.size, conv.size, channels, -1)
             keras_network.get_layer(name).set_weights([kernel, folded.bias])
         else:
