@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -25,8 +24,6 @@ BORDER = 1.0  # pixels
 CALLERS, ROUNDS = 4, 2
 SAME_SCORE, SAME_BOX = 0.01, 1.0  # batches change the order of sums
 IMAGES = sorted(Path(__file__).with_name("graph").joinpath("reference_images").glob("[bpt]*.jpg"))
-
-
 DEADLINE = 300.0  # seconds until the next finding: a first call may compile
 HUNG = "in time"
 
@@ -42,11 +39,6 @@ class Finding(NamedTuple):
         return f"{self.outcome:<6}  {self.tried:<16}  {' '.join(self.what.split())}"
 
 
-def opened(factory: Factory, python: str | None) -> AbstractContextManager:
-    """The detector in this process, or in one of another Python. Raises FactoryError or WorkerError."""
-    return RemoteDetector(python, factory) if python else FactoryDetector(factory)
-
-
 def tried(factory: Factory, python: str | None, images: Sequence[bytes], deadline: float) -> Iterator[Finding]:
     """Loads the detector and gives its `findings`; after `deadline` seconds without the next one BREAKS ends them.
 
@@ -56,7 +48,7 @@ def tried(factory: Factory, python: str | None, images: Sequence[bytes], deadlin
 
     def work() -> None:
         try:
-            with opened(factory, python) as detector:
+            with RemoteDetector(python, factory) if python else FactoryDetector(factory) as detector:
                 for finding in findings(detector, images):
                     queue.put(finding)
             queue.put(None)
@@ -121,15 +113,15 @@ def _asked(detector, images: Sequence[bytes]) -> tuple[list[Detections], str]:
         return [], f"{type(error).__name__}: {error}"
 
 
-def _one_by_one(detector, images) -> tuple[list[Detections], str]:
-    responses = [_asked(detector, [image]) for image in images]
+def _one_by_one(detector, images, run=map) -> tuple[list[Detections], str]:
+    """The detections of all images, each in a request of its own, and the first error; `run` is used as `map`."""
+    responses = list(run(lambda image: _asked(detector, [image]), images))
     return [one for found, _ in responses for one in found], next((why for _, why in responses if why), "")
 
 
 def _at_once(detector, images) -> tuple[list[Detections], str]:
     with ThreadPoolExecutor(CALLERS) as callers:
-        responses = list(callers.map(lambda image: _asked(detector, [image]), [*images] * CALLERS * ROUNDS))
-    return [one for found, _ in responses for one in found], next((why for _, why in responses if why), "")
+        return _one_by_one(detector, [*images] * CALLERS * ROUNDS, callers.map)
 
 
 def _values(tried: str, found: Detections, image: bytes, names) -> Finding:
@@ -188,10 +180,9 @@ def _compared(tried: str, expected: Sequence[Detections], found: Sequence[Detect
 
 
 def _are_same(one: Detections, other: Detections) -> bool:
-    if one.boxes.shape != other.boxes.shape or (one.classes != other.classes).any():
-        return False
-    return bool((abs(one.scores - other.scores) <= SAME_SCORE).all() and (abs(one.boxes - other.boxes) <= SAME_BOX
-                                                                          ).all())
+    return (np.array_equal(one.classes, other.classes)
+            and np.allclose(one.scores, other.scores, rtol=0, atol=SAME_SCORE)
+            and np.allclose(one.boxes, other.boxes, rtol=0, atol=SAME_BOX))
 
 
 def _broken_image(detector, image: bytes) -> Finding:

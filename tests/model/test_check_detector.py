@@ -7,8 +7,8 @@ import pytest
 
 from model import check_detector
 from model.__main__ import main
-from model.check_detector import BREAKS, GOOD, findings, opened
-from model.factory import Factory
+from model.check_detector import BREAKS, GOOD, findings
+from model.factory import Factory, FactoryDetector
 from tests.fixtures.drawn_greys import write_greys
 
 OWN = "tests/fixtures/own_detector.py:make"
@@ -25,7 +25,7 @@ def found(data, **arguments):
 
     factory = Factory(f"{ROOT / OWN}", (("data", str(data)), *arguments.items()))
     images = [(data / "val" / f"{number}.jpg").read_bytes() for number in (1, 2, 3)]
-    with opened(factory, None) as detector:
+    with FactoryDetector(factory) as detector:
         return {one.tried: one for one in findings(detector, images)}
 
 
