@@ -12,7 +12,7 @@ from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 from model.detections import Detections
 from model.gpu import placement as gpu
 from model.graph.reference_pixels import digests
-from model.graph.saved_model import NETWORK, SavedModelError, read_metadata
+from model.graph.saved_model import NETWORK, SIGNATURE, TAG, SavedModelError, read_metadata
 from model.image_headers import MAX_PIXELS, fault
 from model.neuron.placement import placement, with_warning
 from model.neuron.runtime import DeviceError, explained
@@ -36,22 +36,14 @@ class Detector:
         self.metadata = read_metadata(compiled)
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_session_config(self.metadata))
         signature = _load(self._session, Path(compiled))
-        self._image = signature.inputs["image"].name
+        tensor = self._session.graph.get_tensor_by_name
+        self._image = tensor(signature.inputs["image"].name)
+        self._outputs = [tensor(signature.outputs[key].name) for key in OUTPUTS]
         self._batch = _fixed_batch(signature.inputs["image"].tensor_shape)
-        self._outputs = [signature.outputs[key].name for key in OUTPUTS]
-        graph = self._session.graph
-        tensors = map(graph.get_tensor_by_name, self._outputs)
-        self._call = self._session.make_callable(list(tensors), [graph.get_tensor_by_name(self._image)])
         # A model that this project did not build may decode other formats and sizes.
         profile = self.metadata.get("profile")
         self._max_pixels = profile.get("max_pixels", MAX_PIXELS) if profile else None
         self._is_on_gpu = _is_on_gpu(self.metadata)
-        self._set_format()
-
-    def _set_format(self) -> None:
-        """TF32 or not, before each run: detectors of several casts may share this process and its setting."""
-        if self._is_on_gpu:
-            gpu.use_tf32(self.metadata.get("cast") == "tf32")
 
     def detect(self, images: Sequence[bytes]) -> list[Detections]:
         """One `Detections` per encoded image, in order.
@@ -59,13 +51,9 @@ class Detector:
         An image that cannot be decoded gets one with `error` set, without an effect on the others in the batch. Raises
         DeviceError for errors of Neuron's runtime.
         """
-        faults = [self._fault(image) for image in images]
+        faults = ["" if self._max_pixels is None else fault(bytes(image), self._max_pixels) for image in images]
         good = iter(self._detect_decodable([image for image, why in zip(images, faults) if not why]))
         return [_failed(f"the image {why}") if why else next(good) for why in faults]
-
-    def _fault(self, image) -> str:
-        """Why an image is rejected, or ''."""
-        return "" if self._max_pixels is None else fault(bytes(image), self._max_pixels)
 
     def _detect_decodable(self, images) -> list[Detections]:
         """As `detect`, for images with good headers. If the decoder fails, each image is sent alone."""
@@ -81,13 +69,12 @@ class Detector:
         return [self._detect_decodable([image])[0] for image in images]
 
     def _run(self, images) -> list[Detections]:
-        self._set_format()
         size = self._batch or len(images)
         return [one for start in range(0, len(images), size) for one in self._run_batch(images[start:start + size])]
 
     def _run_batch(self, images) -> list[Detections]:
         try:
-            boxes, scores, classes, count = self._call(self._padded(images))
+            boxes, scores, classes, count = self._fetched(self._outputs, images)
         except tf.errors.OpError as error:
             words = explained(error.message)
             if words:
@@ -95,10 +82,13 @@ class Detector:
             raise
         return [Detections(boxes[i, :n], scores[i, :n], classes[i, :n]) for i, n in enumerate(count[:len(images)])]
 
-    def _padded(self, images) -> np.ndarray:
-        """A batch of the size that the model takes."""
+    def _fetched(self, tensors, images, *options) -> list:
+        """These tensors after a run on the images, padded to the batch of the size that the model takes."""
+        if self._is_on_gpu:  # before each run: detectors of several casts may share this process and its setting
+            gpu.use_tf32(self.metadata.get("cast") == "tf32")
         missing = max((self._batch or 0) - len(images), 0)
-        return np.array([*images, *[images[-1]] * missing], object)
+        batch = np.array([*images, *[images[-1]] * missing], object)
+        return self._session.run(tensors, {self._image: batch}, *options)
 
     def fallback(self, image: bytes) -> str:
         """Why the executed graph is not what the backend promises; '' if it is."""
@@ -131,9 +121,7 @@ class Detector:
 
     def outputs(self, image: bytes, layers: list) -> list:
         """The outputs of these operators (`layers()`) for one encoded image."""
-        self._set_format()
-        found = self._session.run([name + ":0" for name in layers], {self._image: self._padded([image])})
-        return [values[:1] for values in found]
+        return [values[:1] for values in self._fetched([name + ":0" for name in layers], [image])]
 
     def _cast_fallback(self, image) -> str:
         cast, expected = self.metadata["cast"], self.metadata["convolutions"]
@@ -165,10 +153,8 @@ class Detector:
         return self._traced(image, output_partition_graphs=True).partition_graphs
 
     def _traced(self, image, **options):
-        self._set_format()
         run = tf.compat.v1.RunMetadata()
-        images = {self._image: self._padded([image])}
-        self._session.run(self._outputs, images, tf.compat.v1.RunOptions(**options), run)
+        self._fetched(self._outputs, [image], tf.compat.v1.RunOptions(**options), run)
         return run
 
 
@@ -198,13 +184,13 @@ def _is_narrow_convolution(node) -> bool:
 def _load(session, compiled: Path):
     try:
         with session.graph.as_default():
-            meta_graph = SavedModelLoader(str(compiled)).load(session, ["serve"])
-        signature = meta_graph.signature_def["serving_default"]
+            meta_graph = SavedModelLoader(str(compiled)).load(session, [TAG])
+        signature = meta_graph.signature_def[SIGNATURE]
     except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
         raise SavedModelError(f"{compiled}: is not a SavedModel: {str(error).splitlines()[0]}") from None
     missing = {"image"} - set(signature.inputs) | set(OUTPUTS) - set(signature.outputs)
     if missing:
-        raise SavedModelError(f"{compiled}: its signature serving_default has no {', '.join(sorted(missing))}; "
+        raise SavedModelError(f"{compiled}: its signature {SIGNATURE} has no {', '.join(sorted(missing))}; "
                               "build it with `python -m model build`")
     return signature
 
