@@ -1,8 +1,6 @@
 """Turns raw head maps into boxes, scores and classes in TensorFlow's graph: decoding and NMS."""
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import tensorflow as tf
 
@@ -33,9 +31,7 @@ def candidates(maps, architecture: Architecture, score_threshold: float):
     new_coords = architecture.heads[0].new_coords  # `Architecture` ensures that all heads have the same
     least = score_threshold if new_coords else _logit(score_threshold)
     per_head = [_promising(head_map, head, architecture, least) for head_map, head in zip(maps, architecture.heads)]
-    values = tf.concat([part.values for part in per_head], 1)
-    grid = tf.concat([part.grid for part in per_head], 1)
-    is_chosen = tf.concat([part.is_chosen for part in per_head], 1)
+    values, grid, is_chosen = (tf.concat(parts, 1) for parts in zip(*per_head))
     centres, sizes, objectness, classes = _split(values, grid, new_coords)
     boxes = tf.concat([centres - sizes / 2, centres + sizes / 2], -1)
     probability = tf.identity if new_coords else tf.sigmoid
@@ -43,18 +39,11 @@ def candidates(maps, architecture: Architecture, score_threshold: float):
     return boxes, tf.where(is_chosen[..., None], _nan_to_infinity(scores), 0.0)
 
 
-class _Promising(NamedTuple):
+def _promising(head_map, head: Yolo, architecture: Architecture, least: float) -> tuple:
     """The boxes of one head whose objectness is high enough: their numbers, their grid, and which rows are real."""
-
-    values: tf.Tensor
-    grid: tf.Tensor
-    is_chosen: tf.Tensor
-
-
-def _promising(head_map, head: Yolo, architecture: Architecture, least: float) -> _Promising:
     values, grid = _rows(head_map, head), _grid(head_map, head, architecture)
     chosen, is_chosen = _chosen(_nan_to_infinity(values[..., OBJECTNESS]) > least)
-    return _Promising(tf.gather(values, chosen, batch_dims=1), tf.gather(grid, chosen), is_chosen)
+    return tf.gather(values, chosen, batch_dims=1), tf.gather(grid, chosen), is_chosen
 
 
 def _chosen(mask):
