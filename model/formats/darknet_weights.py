@@ -19,18 +19,15 @@ def read_weights(path, architecture: Architecture) -> list[ConvolutionWeights]:
 
     Raises WeightsError if they do not fit the architecture. The size is checked before the file is read.
     """
-    with naming(path, WeightsError):
-        return _records(_numbers(path, architecture.parameters()), architecture)
-
-
-def _records(numbers: np.ndarray, architecture: Architecture) -> list[ConvolutionWeights]:
     weights, offset = [], 0
-    for index, conv, channels in architecture.convolutions():
-        count = parameter_count(conv, channels)
-        weights.append(_convolution(numbers[offset:offset + count], conv, channels))
-        offset += count
-        if conv.batch_normalize:
-            check_variance(f"the variance of layer {index}", weights[-1].variance, BATCH_NORM_EPSILON)
+    with naming(path, WeightsError):
+        numbers = _numbers(path, architecture.parameters())
+        for index, conv, channels in architecture.convolutions():
+            count = parameter_count(conv, channels)
+            weights.append(_convolution(numbers[offset:offset + count], conv, channels))
+            offset += count
+            if conv.batch_normalize:
+                check_variance(f"the variance of layer {index}", weights[-1].variance, BATCH_NORM_EPSILON)
     return weights
 
 
