@@ -109,9 +109,6 @@ class _Section:
         value, line = self.values.get(key, ("", self.line))
         return self.error(f"`{shown(key, 30)}={shown(value)}` {why}", line)
 
-    def has(self, key) -> bool:
-        return key in self.values
-
     def text(self, key, default=None) -> str:
         self.used.add(key)
         if key in self.contradictions:
@@ -132,19 +129,18 @@ class _Section:
         raise self.key_error(key, f"must be one of: {', '.join(known)}")
 
     def integer(self, key, default=None, least=0, most=LARGEST_INTEGER) -> int:
-        text = _bare(self.text(key, None if default is None else str(default)))
-        if not INTEGER.fullmatch(text):
-            raise self.key_error(key, "must be a whole number")
-        value = int(text)
+        value = self._number(key, default, _integer, "whole")
         if not least <= value <= most:
             raise self.key_error(key, f"must be between {least:,} and {most:,}")
         return value
 
     def real(self, key, default=None) -> float:
-        text = _bare(self.text(key, None if default is None else str(default)))
-        value = _real(text)
+        return self._number(key, default, _real, "finite")
+
+    def _number(self, key, default, parse, kind):
+        value = parse(_bare(self.text(key, None if default is None else str(default))))
         if value is None:
-            raise self.key_error(key, "must be a finite number")
+            raise self.key_error(key, f"must be a {kind} number")
         return value
 
     def numbers(self, key, parse) -> list:
@@ -360,7 +356,7 @@ def _yolo(section: _Section, index: int) -> records.Yolo:
         raise section.error(f"has {len(numbers)} anchor numbers, must have two for each of num={num}")
     if min(numbers) <= 0:
         raise section.key_error("anchors", "must have sides longer than 0")
-    mask = section.numbers("mask", _integer) if section.has("mask") else range(num)
+    mask = section.numbers("mask", _integer) if "mask" in section.values else range(num)
     if any(not 0 <= i < num for i in mask):
         raise section.key_error("mask", f"must have indexes between 0 and {num - 1}")
     return records.Yolo(
