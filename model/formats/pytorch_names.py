@@ -105,12 +105,12 @@ def weights_from_arrays(arrays, architecture: Architecture, keeps_order=True, ep
     `epsilon` is as in `read_checkpoint`. Raises WeightsError.
     """
     modules = _modules(arrays)
-    pairs = _paired(modules, module_names(architecture), keeps_order)
-    convolutions = [(conv, channels) for _, conv, channels in architecture.convolutions()]
-    weights = [_convolution(modules, *pair, *conv) for pair, conv in zip(pairs, convolutions)]
-    norms = [norm for _, norm in pairs if norm]
-    if norms:
-        epsilon = _checked_epsilon(epsilon) or _epsilon(modules, pairs, module_names(architecture))
+    names = module_names(architecture)
+    pairs = _paired(modules, names, keeps_order)
+    weights = [_convolution(modules, *pair, conv, channels)
+               for pair, (_, conv, channels) in zip(pairs, architecture.convolutions())]
+    if any(norm for _, norm in pairs):
+        epsilon = _checked_epsilon(epsilon) or _epsilon(modules, pairs, names)
     return [_with_darknets_epsilon(norm, conv, epsilon) if norm else conv
             for (_, norm), conv in zip(pairs, weights)]
 
@@ -248,16 +248,12 @@ def _by_numbers(names) -> list[str]:
 def _convolution(modules, module, norm, conv: Convolutional, channels) -> ConvolutionWeights:
     row = (conv.filters,)
     shapes = {"weight": (conv.filters, channels // conv.groups, conv.size, conv.size)}
+    taken = _taken(modules, module, {**shapes, "bias": row} if norm is None else shapes)
+    kernel = np.ascontiguousarray(taken["weight"].transpose(2, 3, 1, 0))
     if norm is None:
-        taken = _taken(modules, module, {**shapes, "bias": row})
-        return ConvolutionWeights(_kernel(taken), taken["bias"])
-    kernel = _kernel(_taken(modules, module, shapes))
-    rows = _taken(modules, norm, {leaf: row for leaf in BATCH_NORM.values()})
+        return ConvolutionWeights(kernel, taken["bias"])
+    rows = _taken(modules, norm, dict.fromkeys(BATCH_NORM.values(), row))
     return ConvolutionWeights(kernel, **{field: rows[leaf] for field, leaf in BATCH_NORM.items()})
-
-
-def _kernel(taken) -> np.ndarray:
-    return np.ascontiguousarray(taken["weight"].transpose(2, 3, 1, 0))
 
 
 def _taken(modules, module, shapes) -> dict[str, np.ndarray]:
