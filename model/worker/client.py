@@ -79,7 +79,7 @@ class Worker(AbstractContextManager):
         # All requests but detections share the first socket, which the main thread of the process serves.
         self._control, self._lines = _queue(self._connections[:1]), _queue(self._connections[1:])
         try:
-            self._process = _start(self._who, python, {**_inherited(), **dict(environment)}, far)
+            self._process = _start(self._who, python, environment, far)
         except BaseException:
             _close(self._connections)
             raise
@@ -101,8 +101,12 @@ class Worker(AbstractContextManager):
         """(header, buffers) of the response. Raises WorkerError, or RemoteError for an exception in the process."""
         number = next(self._numbers)
         views = frame({"id": number, "kind": kind, **fields}, buffers)
-        with _taken(self._lines if kind == "detect" else self._control) as connection:
+        lines = self._lines if kind == "detect" else self._control
+        connection = lines.get()
+        try:
             header, found = self._exchange(connection, views, kind, number, deadline)
+        finally:
+            lines.put(connection)
         if "error" in header:
             raise RemoteError(self._who, **self._with_symptom(header["error"]))
         return header, found
@@ -165,7 +169,9 @@ class Worker(AbstractContextManager):
         """The exit status of the process, or None if it was killed because it did not end within so many seconds."""
         for connection in self._connections:
             connection.shutdown(socket.SHUT_RDWR)  # wakes the callers that wait for a response
-        children = _children(self._process.pid)
+        children = []
+        with suppress(psutil.Error):
+            children = psutil.Process(self._process.pid).children(recursive=True)
         status = _status(self._process, patience)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # and the processes that it has started
@@ -182,8 +188,11 @@ class Worker(AbstractContextManager):
             if not self._failure:
                 self._failure = f"{self._who}: its process was closed before this request"
                 self._end(GRACE + 2)
-        for lines, number in ((self._control, 1), (self._lines, len(self._connections) - 1)):
-            _close_unused(lines, number)
+        # Taken from the queue first: the number of a closed socket that a thread still uses may become another file's.
+        for lines in (self._control, self._lines):
+            for connection in [lines.get() for _ in range(lines.maxsize)]:
+                connection.close()
+                lines.put(connection)
 
     def __exit__(self, *error):
         self.close()
@@ -191,10 +200,11 @@ class Worker(AbstractContextManager):
 
 def _start(who, python, environment, far):
     numbers = [connection.fileno() for connection in far]
-    code = BOOTSTRAP.format(OLDEST)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     try:
         return subprocess.Popen(
-            [str(python), "-W", "ignore", "-u", "-c", code, str(ROOT), *map(str, numbers)], env=environment,
+            [str(python), "-W", "ignore", "-u", "-c", BOOTSTRAP.format(OLDEST), str(ROOT), *map(str, numbers)],
+            env={"TF_CPP_MIN_LOG_LEVEL": "2", **inherited, **dict(environment)},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
             pass_fds=numbers, start_new_session=True,
         )
@@ -202,19 +212,6 @@ def _start(who, python, environment, far):
         why = getattr(error, "strerror", None) or error
         raise StartError(f"{who}: cannot be started ({why}); give a Python 3.7 or newer with what the detector needs"
                          ) from None
-
-
-def _inherited() -> dict:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return {"TF_CPP_MIN_LOG_LEVEL": "2", **kept}
-
-
-def _children(pid: int) -> list:
-    """All processes below this one."""
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        return []
 
 
 def _status(process, patience):
@@ -233,31 +230,15 @@ def _ending(status) -> str:
 
 
 def _queue(items) -> LifoQueue:
-    lines = LifoQueue()
+    lines = LifoQueue(len(items))
     for item in items:
         lines.put(item)
     return lines
 
 
-@contextmanager
-def _taken(lines):
-    connection = lines.get()
-    try:
-        yield connection
-    finally:
-        lines.put(connection)
-
-
 def _close(connections) -> None:
     for connection in connections:
         connection.close()
-
-
-def _close_unused(lines, number) -> None:
-    # Taken from the queue first: the number of a closed socket that a thread still uses may become another file's.
-    for connection in [lines.get() for _ in range(number)]:
-        connection.close()
-        lines.put(connection)
 
 
 @contextmanager
