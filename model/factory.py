@@ -12,6 +12,7 @@ import platform
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from importlib import import_module, util
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,7 +63,7 @@ class Factory(NamedTuple):
         return self.spec + self._called_with()
 
 
-class FactoryDetector:
+class FactoryDetector(AbstractContextManager):
     """What a factory made, with the methods of `model.detector.Detector` that need no graph of this project.
 
     `metadata` says what it gives of names, flops, label and identity (None where it does not), and `checks_placement`,
@@ -102,9 +103,6 @@ class FactoryDetector:
     def close(self) -> None:
         """Ends what the detector has open, if it says how."""
         getattr(self._made, "close", lambda: None)()
-
-    def __enter__(self):
-        return self
 
     def __exit__(self, *error):
         self.close()
