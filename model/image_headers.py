@@ -48,7 +48,10 @@ def read_header(encoded: bytes) -> Header:
                 return read(encoded)
             except (struct.error, IndexError):
                 return Header(kind, fault=f" and is cut short within its header; {RESTORE}")
-    return _other(encoded)
+    for pattern, kind, remedy in NOT_READ:
+        if re.match(pattern, encoded[:200].lstrip(), re.IGNORECASE | re.DOTALL):
+            return Header(kind, fault=remedy)
+    return Header("", fault=CONVERT)
 
 
 RESTORE = "restore the file"
@@ -125,12 +128,10 @@ def _chunks(encoded: bytes):
 
 
 def _gif(encoded: bytes) -> Header:
-    width, height = struct.unpack_from("<HH", encoded, 6)
+    screen = struct.unpack_from("<HH", encoded, 6)
     sizes = list(_gif_frames(encoded))
     # A frame may be larger than the screen that it is shown on, and is what the decoder makes room for.
-    frame = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
-    width, height = max((width, height), frame, key=lambda size: size[0] * size[1])
-    header = Header("a GIF", width, height)
+    header = Header("a GIF", *max([screen, *sizes], key=lambda size: size[0] * size[1]))
     if not sizes:
         return header._replace(fault=f" and is cut short: it has no whole frame; {RESTORE}")
     if len(sizes) > 1:
@@ -185,14 +186,6 @@ def _is_plain(encoded: bytes) -> bool:
 def _is_grey(palette: bytes) -> bool:
     """Whether a palette of 256 colours is the greys, so that indexes are brightness."""
     return len(palette) == 1024 and all(palette[4 * i:4 * i + 3] == bytes([i] * 3) for i in range(256))
-
-
-def _other(encoded: bytes) -> Header:
-    """The header of what is not read."""
-    for pattern, kind, remedy in NOT_READ:
-        if re.match(pattern, encoded[:200].lstrip(), re.IGNORECASE | re.DOTALL):
-            return Header(kind, fault=remedy)
-    return Header("", fault=CONVERT)
 
 
 # How it starts, what it is, and what reads its header.
