@@ -239,10 +239,8 @@ class Architecture:
         for index, layer in enumerate(self.layers):
             source = self.inputs(index)[0] if isinstance(layer, (Route, ScaleChannels)) else index - 1
             stride = strides[source] if source >= 0 else Fraction(1)
-            if isinstance(layer, Upsample):
-                strides.append(stride / layer.stride)
-            else:
-                strides.append(stride * getattr(layer, "stride", 1))
+            factor = Fraction(1, layer.stride) if isinstance(layer, Upsample) else getattr(layer, "stride", 1)
+            strides.append(stride * factor)
         return math.ceil(max(strides[i] for i in self.needed()))
 
     def shapes(self) -> list[Shape]:
@@ -255,10 +253,9 @@ class Architecture:
         for index, layer in enumerate(self.layers):
             try:
                 previous = _output_shape(layer, previous, shapes)
-            except _SizesDiffer as error:
-                raise _named(index, layer, f"{error}{self._size_hint()}") from None
             except ArchitectureError as error:
-                raise _named(index, layer, error) from None
+                hint = self._size_hint() if isinstance(error, _SizesDiffer) else ""
+                raise _named(index, layer, f"{error}{hint}") from None
             shapes.append(previous)
         return shapes
 
