@@ -35,37 +35,35 @@ def build(architecture: Architecture, weights: list[ConvolutionWeights], output,
     if not isinstance(architecture.layers[0], Convolutional):
         raise BuildError("the first layer must be a convolution, because its kernel scales the pixels")
     with published(output) as folder:
-        module = _Serving(architecture, weights, profile)
+        module = _serving(architecture, weights, profile)
         tf.saved_model.save(module, str(folder), signatures=module.serve.get_concrete_function())
         write_metadata(folder, _metadata(architecture, weights, profile, names))
     return Path(output)
 
 
-class _Serving(tf.Module):
+def _serving(architecture, weights, profile) -> tf.Module:
     """The module that TensorFlow saves: the network's variables and the serving function."""
-
-    def __init__(self, architecture, weights, profile):
-        super().__init__()
-        layers = network(architecture)
-        # Scaling pixels to [0, 1] costs nothing as part of the first kernel.
-        assign(layers, architecture, [weights[0].for_pixels(), *weights[1:]])
-        # A function, because Keras would save the layers with thousands of objects that nobody loads.
-        self._network = lambda images: layers(images, training=False)
-        self._architecture, self._profile = architecture, profile
-        self.parameters = self.serve.get_concrete_function().variables
+    layers = network(architecture)
+    # Scaling pixels to [0, 1] costs nothing as part of the first kernel.
+    assign(layers, architecture, [weights[0].for_pixels(), *weights[1:]])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image")], autograph=False)
-    def serve(self, image):
-        architecture, profile = self._architecture, self._profile
+    def serve(image):
         with tf.name_scope(PREPROCESS):
             images, frames = preprocess(image, architecture.height, architecture.width, profile.resize)
             # Compilers that fix the batch of the encoded images must infer that of the decoded ones.
             images = tf.reshape(images, [tf.shape(image)[0], architecture.height, architecture.width, 3])
         with tf.name_scope(NETWORK):
-            maps = tf.nest.flatten(self._network(images))  # Keras returns a single map without a list
+            maps = tf.nest.flatten(layers(images, training=False))  # Keras returns a single map without a list
         with tf.name_scope(POSTPROCESS):
             boxes, scores, classes, count = detections(maps, frames, architecture, profile)
         return {"boxes": boxes, "scores": scores, "classes": classes, "count": count}
+
+    module = tf.Module()
+    module.serve = serve
+    # Not the layers, because Keras would save them with thousands of objects that nobody loads.
+    module.parameters = serve.get_concrete_function().variables
+    return module
 
 
 def _metadata(architecture, weights, profile, names) -> dict:
