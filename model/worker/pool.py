@@ -116,20 +116,14 @@ class WorkerPool(AbstractContextManager):
 
     def detect(self, images: Sequence[bytes], among: int | None = None) -> list[Detections]:
         """As `Detector.detect`, in one of the first `among` processes, by default of all. Raises WorkerError."""
-        with self._turn(among or len(self.detectors)) as detector:
-            return detector.detect(images)
-
-    @contextmanager
-    def _turn(self, among: int):
-        """The detector that gets the next request."""
         with self._lock:
             for one in self.detectors:
                 one.require_alive()
-            chosen = min(range(among), key=lambda i: (self._busy[i], self._sent[i]))
+            chosen = min(range(among or len(self.detectors)), key=lambda i: (self._busy[i], self._sent[i]))
             self._busy[chosen] += 1
             self._sent[chosen] += 1
         try:
-            yield self.detectors[chosen]
+            return self.detectors[chosen].detect(images)
         finally:
             with self._lock:
                 self._busy[chosen] -= 1
