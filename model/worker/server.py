@@ -72,7 +72,7 @@ def _serve(connection, service) -> None:
 
 
 class Service:
-    """One method per kind of request: (header, buffers) → (fields, buffers) of the response."""
+    """One method per kind of request: (header, buffers) → the fields of the response, of which `arrays` are NumPy's."""
 
     def __init__(self):
         self._detector = None
@@ -85,8 +85,12 @@ class Service:
         """The response as a frame. An exception becomes a response with type, message and traceback."""
         number = header.get("id")
         try:
-            fields, found = self._kinds[header["kind"]](header, buffers)
-            return frame({**fields, "id": number}, found)
+            fields = {**self._kinds[header["kind"]](header, buffers), "id": number}
+            # BF16 is not a type of NumPy; float32 holds all its numbers.
+            found = [one if one.dtype.kind in "biuf" else one.astype("float32") for one in fields.get("arrays", ())]
+            if "arrays" in fields:
+                fields["arrays"] = [[one.dtype.str, one.shape] for one in found]
+            return frame(fields, [one.tobytes() for one in found])
         except (Exception, SystemExit) as error:
             return frame({"error": _described(error), "id": number})
 
@@ -95,11 +99,11 @@ class Service:
         getattr(self._detector, "close", lambda: None)()
 
     def _hello(self, header, buffers):
-        return {"python": platform.python_version()}, ()
+        return {"python": platform.python_version()}
 
     def _call(self, header, buffers):
         module, _, function = header["function"].partition(":")
-        return {"result": getattr(import_module(module), function)(**header["arguments"])}, ()
+        return {"result": getattr(import_module(module), function)(**header["arguments"])}
 
     def _load(self, header, buffers):
         start = imported = time.monotonic()
@@ -116,25 +120,24 @@ class Service:
 
             self._detector = Detector(header["compiled"])
         return {"metadata": self._detector.metadata, "versions": versions, "import_seconds": imported - start,
-                "load_seconds": time.monotonic() - imported}, ()
+                "load_seconds": time.monotonic() - imported}
 
     def _detect(self, header, images):
-        detections = self._detector.detect(images)
-        shapes, found = _arrays([array for one in detections for array in (one.boxes, one.scores, one.classes)])
-        return {"errors": [one.error for one in detections], "arrays": shapes}, found
+        found = self._detector.detect(images)
+        return {"errors": [one.error for one in found],
+                "arrays": [array for one in found for array in (one.boxes, one.scores, one.classes)]}
 
     def _fallback(self, header, images):
-        return {"fallback": self._detector.fallback(images[0])}, ()
+        return {"fallback": self._detector.fallback(images[0])}
 
     def _counters(self, header, buffers):
-        return {"counters": self._detector.counters()}, ()
+        return {"counters": self._detector.counters()}
 
     def _layers(self, header, buffers):
-        return {"layers": self._detector.layers()}, ()
+        return {"layers": self._detector.layers()}
 
     def _outputs(self, header, images):
-        shapes, found = _arrays(self._detector.outputs(images[0], header["layers"]))
-        return {"arrays": shapes}, found
+        return {"arrays": self._detector.outputs(images[0], header["layers"])}
 
 
 def _described(error) -> dict:
@@ -145,13 +148,6 @@ def _described(error) -> dict:
         message = f"its message cannot be read ({type(another).__name__})"
     return {"type": type(error).__name__, "message": message[:LONGEST_MESSAGE],
             "traceback": traceback.format_exc()[-LONGEST_MESSAGE:]}
-
-
-def _arrays(arrays) -> tuple:
-    """([dtype, shape] of each array, bytes of each array)."""
-    # BF16 is not a type of NumPy; float32 holds all its numbers.
-    arrays = [array if array.dtype.kind in "biuf" else array.astype("float32") for array in arrays]
-    return [[array.dtype.str, array.shape] for array in arrays], [array.tobytes() for array in arrays]
 
 
 def _import_tensorflow(backend) -> dict:
