@@ -276,15 +276,13 @@ def _layer(section: _Section, index: int):
     return layer
 
 
-def _absolute(section: _Section, reference: int, index: int) -> int:
-    absolute = reference if reference >= 0 else index + reference
-    if not 0 <= absolute < index:
-        raise section.error(f"layer {index} refers to layer {absolute}, must refer to an earlier one")
-    return absolute
-
-
 def _references(section: _Section, key: str, index: int) -> tuple[int, ...]:
-    return tuple(_absolute(section, reference, index) for reference in section.numbers(key, _integer))
+    """The layers of a list, negative ones counted back from this layer."""
+    layers = tuple(layer if layer >= 0 else index + layer for layer in section.numbers(key, _integer))
+    for layer in layers:
+        if not 0 <= layer < index:
+            raise section.error(f"layer {index} refers to layer {layer}, must refer to an earlier one")
+    return layers
 
 
 def _product(kind, section: _Section, index: int):
