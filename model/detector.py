@@ -39,7 +39,8 @@ class Detector:
         tensor = self._session.graph.get_tensor_by_name
         self._image = tensor(signature.inputs["image"].name)
         self._outputs = [tensor(signature.outputs[key].name) for key in OUTPUTS]
-        self._batch = _fixed_batch(signature.inputs["image"].tensor_shape)
+        sizes = signature.inputs["image"].tensor_shape.dim
+        self._batch = sizes[0].size if sizes and sizes[0].size > 0 else None  # None: any
         # A model that this project did not build may decode other formats and sizes.
         profile = self.metadata.get("profile")
         self._max_pixels = profile.get("max_pixels", MAX_PIXELS) if profile else None
@@ -193,11 +194,6 @@ def _load(session, compiled: Path):
         raise SavedModelError(f"{compiled}: its signature {SIGNATURE} has no {', '.join(sorted(missing))}; "
                               "build it with `python -m model build`")
     return signature
-
-
-def _fixed_batch(shape) -> int | None:
-    """The only batch size that the model takes; None if it takes any."""
-    return shape.dim[0].size if shape.dim and shape.dim[0].size > 0 else None
 
 
 def _undecodable(image: bytes, error) -> Detections:

@@ -182,7 +182,8 @@ def _from_file(path: str):
 def _detections(whose: str, found) -> Detections:
     """One image's response as `Detections`, by falling score. Raises FactoryError."""
     if isinstance(found, (str, bytes, Mapping)) or not hasattr(found, "__len__") or len(found) not in (3, 4):
-        raise FactoryError(f"{whose}: the response is a {_kind(found)}, must be (boxes, scores, classes)")
+        kind = type(found).__name__ + (f" of {len(found)}" if hasattr(found, "__len__") else "")
+        raise FactoryError(f"{whose}: the response is a {kind}, must be (boxes, scores, classes)")
     boxes, scores, classes = (_numbers(f"{whose}: {name}", one)
                               for name, one in zip(("boxes", "scores", "classes"), found))
     boxes = boxes.reshape(-1, 4) if list(boxes.shape) in SIZES else boxes
@@ -209,10 +210,6 @@ def _numbers(what: str, given) -> np.ndarray:
         raise FactoryError(f"{what} cannot be read as numbers ({type(error).__name__}: {error}); give NumPy arrays"
                            ) from error
     return array.astype(np.float64)
-
-
-def _kind(found) -> str:
-    return f"{type(found).__name__} of {len(found)}" if hasattr(found, "__len__") else type(found).__name__
 
 
 def _is_number(value: Any) -> bool:

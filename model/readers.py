@@ -80,8 +80,7 @@ def folder(text: str) -> Path:
 
 def place(text: str) -> Path:
     """An existing file or folder."""
-    path = os.path.expanduser(text)
-    return folder(text) if os.path.isdir(path) else file(text)
+    return folder(text) if os.path.isdir(os.path.expanduser(text)) else file(text)
 
 
 def weights_file(text: str) -> Path | str:

@@ -18,9 +18,7 @@ RANDOM_SEED = 0
 # How weights are read and written, by the file's suffix.
 FORMATS = {
     ".weights": (read_weights, lambda path, architecture, weights: write_weights(path, weights)),
-    ".pth": (read_checkpoint, write_checkpoint),
-    ".pt": (read_checkpoint, write_checkpoint),
-    ".safetensors": (read_checkpoint, write_checkpoint),
+    **dict.fromkeys((".pth", ".pt", ".safetensors"), (read_checkpoint, write_checkpoint)),
 }
 
 

@@ -9,7 +9,6 @@ import tensorflow as tf
 from tensorflow.python.framework import tensor_util
 
 from model.graph.freeze import imported, network_part
-from model.graph.operators import as_input
 from model.graph.rounding import add_cast
 from model.graph.saved_model import NETWORK, POSTPROCESS, PREPROCESS, SavedModelError
 
@@ -39,7 +38,7 @@ def edge_bytes(graph_def) -> int:
     """The bytes of an image that cross the network's edges: its input and the head maps."""
     _, source, heads = network_part(graph_def)
     graph = imported(graph_def)
-    tensors = [graph.get_tensor_by_name(as_input(name) + ":0" * (":" not in name)) for name in (source, *heads)]
+    tensors = [graph.get_tensor_by_name(name if ":" in name else f"{name}:0") for name in (source, *heads)]
     return sum(tensor.shape[1:].num_elements() * tensor.dtype.size for tensor in tensors)
 
 
