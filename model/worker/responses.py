@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import re
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,24 +25,16 @@ def _is_text(value: Any) -> bool:
     return type(value) is str
 
 
-def _is_texts(value: Any) -> bool:
-    return type(value) is list and all(map(_is_text, value))
-
-
 def _is_object(value: Any) -> bool:
     return type(value) is dict
 
 
-def _is_versions(value: Any) -> bool:
-    return _is_object(value) and all(map(_is_text, value.values()))
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _is_seconds(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value < math.inf
-
-
-def _is_counters(value: Any) -> bool:
-    return _is_object(value) and all(type(one) in (int, float) and math.isfinite(one) for one in value.values())
 
 
 def _is_array(value: Any) -> bool:
@@ -53,20 +45,24 @@ def _is_array(value: Any) -> bool:
     return _is_text(dtype) and DTYPE.fullmatch(dtype) is not None and all(type(n) is int and n >= 0 for n in shape)
 
 
-def _is_arrays(value: Any) -> bool:
-    return type(value) is list and all(map(_is_array, value))
+def _list_of(is_good: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: type(value) is list and all(map(is_good, value))
+
+
+def _object_of(is_good: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: _is_object(value) and all(map(is_good, value.values()))
 
 
 FIELDS = {
     "hello": {"python": _is_text},
     "call": {"result": lambda value: True},
-    "load": {"metadata": _is_object, "versions": _is_versions, "import_seconds": _is_seconds,
+    "load": {"metadata": _is_object, "versions": _object_of(_is_text), "import_seconds": _is_seconds,
              "load_seconds": _is_seconds},
-    "detect": {"errors": _is_texts, "arrays": _is_arrays},
+    "detect": {"errors": _list_of(_is_text), "arrays": _list_of(_is_array)},
     "fallback": {"fallback": _is_text},
-    "counters": {"counters": _is_counters},
-    "layers": {"layers": _is_texts},
-    "outputs": {"arrays": _is_arrays},
+    "counters": {"counters": _object_of(_is_number)},
+    "layers": {"layers": _list_of(_is_text)},
+    "outputs": {"arrays": _list_of(_is_array)},
 }
 ERROR = {"type": _is_text, "message": _is_text, "traceback": _is_text}
 
