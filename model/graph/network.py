@@ -38,15 +38,11 @@ def network(architecture: Architecture, folded=True, activations=ACTIVATIONS):
     on are left out.
     """
     image = tf.keras.Input((architecture.height, architecture.width, 3), name="image")
-    needed = architecture.needed()
-    outputs, heads = {-1: image}, []
-    for index, layer in enumerate(architecture.layers):
-        if index not in needed:
-            continue
+    outputs = {-1: image}
+    for index in sorted(architecture.needed()):
         inputs = [outputs[source] for source in architecture.inputs(index)]
-        outputs[index] = _layer(index, layer, inputs, folded, activations)
-        if isinstance(layer, records.Yolo):
-            heads.append(outputs[index])
+        outputs[index] = _layer(index, architecture.layers[index], inputs, folded, activations)
+    heads = [outputs[index] for index, layer in enumerate(architecture.layers) if isinstance(layer, records.Yolo)]
     return tf.keras.Model(image, heads, name="network")
 
 
