@@ -112,19 +112,13 @@ def _segments(encoded: bytes):
 def _png(encoded: bytes) -> Header:
     width, height = struct.unpack_from(">II", encoded, 16)
     header = Header("a PNG", width, height)
-    for name, end in _chunks(encoded):
-        if name == b"IEND" and end + 4 <= len(encoded):
-            return header if width and height else header._replace(fault=f", which is not a size; {RESTORE}")
-    return header._replace(fault=f" and is cut short: its end is missing; {RESTORE}")
-
-
-def _chunks(encoded: bytes):
-    """(name, end of its data) of each chunk of a PNG."""
     position = 8
     while position <= len(encoded) - 8:
         length, name = struct.unpack_from(">I4s", encoded, position)
-        yield name, position + 8 + length
-        position += 12 + length
+        position += 12 + length  # the end of the chunk
+        if name == b"IEND" and position <= len(encoded):
+            return header if width and height else header._replace(fault=f", which is not a size; {RESTORE}")
+    return header._replace(fault=f" and is cut short: its end is missing; {RESTORE}")
 
 
 def _gif(encoded: bytes) -> Header:
