@@ -60,8 +60,9 @@ class Detector:
         """As `detect`, for images with good headers. If the decoder fails, each image is sent alone."""
         if not images:
             return []
+        size = self._batch or len(images)
         try:
-            return self._run(images)
+            return [one for start in range(0, len(images), size) for one in self._run(images[start:start + size])]
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
             if "Decode" not in error.message:
                 raise
@@ -70,10 +71,6 @@ class Detector:
         return [self._detect_decodable([image])[0] for image in images]
 
     def _run(self, images) -> list[Detections]:
-        size = self._batch or len(images)
-        return [one for start in range(0, len(images), size) for one in self._run_batch(images[start:start + size])]
-
-    def _run_batch(self, images) -> list[Detections]:
         try:
             boxes, scores, classes, count = self._fetched(self._outputs, images)
         except tf.errors.OpError as error:
