@@ -7,11 +7,17 @@ from __future__ import annotations
 import numpy as np
 
 from model.architecture import Architecture, Convolutional, kernel_count, parameter_count
-from model.formats.files import foreign, naming, opened, replace_file
+from model.formats.files import naming, opened, replace_file
 from model.formats.weights import BATCH_NORM_EPSILON, ConvolutionWeights, WeightsError, check_variance
 
 # Header of the format's version 0.2: major, minor, revision as int32, then the number of images seen as int64.
 HEADER_BYTES = 20
+# What else a file may be, by its first bytes, and what to do.
+FOREIGN = {
+    b"version https://git": "is a pointer of Git LFS, not the file itself; fetch it with git lfs pull",
+    b"<": "is HTML or XML, as a failed download leaves it; fetch it again",
+    b"\x1f\x8b": "is compressed by gzip; unpack it with gunzip",
+}
 
 
 def read_weights(path, architecture: Architecture) -> list[ConvolutionWeights]:
@@ -60,7 +66,8 @@ def _header_bytes(header: bytes) -> int:
         raise WeightsError(f"is not a darknet weights file: its {len(header)} bytes are less than a header")
     major, minor = np.frombuffer(header, "<i4", 2)
     if not (0 <= major <= 9 and 0 <= minor <= 9):
-        why = foreign(header) or f"has version {major}.{minor} in its header; name the file that darknet has written"
+        version = f"has version {major}.{minor} in its header; name the file that darknet has written"
+        why = next((what for start, what in FOREIGN.items() if header.lstrip().startswith(start)), version)
         raise WeightsError(f"is not a darknet weights file: {why}")
     return HEADER_BYTES if major * 10 + minor >= 2 else HEADER_BYTES - 4
 

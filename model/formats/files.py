@@ -40,19 +40,6 @@ def opened(path, kind: str, error_type):
         raise error_type(f"cannot be read as a {kind}: {shown(why, 100)}") from None
 
 
-# What another file may be in place of the one that is wanted, by its first bytes, and what to do.
-FOREIGN = {
-    b"version https://git": "is a pointer of Git LFS, not the file itself; fetch it with git lfs pull",
-    b"<": "is HTML or XML, as a failed download leaves it; fetch it again",
-    b"\x1f\x8b": "is compressed by gzip; unpack it with gunzip",
-}
-
-
-def foreign(start: bytes) -> str:
-    """What a file that starts so is in place of the one that is wanted, and what to do; '' if that is not known."""
-    return next((what for first, what in FOREIGN.items() if start.lstrip().startswith(first)), "")
-
-
 def read_whole(path, most: int, kind: str, error_type) -> bytes:
     """The content of a regular file of at most `most` bytes. Raises `error_type` before it reads a larger one."""
     with opened(path, kind, error_type) as (file, size):
