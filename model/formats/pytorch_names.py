@@ -110,20 +110,18 @@ def weights_from_arrays(arrays, architecture: Architecture, keeps_order=True, ep
     weights = [_convolution(modules, *pair, conv, channels)
                for pair, (_, conv, channels) in zip(pairs, architecture.convolutions())]
     if any(norm for _, norm in pairs):
-        epsilon = _checked_epsilon(epsilon) or _epsilon(modules, pairs, names)
+        epsilon = _epsilon(epsilon, modules, pairs, names)
     return [_with_darknets_epsilon(norm, conv, epsilon) if norm else conv
             for (_, norm), conv in zip(pairs, weights)]
 
 
-def _checked_epsilon(epsilon) -> float | None:
-    if epsilon is not None and not 0 < epsilon <= LARGEST_EPSILON:
-        raise WeightsError(f"batch norm's epsilon {epsilon:g}: must be greater than 0 and at most {LARGEST_EPSILON:g}, "
+def _epsilon(given: float | None, modules, pairs, known_names) -> float:
+    """The given epsilon, else that of the project that uses these names. Raises WeightsError if no known one does."""
+    if given is not None and not 0 < given <= LARGEST_EPSILON:
+        raise WeightsError(f"batch norm's epsilon {given:g}: must be greater than 0 and at most {LARGEST_EPSILON:g}, "
                            "for example 1e-4")
-    return epsilon
-
-
-def _epsilon(modules, pairs, known_names) -> float:
-    """The epsilon of the project that uses these names. Raises WeightsError if no known one does."""
+    if given is not None:
+        return given
     if _are_known(modules, known_names):
         return BATCH_NORM_EPSILON
     for conv_name, norm_name, epsilon in EPSILON_BY_NAMES:
