@@ -39,7 +39,8 @@ def compile(saved_model, output, cast, edges=16, build=OWN, batch=None) -> Path:
     on_device = {name for segment in planned.segments for name in segment.nodes}
     if cast in WHOLE:
         round_inputs(graph_def, dict.fromkeys(on_device, WHOLE[cast]))
-        round_tensors(graph_def, _leaving(planned), WHOLE[cast])
+        leaving = (tensor for segment in planned.segments for tensor in segment.outputs if tensor.dtype == "float32")
+        round_tensors(graph_def, [as_input(tensor.name) for tensor in leaving], WHOLE[cast])
     else:
         round_inputs(graph_def, _formats(graph_def, on_device, *OPERANDS[cast]))
     return write_compiled(
@@ -59,8 +60,3 @@ def _formats(graph_def, on_device, products, transposes) -> dict:
     wanted = {**dict.fromkeys(PRODUCTS, products), "Transpose": transposes}
     nodes = (node for node in graph_def.node if node.name in on_device)
     return {node.name: wanted[node.op] for node in nodes if wanted.get(node.op)}
-
-
-def _leaving(planned) -> list:
-    tensors = (tensor for segment in planned.segments for tensor in segment.outputs)
-    return [as_input(tensor.name) for tensor in tensors if tensor.dtype == "float32"]

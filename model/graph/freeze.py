@@ -35,16 +35,10 @@ def frozen_graph(saved_model, batch=None, is_tidy=True):
     del loaded
     graph_def = frozen.graph.as_graph_def()
     if batch:
-        _fix_batch(graph_def, inputs, batch)
+        for node in graph_def.node:
+            if node.name in inputs:
+                node.attr["shape"].shape.dim[0].size = batch
     return _tidied(graph_def, inputs, outputs) if is_tidy else graph_def, inputs, outputs
-
-
-def _fix_batch(graph_def, inputs, batch) -> None:
-    """Fixes, in place, the first dimension of every input."""
-    names = set(map(node_name, inputs.values()))
-    for node in graph_def.node:
-        if node.name in names:
-            node.attr["shape"].shape.dim[0].size = batch
 
 
 def _load(saved_model):
