@@ -184,9 +184,7 @@ def _integer(text: str):
 
 def _real(text: str):
     """The number, or None if the text is not a finite number."""
-    if not REAL.fullmatch(text) or not math.isfinite(float(text)):
-        return None
-    return float(text)
+    return float(text) if REAL.fullmatch(text) and math.isfinite(float(text)) else None
 
 
 def read_cfg(path) -> Architecture:
