@@ -29,7 +29,7 @@ def default_names(classes: int) -> tuple[str, ...]:
 def checked_names(path, classes: int | None) -> tuple[str, ...]:
     """The names in a text file, one per line, as in darknet's obj.names, for so many classes (None: any number).
 
-    Empty lines are no names. Raises NamesError unless each class has its own printable name.
+    Empty lines do not count. Raises NamesError unless each class has its own printable name.
     """
     with naming(path, NamesError):
         content = read_whole(path, MOST_BYTES, "names file", NamesError)
