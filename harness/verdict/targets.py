@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from harness.text import shown
 from harness.verdict.metrics import METRICS, SIGNS
@@ -182,7 +183,7 @@ class Table:
     source: str = ""
     sha256: str = ""
 
-    @property
+    @cached_property
     def targets(self) -> tuple[Target, ...]:
         """All rows: the published ones that no own row replaces, then those. ANY backend replaces each of them."""
         replaced = {one.key for one in self.own}

@@ -35,14 +35,14 @@ def build(architecture: Architecture, weights: list[ConvolutionWeights], output,
     if not isinstance(architecture.layers[0], Convolutional):
         raise BuildError("the first layer must be a convolution, because its kernel scales the pixels")
     with published(output) as folder:
-        module = _serving(architecture, weights, profile)
-        tf.saved_model.save(module, str(folder), signatures=module.serve.get_concrete_function())
+        module, serve = _serving(architecture, weights, profile)
+        tf.saved_model.save(module, str(folder), signatures=serve)
         write_metadata(folder, _metadata(architecture, weights, profile, names))
     return Path(output)
 
 
-def _serving(architecture, weights, profile) -> tf.Module:
-    """The module that TensorFlow saves: the network's variables and the serving function."""
+def _serving(architecture, weights, profile) -> tuple:
+    """(module, function): what TensorFlow saves, the network's variables and the serving function."""
     layers = network(architecture)
     # Scaling pixels to [0, 1] costs nothing as part of the first kernel.
     assign(layers, architecture, [weights[0].for_pixels(), *weights[1:]])
@@ -59,11 +59,11 @@ def _serving(architecture, weights, profile) -> tf.Module:
             boxes, scores, classes, count = detections(maps, frames, architecture, profile)
         return {"boxes": boxes, "scores": scores, "classes": classes, "count": count}
 
-    module = tf.Module()
-    module.serve = serve
-    # Not the layers, because Keras would save them with thousands of objects that nobody loads.
-    module.parameters = serve.get_concrete_function().variables
-    return module
+    module, function = tf.Module(), serve.get_concrete_function()
+    # The variables alone: Keras would save its layers with thousands of objects that nobody loads, and TensorFlow would
+    # trace a function of the module once more.
+    module.parameters = function.variables
+    return module, function
 
 
 def _metadata(architecture, weights, profile, names) -> dict:
