@@ -1,32 +1,12 @@
 """Loads the plugins of fixtures/ and nothing else."""
-from fixtures import (
-    accuracy,
-    against,
-    cluster,
-    cluster_load,
-    cluster_soak,
-    integrity,
-    latency,
-    measurements,
-    mlperf,
-    options,
-    paid,
-    parity,
-    placement,
-    report,
-    session,
-    soak,
-    sweep,
-    system_under_test,
-    throughput,
-    verdicts,
-)
+from importlib import import_module
 
 pytest_plugins = ["fixtures.hooks"]
-FIXTURES = (
-    accuracy, against, cluster, cluster_load, cluster_soak, integrity, latency, measurements, mlperf, options, paid,
-    parity, placement, report, session, soak, sweep, system_under_test, throughput, verdicts,
-)
+FIXTURES = [import_module(f"fixtures.{name}") for name in (
+    "accuracy", "against", "cluster", "cluster_load", "cluster_soak", "integrity", "latency", "measurements", "mlperf",
+    "options", "paid", "parity", "placement", "report", "session", "soak", "sweep", "system_under_test", "throughput",
+    "verdicts",
+)]
 
 
 def pytest_configure(config):
