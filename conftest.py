@@ -4,8 +4,7 @@ from importlib import import_module
 pytest_plugins = ["fixtures.hooks"]
 FIXTURES = [import_module(f"fixtures.{name}") for name in (
     "accuracy", "against", "cluster", "cluster_load", "cluster_soak", "integrity", "latency", "measurements", "mlperf",
-    "options", "paid", "parity", "placement", "report", "session", "soak", "sweep", "system_under_test", "throughput",
-    "verdicts",
+    "options", "paid", "parity", "placement", "session", "soak", "sweep", "system_under_test", "throughput", "verdicts",
 )]
 
 
