@@ -7,7 +7,6 @@ one computes at a time. All together need more than 10 GB of memory.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import pickle
@@ -26,8 +25,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from benchmarks.case import Case, EngineError, with_few_objects
 from benchmarks.engine_process import EngineProcess
 from benchmarks.engines import BF16_PRODUCT, PRODUCT_FLOPS, choices, chosen
+from harness.files import write_json
 from harness.machine.facts import facts, matrix_product_rates
-from model.formats.files import replace_file
 
 # Largest difference of a head map from ours, as a share of the map's range. For BF16 it is only reported.
 TOLERANCE = {"fp32": 1e-3, "bf16": math.inf}
@@ -211,11 +210,6 @@ def _conditions(case, rounds, images) -> dict:
         "width": case.architecture.width, "height": case.architecture.height, "flops": case.architecture.flops(),
         "architecture_sha256": architecture_digest(case.architecture), "rounds": rounds, "images": images,
     }
-
-
-def write_json(path, report: dict) -> None:
-    """Writes the report, complete or not at all."""
-    replace_file(path, json.dumps(report, indent=1, allow_nan=False).encode() + b"\n")
 
 
 def markdown(report: dict) -> str:
