@@ -12,11 +12,11 @@ wall clocks that of what the nodes would do with a core each: images by second o
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pickle
 import tempfile
 import time
+from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean, median
@@ -31,6 +31,7 @@ from harness.cluster.evaluation import Task, detect_all
 from harness.cluster.load import NodesUnderLoad, hold
 from harness.cluster.ray_cluster import Cluster
 from harness.cluster.shards import SHARD_IMAGES, Ledger, cut
+from harness.files import write_json
 from harness.load.generator import LoadPattern, images_per_second
 from harness.machine.facts import facts
 
@@ -217,11 +218,9 @@ def measure(address: str, dataset: Dataset, folder: str, model: str = "", wait: 
     start = time.perf_counter()
     with Cluster(address, "benchmarks.cluster:opened", {"folder": cores, "model": model, "wait": wait},
                  workers=2) as cluster:
-        startup = time.perf_counter() - start
+        found: dict[str, Any] = defaultdict(list, startup=time.perf_counter() - start)
         parts = {count: Counting(cluster, count) for count in (1, 2)}
         hold(cluster, list(dataset), deadline=DEADLINE)
-        found = {"startup": startup, **{f"evaluated {count}": [] for count in parts},
-                 **{f"loaded {count}": [] for count in parts}}
         evaluate(parts[2], dataset, folder)
         for _ in range(ROUNDS):
             for count, part in parts.items():
@@ -281,7 +280,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="keep what the simulation starts from")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, two_nodes() as address:
-        dataset = Dataset.load(*coco_folder(_drawn(Path(folder, "scenes"))))
+        scenes.write_coco(Path(folder, "scenes"), SEED, SCENES)
+        dataset = Dataset.load(*coco_folder(Path(folder, "scenes")))
         found = measure(address, dataset, folder, compiled_model(folder))
         waiting, idle = measure(address, dataset, folder, wait=WAIT), measure(address, dataset, folder)
     machine = facts()
@@ -289,13 +289,7 @@ def main() -> None:
           f"{time.strftime('%Y-%m-%d')}, {ROUNDS} rounds of {SCENES} images, {PATTERN}\n")
     kept = report(found, waiting, idle)
     if given.output:
-        given.output.write_text(json.dumps(kept, indent=1) + "\n")
-
-
-def _drawn(folder: Path) -> Path:
-    folder.mkdir()
-    scenes.write_coco(folder, SEED, SCENES)
-    return folder
+        write_json(given.output, kept)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import random
 from itertools import count
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from harness.verdict.cost import find_price
 
@@ -21,7 +21,6 @@ NODES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 IMAGES = 1_000_000
 HOUR = 3600.0
 NOTICED = 30.0  # seconds until a node that is lost is given up
-INSTANCES = {"measured": "c5.xlarge", "published": "inf1.2xlarge"}
 PUBLISHED = 118.9  # images/s of AWS's two-hour run on inf1.2xlarge
 
 
@@ -133,16 +132,11 @@ def saturates(costs: Costs) -> float:
     return (fmean(costs.node) + costs.driver) / costs.driver
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What `benchmarks.cluster` kept. Raises OSError and ValueError."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster_simulation",
                                      description=__doc__.split("\n")[0])
     parser.add_argument("measured", type=Path, metavar="FILE", help="what `python -m benchmarks.cluster --output` kept")
-    kept = read(parser.parse_args().measured)
+    kept = json.loads(parser.parse_args().measured.read_text(encoding="utf-8"))
     own = Costs(kept["node_seconds_per_image"], kept["driver_seconds_per_image"], kept["shard_images"],
                 kept["startup_seconds"])
     scale = 1 / PUBLISHED / fmean(own.node)
@@ -150,8 +144,8 @@ def main() -> None:
     print(f"From {kept['processor']}, {kept['date']}: {1 / fmean(own.node):.1f} images/s a core, driver "
           f"{1e3 * own.driver:.2f} ms an image, shards of {own.shard} images.")
     for title, costs, instance in (
-        ("Nodes as measured, one core each", own, INSTANCES["measured"]),
-        (f"Nodes at AWS's published {PUBLISHED} images/s", published, INSTANCES["published"]),
+        ("Nodes as measured, one core each", own, "c5.xlarge"),
+        (f"Nodes at AWS's published {PUBLISHED} images/s", published, "inf1.2xlarge"),
     ):
         print(f"\n{title}, at the price of {instance}; the driver is saturated by {saturates(costs):,.0f} nodes:\n")
         print(table(costs, instance, kept["date"]))
