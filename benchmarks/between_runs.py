@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.promises import autoregressive, independent
 from harness.compare.comparison import DIFFERENCE, SPECS, Spec
 from harness.compare.record import Run, read
 from harness.history.against import noise
@@ -31,19 +32,6 @@ THROUGHPUT = ("throughput", "images_per_second")
 SERIES, AT, STEP = 60, 40, 0.05  # runs of a series, where its step is, and how large
 
 
-def alike(rng: np.random.Generator, runs: int) -> np.ndarray:
-    """Runs that have nothing to do with each other, of standard deviation 1."""
-    return rng.normal(size=runs)
-
-
-def neighbours(rng: np.random.Generator, runs: int) -> np.ndarray:
-    """Runs that resemble their neighbours, with a correlation of 0.6."""
-    errors = [rng.normal()]
-    for step in rng.normal(size=runs - 1):
-        errors.append(0.6 * errors[-1] + 0.8 * step)
-    return np.array(errors)
-
-
 def walking(rng: np.random.Generator, runs: int) -> np.ndarray:
     """A machine that drifts: half of the variance of a run is what it has moved away since the one before."""
     return rng.normal(size=runs) * math.sqrt(0.5) + np.cumsum(rng.normal(size=runs)) * math.sqrt(0.5)
@@ -55,7 +43,7 @@ def with_outliers(rng: np.random.Generator, runs: int) -> np.ndarray:
 
 
 MACHINES: dict[str, Callable] = {
-    "runs independent": alike, "neighbours alike, r = 0.6": neighbours, "machine drifts": walking,
+    "runs independent": independent, "neighbours alike, r = 0.6": autoregressive(0.6), "machine drifts": walking,
     "one run in ten an outlier": with_outliers,
 }
 
