@@ -27,8 +27,10 @@ from harness.verdict.targets import HISTORY, TARGETS
 LEAST = {tuple(row.metric.split(".", 1)): row.bound for row in TARGETS if row.check == HISTORY and "." in row.metric}
 SPEEDS = [spec for spec in SPECS if (spec.check, spec.metric) in LEAST and spec.how != DIFFERENCE]
 COUNTS = (3, 5, 7, 10)
+DEVIATIONS = (0.005, 0.01, 0.02, 0.04)
 SLOWER = (0.05, 0.10)
 THROUGHPUT = ("throughput", "images_per_second")
+HEAD = f"| machine | runs differ by | {' | '.join(map(str, COUNTS))} |\n|---|---|{'---|' * len(COUNTS)}"
 SERIES, AT, STEP = 60, 40, 0.05  # runs of a series, where its step is, and how large
 
 
@@ -142,13 +144,18 @@ def step_counts(kind: str, how_many: int) -> Counter:
     return counts
 
 
+def rows(cell: Callable[[Callable, float, int], str]) -> Iterator[str]:
+    """Rows of a table of made-up histories; `cell` is given machine, deviation and the number of earlier runs."""
+    for name, machine in MACHINES.items():
+        for deviation in DEVIATIONS:
+            cells = (cell(machine, deviation, count) for count in COUNTS)
+            yield f"| {name} | {deviation:.1%} | {' | '.join(cells)} |"
+
+
 def report_simulated(comparisons: int) -> Iterator[str]:
     """Rows of the table of made-up histories."""
-    for name, machine in MACHINES.items():
-        for deviation in (0.005, 0.01, 0.02, 0.04):
-            cells = [_cell(simulated(machine, deviation, count, slower, comparisons) for slower in (0.0, *SLOWER))
-                     for count in COUNTS]
-            yield f"| {name} | {deviation:.1%} | {' | '.join(cells)} |"
+    return rows(lambda machine, deviation, count: _cell(
+        simulated(machine, deviation, count, slower, comparisons) for slower in (0.0, *SLOWER)))
 
 
 def report_real(folders: Sequence[Path]) -> Iterator[str]:
@@ -183,8 +190,8 @@ def main() -> None:
     for name in ("comparisons", "series"):
         if getattr(given, name) < 1:
             parser.error(f"--{name} {getattr(given, name)}: must be at least 1")
-    print("alarms / throughput undecided / 5 % slower found / 10 % slower found, by how many earlier runs there are\n\n"
-          f"| machine | runs differ by | {' | '.join(map(str, COUNTS))} |\n|---|---|{'---|' * len(COUNTS)}", flush=True)
+    print("alarms / throughput undecided / 5 % slower found / 10 % slower found, by how many earlier runs there are\n")
+    print(HEAD, flush=True)
     for line in report_real(given.runs) if given.runs else report_simulated(given.comparisons):
         print(line, flush=True)
     if not given.runs:
