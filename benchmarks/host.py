@@ -7,15 +7,13 @@ Inf1 this limits throughput, because 8 vCPU feed four NeuronCores. The reference
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import time
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from fixtures.embedded import scenes
+from benchmarks.case import photograph
 from harness.machine.facts import facts
 from model.decoding import profile_for
 from model.graph.postprocess import candidates, suppress
@@ -69,16 +67,6 @@ def our_preprocess(images):
 
 def our_postprocess(*maps):
     return tuple(suppress(*candidates(maps, ARCHITECTURE, SCORE), PROFILE))
-
-
-def photograph() -> bytes:
-    """A 640×480 JPEG of quality 90 with as much detail as a photograph: a drawn scene with fine noise."""
-    rng = np.random.default_rng(0)
-    image = scenes.draw(1, 0).image.resize((640, 480))
-    noisy = np.clip(np.asarray(image, np.int16) + rng.normal(0, 12, (480, 640, 3)), 0, 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noisy).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
 
 
 def head_maps() -> list[np.ndarray]:
