@@ -95,16 +95,15 @@ class SimulatedArm:
         return Burst(images, sum(latencies), latencies)
 
 
-def comparison(world: World, slower: float, seed: int, most: int = MOST, within: float = WITHIN) -> list[Row]:
+def comparison(world: World, slower: float, seed: int) -> list[Row]:
     """The rows of a comparison whose arm B takes longer by the share `slower`."""
     rng, order = np.random.default_rng(seed), Random(seed)
     machine, rounds = Machine(world, rng), []
-    while len(rounds) < most:
-        rounds.append(_round(machine, world, slower, rng, order))
-        if len(rounds) in looks(most):
-            rows = outcomes(rounds, within, most, STARTUP)
-            if all(row.outcome != UNKNOWN for row in rows):
-                break
+    for look in looks(MOST):
+        rounds += [_round(machine, world, slower, rng, order) for _ in range(look - len(rounds))]
+        rows = outcomes(rounds, WITHIN, MOST, STARTUP)
+        if all(row.outcome != UNKNOWN for row in rows):
+            break
     return rows
 
 
@@ -129,11 +128,11 @@ class Count(NamedTuple):
                 f"metric, of {self.comparisons}; {self.rounds:.1f} rounds")
 
 
-def count(world: World, slower: float, comparisons: int, seed: int = 0) -> Count:
+def count(world: World, slower: float, comparisons: int) -> Count:
     """Counts the outcomes of comparisons that differ in their seed alone."""
     found: Counter = Counter()
-    for number in range(comparisons):
-        rows = comparison(world, slower, seed + number)
+    for seed in range(comparisons):
+        rows = comparison(world, slower, seed)
         found["worse"] += any(row.is_worse for row in rows)
         found["better"] += any(row.outcome == DIFFERENT and not row.is_worse for row in rows)
         found["same"] += all(row.outcome == SAME for row in rows)
