@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections import Counter
 from collections.abc import Sequence
 from random import Random
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -130,16 +130,15 @@ class Count(NamedTuple):
 
 def count(world: World, slower: float, comparisons: int) -> Count:
     """Counts the outcomes of comparisons that differ in their seed alone."""
-    found: Counter = Counter()
-    for seed in range(comparisons):
-        rows = comparison(world, slower, seed)
-        found["worse"] += any(row.is_worse for row in rows)
-        found["better"] += any(row.outcome == DIFFERENT and not row.is_worse for row in rows)
-        found["same"] += all(row.outcome == SAME for row in rows)
-        found["any_same"] += any(row.outcome == SAME for row in rows)
-        found["rounds"] += rows[0].rounds
-    return Count(comparisons, found["worse"], found["better"], found["same"], found["any_same"],
-                 found["rounds"] / comparisons)
+    found = [comparison(world, slower, seed) for seed in range(comparisons)]
+    return Count(
+        comparisons,
+        worse=sum(any(row.is_worse for row in rows) for rows in found),
+        better=sum(any(row.outcome == DIFFERENT and not row.is_worse for row in rows) for rows in found),
+        same=sum(all(row.outcome == SAME for row in rows) for rows in found),
+        any_same=sum(any(row.outcome == SAME for row in rows) for rows in found),
+        rounds=fmean(rows[0].rounds for rows in found),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
