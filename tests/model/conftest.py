@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from functools import partial
+from functools import cache, partial
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -25,37 +25,42 @@ def tiny_weights(tiny):
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny, tiny_weights, tmp_path_factory):
+def tiny_model(tiny, tiny_weights, tmp_path_factory, frozen_once):
     """The SavedModel of the tiny detector, which the backends compile without freezing it again each time."""
     from model.backends import cpu, emulated, gpu, xla
     from model.graph.build import build
+    from model.graph.freeze import frozen_graph
+
+    def frozen(saved_model, batch=None):
+        return (frozen_once if saved_model == path else frozen_graph)(saved_model, batch)
 
     path = build(tiny, tiny_weights, tmp_path_factory.mktemp("tiny") / "saved", samples.PROFILE, samples.NAMES)
     with pytest.MonkeyPatch.context() as patch:
         for backend in (cpu, emulated, gpu, xla):
-            patch.setattr(backend, "frozen_graph", partial(frozen_once, path))
+            patch.setattr(backend, "frozen_graph", frozen)
         yield path
 
 
-FROZEN: dict = {}  # by the number of images that the graph takes
-
-
-def frozen_once(tiny_model, saved_model, batch=None):
-    """As `frozen_graph`; of the tiny detector a copy of what was frozen before."""
+@pytest.fixture(scope="session")
+def frozen_once():
+    """A function: as `frozen_graph`, but each model is frozen once, and every caller gets a copy."""
     from model.graph.freeze import frozen_graph
 
-    if saved_model != tiny_model:
-        return frozen_graph(saved_model, batch)
-    graph_def, inputs, outputs = FROZEN[batch] = FROZEN.get(batch) or frozen_graph(saved_model, batch)
-    copy = type(graph_def)()
-    copy.CopyFrom(graph_def)
-    return copy, dict(inputs), dict(outputs)
+    once = cache(frozen_graph)
+
+    def frozen(saved_model, batch=None):
+        graph_def, inputs, outputs = once(saved_model, batch)
+        copy = type(graph_def)()
+        copy.CopyFrom(graph_def)
+        return copy, dict(inputs), dict(outputs)
+
+    return frozen
 
 
 @pytest.fixture(scope="session")
-def frozen(tiny_model):
+def frozen(tiny_model, frozen_once):
     """A function: the tiny detector's frozen graph, and the tensors of its inputs and outputs."""
-    return partial(frozen_once, tiny_model, tiny_model)
+    return partial(frozen_once, tiny_model)
 
 
 @pytest.fixture(scope="session")

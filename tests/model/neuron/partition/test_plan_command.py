@@ -21,7 +21,7 @@ def head_and_tail():
 
 
 @pytest.fixture
-def frozen(tmp_path):
+def graph_file(tmp_path):
     """A file with a frozen GraphDef."""
     path = tmp_path / "frozen.pb"
     path.write_bytes(graph_def(head_and_tail).SerializeToString())
@@ -51,8 +51,8 @@ def error(capsys):
     return run
 
 
-def test_a_frozen_graph_is_planned_from_its_placeholders_to_what_nobody_reads(printed, frozen):
-    out = printed(frozen)
+def test_a_frozen_graph_is_planned_from_its_placeholders_to_what_nobody_reads(printed, graph_file):
+    out = printed(graph_file)
     assert out.startswith("prediction: tfn.saved_model.compile of tensorflow-neuron 1.15; the compile log is the truth")
     for line in (
         "nodes           8", "segments        1", "OnNeuronRatio   0.750   ", "AWS's count     0.750   ",
@@ -63,24 +63,24 @@ def test_a_frozen_graph_is_planned_from_its_placeholders_to_what_nobody_reads(pr
         assert f"\n{line}" in out, line
 
 
-def test_prefixes_and_names_are_left_out(printed, frozen):
-    out = printed(frozen, "--no-fuse", "tail/*", "network/last", "--batch-size", 4)
+def test_prefixes_and_names_are_left_out(printed, graph_file):
+    out = printed(graph_file, "--no-fuse", "tail/*", "network/last", "--batch-size", 4)
     assert "4  named in no_fuse: Tanh 2, Relu 1, Asinh 1" in out
     assert "  out  network/relu:0 float32 [4, 8, 8, 3]" in out
 
 
-def test_inputs_and_outputs_can_be_named(printed, frozen):
-    out = printed(frozen, "--input", "network/relu:0", "--output", "tail/one")
+def test_inputs_and_outputs_can_be_named(printed, graph_file):
+    out = printed(graph_file, "--input", "network/relu:0", "--output", "tail/one")
     assert "nodes           6, and 2 that no output needs" in out and "  in   network/relu:0" in out
 
 
-def test_the_other_route_and_the_smallest_segment(printed, frozen):
-    assert "prediction: tfn.trace of tensorflow-neuron 2.x;" in printed(frozen, "--route", "tf2")
-    assert "segment too small" in printed(frozen, "--minimum-segment-size", 9)
+def test_the_other_route_and_the_smallest_segment(printed, graph_file):
+    assert "prediction: tfn.trace of tensorflow-neuron 2.x;" in printed(graph_file, "--route", "tf2")
+    assert "segment too small" in printed(graph_file, "--minimum-segment-size", 9)
 
 
-def test_json_has_the_whole_plan(printed, frozen):
-    found = json.loads(printed(frozen, "--json"))
+def test_json_has_the_whole_plan(printed, graph_file):
+    found = json.loads(printed(graph_file, "--json"))
     assert found["prediction"].endswith("the compile log is the truth")
     assert found["on_neuron_ratio"] == found["ratio_without_identities"] == 6 / 8
     assert found["operator_ratio"] == 5 / 6
@@ -218,8 +218,8 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options, message", OPTIONS.values(), ids=OPTIONS)
-def test_options_that_do_not_fit_the_graph_are_named(error, frozen, options, message):
-    assert message in error(frozen, *options)
+def test_options_that_do_not_fit_the_graph_are_named(error, graph_file, options, message):
+    assert message in error(graph_file, *options)
 
 
 def test_a_graph_without_outputs_asks_for_them(error, tmp_path):
