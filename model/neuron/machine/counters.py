@@ -9,37 +9,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 from model.neuron.machine.host import HERE, SYSFS, Host
-from model.neuron.machine.monitor import Monitor
+from model.neuron.machine.monitor import PERIOD, Monitor
 
 ECC = ("mem_ecc_uncorrected", "sram_ecc_uncorrected")
+GROUPING = ("stats", "status", "hardware", "other_info", "total")  # parts of a counter's path that are not in its name
 
 
 def totals(host: Host = HERE) -> dict[str, int]:
     """{name: total} of the driver's error counters, such as neuron0/neuron_core2/hw_error; {} without a device."""
-    folders = [path.parent for path in host.root.glob(f"{SYSFS}/neuron*/neuron_core*/stats/status/*/total")]
-    counters = [*folders, *host.root.glob(f"{SYSFS}/neuron*/stats/hardware/*_uncorrected")]
-    read = {_name(host, path): _total(host, path) for path in sorted(counters) if path.name != "success"}
-    return {name: total for name, total in read.items() if total is not None}
-
-
-def _name(host: Host, path: Path) -> str:
-    parts = path.relative_to(host.root / SYSFS).parts
-    return "/".join(part for part in parts if part not in ("stats", "status", "hardware"))
-
-
-def _total(host: Host, path: Path) -> int | None:
-    file = path / "total" if path.is_dir() else path
-    return host.number(str(file.relative_to(host.root)))
+    found = _counts(host, "neuron_core*/stats/status/*/total", "stats/hardware/*_uncorrected")
+    return {name: total for name, total in found.items() if not name.endswith("/success")}
 
 
 def inferences(host: Host = HERE) -> dict[str, int]:
     """{core: number of inferences} since the driver was loaded; {} if no device counts them."""
-    found = sorted(host.root.glob(f"{SYSFS}/neuron*/neuron_core*/stats/other_info/inference_count"))
-    read = {"/".join(path.relative_to(host.root / SYSFS).parts[:2]): _total(host, path) for path in found}
-    return {name: total for name, total in read.items() if total is not None}
+    found = _counts(host, "neuron_core*/stats/other_info/inference_count")
+    return {name.rpartition("/")[0]: count for name, count in found.items()}
+
+
+def _counts(host: Host, *patterns: str) -> dict[str, int]:
+    """{name: number} of the devices' counters that can be read; some are a folder with the number in `total`."""
+    counts = {}
+    for path in host.glob(*(f"{SYSFS}/neuron*/{pattern}" for pattern in patterns)):
+        count = host.number(f"{path}/total" if (host.root / path).is_dir() else path)
+        if count is not None:
+            parts = path[len(SYSFS) + 1:].split("/")
+            counts["/".join(part for part in parts if part not in GROUPING)] = count
+    return counts
 
 
 def difference(before: dict[str, int], after: dict[str, int]) -> list[str]:
@@ -65,10 +63,10 @@ def ecc_events(reports: Iterable[dict]) -> Counter | None:
 
 
 def _reported_devices(report: dict) -> list[dict]:
-    system = report.get("system_data")
-    group = system.get("neuron_hw_counters") if isinstance(system, dict) else None
-    rows = group.get("neuron_devices") if isinstance(group, dict) else None  # null without a driver
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    try:
+        return [row for row in report["system_data"]["neuron_hw_counters"]["neuron_devices"] if isinstance(row, dict)]
+    except (KeyError, TypeError):  # without a driver the list is null
+        return []
 
 
 class Watch:
@@ -101,7 +99,7 @@ class Watch:
 
     def _add_ecc(self) -> None:
         try:
-            events = ecc_events(self._monitor.wait_for_next(self._monitor.period + 2))
+            events = ecc_events(self._monitor.wait_for_next(PERIOD + 2))
         finally:
             self._monitor.__exit__()
         if events is None:

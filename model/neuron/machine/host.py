@@ -47,6 +47,10 @@ class Host:
         text = self.text(path) or ""
         return int(text) if re.fullmatch("[0-9]{1,20}", text) else None
 
+    def glob(self, *patterns: str) -> list[str]:
+        """The paths below the root that match one of the patterns, in order."""
+        return sorted(str(path.relative_to(self.root)) for pattern in patterns for path in self.root.glob(pattern))
+
     def numbered(self, pattern: str) -> dict[int, Path]:
         """{number at the end of the name: file} of the files that match a pattern below the root, in order."""
         ends = ((re.search(r"[0-9]+$", path.name), path) for path in self.root.glob(pattern))

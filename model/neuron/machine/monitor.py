@@ -15,17 +15,18 @@ from threading import Thread
 
 from model.neuron.machine.host import HERE, LONGEST, Host, stop
 
-MOST_REPORTS = 100_000  # a day of them at one a second, some 700 bytes each
+PERIOD = 1  # seconds from a report to the next
+MOST_REPORTS = 100_000  # a day of them, some 700 bytes each
 
 
 class Monitor:
-    """A context manager during which neuron-monitor reports the hardware's counters every `period` seconds.
+    """A context manager during which neuron-monitor reports the hardware's counters every second.
 
     If the tool is not installed or does not start, there are no reports and `problem` says why.
     """
 
-    def __init__(self, host: Host = HERE, period: int = 1):
-        self.period, self.problem = period, ""
+    def __init__(self, host: Host = HERE):
+        self.problem = ""
         self._host, self._stack, self._lines = host, ExitStack(), deque(maxlen=MOST_REPORTS)
         self._ended = True
 
@@ -41,7 +42,7 @@ class Monitor:
 
     def _start(self, tool: str) -> None:
         settings = Path(self._stack.enter_context(tempfile.TemporaryDirectory()), "settings.json")
-        settings.write_text(json.dumps({"period": f"{self.period}s", "neuron_runtimes": [],
+        settings.write_text(json.dumps({"period": f"{PERIOD}s", "neuron_runtimes": [],
                                         "system_metrics": [{"type": "neuron_hw_counters"}]}))
         # A pipe, not a file, so that the tool ends at its next report if this process is killed.
         process = self._stack.enter_context(self._host.start([tool, "-c", str(settings)], PIPE, DEVNULL))
