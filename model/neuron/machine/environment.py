@@ -25,7 +25,7 @@ def compiler_flags(environment: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def checks(environment: Mapping[str, str], cores: int | None, takes_lists=True) -> list[Check]:
-    """A check for each wrong variable on a machine with so many cores (None: unknown), or one that all are right.
+    """A check for each wrong variable on a machine with so many cores (None or 0: unknown), or one that all are right.
 
     `takes_lists`: whether the runtime reads a list of cores such as 0,2, as those from 2.16.18 on do.
     """

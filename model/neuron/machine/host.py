@@ -56,10 +56,6 @@ class Host:
         ends = ((re.search(r"[0-9]+$", path.name), path) for path in self.root.glob(pattern))
         return dict(sorted((int(end[0]), path) for end, path in ends if end))
 
-    def may_open(self, path: Path) -> bool:
-        """Whether this process may read and write a file, as the runtime does with device nodes."""
-        return os.access(path, os.R_OK | os.W_OK)
-
     def on_path(self, tool: str) -> str | None:
         """The tool's path if it is on PATH."""
         return shutil.which(tool, path=self.environment.get("PATH", ""))

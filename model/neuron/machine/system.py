@@ -17,7 +17,7 @@ PACKAGES = (DRIVER_PACKAGE, OLD_DRIVER_PACKAGE, RUNTIME_PACKAGE)
 KEY = "GPG-PUB-KEY-AMAZON-AWS-NEURON.PUB"
 APT_URL, DNF_URL = "https://apt.repos.neuron.amazonaws.com", "https://yum.repos.neuron.amazonaws.com"
 APT = "apt-get"  # else dnf, or its older name yum
-# (id, version) → whether AWS's last pages for Inf1 name it.
+# (id, version) of the systems that AWS's last pages for Inf1 name, and of those that older pages name.
 KNOWN = {("ubuntu", "20.04"), ("ubuntu", "22.04"), ("amzn", "2023")}
 ENDED = {("ubuntu", "16.04"): "SDK 1.x", ("ubuntu", "18.04"): "SDK 2.13", ("amzn", "2018.03"): "SDK 1.x"}
 # What pyenv builds a Python from, and the framework's wheels need.
@@ -29,50 +29,51 @@ BUILD_TOOLS = {
 }
 
 
+def in_turn(*lines: str) -> str:
+    """Lines for a shell as one, each run if those before it succeeded; '' stands for nothing to do."""
+    return " && ".join(filter(None, lines))
+
+
 class System(NamedTuple):
-    """An operating system as os-release names it; '' where it does not say. `manager` is apt-get, dnf, yum or ''."""
+    """An operating system as os-release names it; '' where it does not say. Without a manager every line is ''."""
 
     id: str
     version: str
     codename: str
     name: str
-    manager: str
+    manager: str  # apt-get, dnf, yum or ''
     in_container: bool
 
-    @property
-    def support(self) -> str:
-        """What AWS said of it for Inf1: known, ended or unknown."""
-        key = self.id, self.version
-        return "known" if key in KNOWN else "ended" if key in ENDED else "unknown"
+    def _manage(self, words: str) -> str:
+        return f"sudo {self.manager} {words}" if self.manager else ""
 
     def install(self, package: str, version: str) -> str:
-        """The line that installs this version of a package, older or newer than what is there; '' if not known."""
+        """The line that installs this version of a package, older or newer than what is there."""
         if self.manager == APT:
-            wanted = shlex.quote(f"{package}={version}")
-            return f"sudo apt-get install -y --allow-downgrades {wanted}"
-        return f"sudo {self.manager} install -y {shlex.quote(f'{package}-{version}')}" if self.manager else ""
+            return self._manage(f"install -y --allow-downgrades {shlex.quote(f'{package}={version}')}")
+        return self._manage(f"install -y {shlex.quote(f'{package}-{version}')}")
+
+    def remove(self, package: str) -> str:
+        """The line that removes a package."""
+        return self._manage(f"remove -y {package}")
 
     @property
     def refresh(self) -> str:
         """The line that reads the lists of packages anew; '' where installing does so."""
-        return "sudo apt-get update" if self.manager == APT else ""
+        return self._manage("update") if self.manager == APT else ""
 
     @property
     def build_tools(self) -> str:
         """The line that installs what a Python is built from."""
-        parts = [self.refresh, f"sudo {self.manager} install -y {BUILD_TOOLS.get(self.manager, BUILD_TOOLS['dnf'])}"]
-        return " && ".join(filter(None, parts)) if self.manager else ""
-
-    def remove(self, package: str) -> str:
-        """The line that removes a package."""
-        return f"sudo {self.manager} remove -y {package}" if self.manager else ""
+        tools = BUILD_TOOLS.get(self.manager, BUILD_TOOLS["dnf"])
+        return in_turn(self.refresh, self._manage(f"install -y {tools}"))
 
     @property
     def headers(self) -> str:
         """The line that installs the headers of the running kernel, from which the driver is built."""
         if self.manager == APT:
-            return "sudo apt-get install -y linux-headers-$(uname -r)"
-        return f'sudo {self.manager} install -y "kernel-devel-uname-r = $(uname -r)"' if self.manager else ""
+            return self._manage("install -y linux-headers-$(uname -r)")
+        return self._manage('install -y "kernel-devel-uname-r = $(uname -r)"')
 
     @property
     def repository(self) -> str:
@@ -100,9 +101,8 @@ def system(host: Host) -> System:
 
 def has_repository(host: Host) -> bool:
     """Whether AWS's repository for Neuron is among those of the package manager."""
-    files = [path for pattern in ("etc/apt/sources.list", "etc/apt/sources.list.d/*", "etc/yum.repos.d/*")
-             for path in host.root.glob(pattern)]
-    return any("repos.neuron.amazonaws.com" in (host.text(str(path.relative_to(host.root))) or "") for path in files)
+    files = host.glob("etc/apt/sources.list", "etc/apt/sources.list.d/*", "etc/yum.repos.d/*")
+    return any("repos.neuron.amazonaws.com" in (host.text(path) or "") for path in files)
 
 
 def lockdown(host: Host) -> str:
