@@ -230,7 +230,7 @@ def _free(machine: Machine) -> tuple:
     chips = machine.devices.devices
     if any(chip.processes is None for chip in chips):
         return UNKNOWN, "only neuron-ls shows which processes use cores"
-    holders = sorted({process.pid: process.command for chip in chips for process in chip.processes}.items())
+    holders = sorted({pid: command for chip in chips for pid, command in chip.processes.items()}.items())
     if not holders:
         return OK, "no process uses any"
     first = ", ".join(f"{pid} ({command[:60]})" for pid, command in holders[:4])

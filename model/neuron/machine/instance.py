@@ -25,19 +25,12 @@ INFERENTIA_PCI = {"0x7064", "0x7065", "0x7066", "0x7067"}  # device ids of vendo
 INF1 = {(1, 4): "inf1.xlarge", (1, 8): "inf1.2xlarge", (4, 24): "inf1.6xlarge", (16, 96): "inf1.24xlarge"}
 
 
-class Process(NamedTuple):
-    """A process that uses cores of a device."""
-
-    pid: int
-    command: str
-
-
 class Device(NamedTuple):
-    """One chip. `cores` and `processes` are None if the source does not show them."""
+    """One chip. `cores` and `processes` (id → command) are None if the source does not show them."""
 
     index: int
     cores: int | None
-    processes: tuple[Process, ...] | None
+    processes: dict[int, str] | None
 
 
 class Devices(NamedTuple):
@@ -64,7 +57,8 @@ class Known(NamedTuple):
 def devices(host: Host = HERE) -> Devices:
     """The chips from neuron-ls, else from the driver's files under /sys, else from the nodes /dev/neuron*."""
     listed, problem = _neuron_ls(host)
-    for source, found in (("neuron-ls", listed), ("sysfs", _sysfs(host)), ("device nodes", _nodes(host))):
+    by_node = tuple(Device(index, None, None) for index in nodes(host))
+    for source, found in (("neuron-ls", listed), ("sysfs", _sysfs(host)), ("device nodes", by_node)):
         if found:
             return Devices(found, source, problem)
     return Devices((), "", problem)
@@ -99,13 +93,15 @@ def _device(host: Host, row: dict, at: int) -> Device:
     index = _whole(row.get("neuron_device"), at)
     ids, listed = row.get("neuroncore_ids"), row.get("neuron_processes")
     cores = len(ids) if isinstance(ids, list) else host.number(f"{SYSFS}/neuron{index}/core_count")
-    rows = [p for p in listed if isinstance(p, dict)] if isinstance(listed, list) else None
-    return Device(index, _whole(row.get("nc_count"), cores), None if rows is None else _processes(rows))
+    return Device(index, _whole(row.get("nc_count"), cores), _processes(listed) if isinstance(listed, list) else None)
 
 
-def _processes(rows: list[dict]) -> tuple[Process, ...]:
-    found = (Process(_whole(row.get("pid"), 0), str(row.get("command") or "").strip() or "?") for row in rows)
-    return tuple(p for p in found if p.pid and not Path(p.command.split()[0]).name.startswith("neuron-"))
+def _processes(rows: list) -> dict[int, str]:
+    """{process id: command} of the processes that use cores, without Neuron's own tools."""
+    commands = {_whole(row.get("pid"), 0): str(row.get("command") or "").strip() or "?"
+                for row in rows if isinstance(row, dict)}
+    return {pid: command for pid, command in commands.items()
+            if pid and not Path(command.split()[0]).name.startswith("neuron-")}
 
 
 def _whole(value, otherwise):
@@ -117,10 +113,6 @@ def _sysfs(host: Host) -> tuple[Device, ...]:
     return tuple(Device(index, host.number(f"{SYSFS}/neuron{index}/core_count"), None) for index in folders)
 
 
-def _nodes(host: Host) -> tuple[Device, ...]:
-    return tuple(Device(index, None, None) for index in nodes(host))
-
-
 def nodes(host: Host = HERE) -> dict[int, Path]:
     """{device number: device node}; there is one node per chip, not per core."""
     return host.numbered("dev/neuron[0-9]*")
@@ -128,9 +120,8 @@ def nodes(host: Host = HERE) -> dict[int, Path]:
 
 def chips_on_pci(host: Host = HERE) -> int:
     """The number of Inferentia chips on the PCI bus, with or without a driver."""
-    folders = [path.relative_to(host.root) for path in host.root.glob("sys/bus/pci/devices/*")]
-    ids = [(host.text(f"{folder}/vendor"), host.text(f"{folder}/device")) for folder in folders]
-    return sum(vendor == "0x1d0f" and device in INFERENTIA_PCI for vendor, device in ids)
+    return sum(host.text(f"{folder}/vendor") == "0x1d0f" and host.text(f"{folder}/device") in INFERENTIA_PCI
+               for folder in host.glob("sys/bus/pci/devices/*"))
 
 
 def family(host: Host = HERE) -> str | None:

@@ -13,7 +13,7 @@ import pytest
 
 from model.neuron.machine import instance, software
 from model.neuron.machine.host import LONGEST, Host
-from model.neuron.machine.instance import Device, Process
+from model.neuron.machine.instance import Device
 from tests.model.neuron.planted import TOOLS, WHEELS, Planted, ended, inf1, row
 from tests.waiting import PATIENCE
 
@@ -53,7 +53,7 @@ def test_processes_that_hold_cores_are_named_and_the_tools_themselves_are_not(ma
     holders = [{"pid": 7, "command": "python serve.py", "neuron_runtime_version": "2.0.0"},
                {"pid": 8, "command": "/opt/aws/neuron/bin/neuron-ls"}, {"pid": 9, "command": " "}, {"command": "x"}, 3]
     machine.tool("neuron-ls", [row(neuron_processes=holders)])
-    assert instance.devices(machine.host).devices[0].processes == (Process(7, "python serve.py"), Process(9, "?"))
+    assert instance.devices(machine.host).devices[0].processes == {7: "python serve.py", 9: "?"}
 
 
 SPARSE = {
