@@ -13,7 +13,7 @@ from model.graph.operators import CONVOLUTIONS, NOT_OPERATORS, reached
 from model.neuron.partition.graph import Graph, PlanError, Tensor, shaped_graph
 from model.neuron.partition.operators import EXPENSIVE, PASSED_THROUGH
 from model.neuron.partition.rules import Cause, Reason, Rules, tf1, tf2
-from model.neuron.partition.segments import contracted, driven_out, reachable
+from model.neuron.partition.segments import contracted, driven_out
 
 ROUTES = ("tf1", "tf2")
 
@@ -66,31 +66,30 @@ class Plan:
 
         Source: aws-neuron-tensorflow, python/graph_def_util.py, compiled_graph_op_counts.
         """
-        return self._on_device(lambda kind: True) / max(len(self.types) + self.identities, 1)
+        on_device, total = self._count(lambda kind: True)
+        return on_device / max(total + self.identities, 1)
 
     @property
     def operator_ratio(self) -> float:
         """The same share without Const, Identity, NoOp and Placeholder."""
-        total = sum(_is_operator(kind) for kind in self.types.values())
-        return self._on_device(_is_operator) / max(total, 1)
+        on_device, total = self._count(lambda kind: kind not in NOT_OPERATORS)
+        return on_device / max(total, 1)
 
     @property
     def ratio_without_identities(self) -> float:
         """The share of all nodes but Identity, which AWS's YOLOv4 tutorial reports of its graph as about 0.79."""
-        total = sum(kind != "Identity" for kind in self.types.values())
-        return self._on_device(lambda kind: kind != "Identity") / max(total, 1)
+        on_device, total = self._count(lambda kind: kind != "Identity")
+        return on_device / max(total, 1)
 
     @property
     def convolutions(self) -> tuple[int, int]:
         """(number of convolutions on the device, number of convolutions)."""
-        return self._on_device(CONVOLUTIONS.__contains__), sum(kind in CONVOLUTIONS for kind in self.types.values())
+        return self._count(CONVOLUTIONS.__contains__)
 
-    def _on_device(self, counts) -> int:
-        return sum(counts(self.types[name]) for segment in self.segments for name in segment.nodes)
-
-
-def _is_operator(kind: str) -> bool:
-    return kind not in NOT_OPERATORS
+    def _count(self, counts) -> tuple[int, int]:
+        """(number on the device, number) of the nodes whose type counts."""
+        on_device = sum(counts(self.types[name]) for segment in self.segments for name in segment.nodes)
+        return on_device, sum(map(counts, self.types.values()))
 
 
 def plan(graph_def, inputs, outputs, route, no_fuse=(), minimum_segment_size=None, batch_size=1) -> Plan:
@@ -106,9 +105,8 @@ def plan(graph_def, inputs, outputs, route, no_fuse=(), minimum_segment_size=Non
     no_fuse = frozenset(no_fuse)
     _check(graph_def, route, no_fuse, minimum_segment_size, batch_size)
     graph = shaped_graph(graph_def, list(inputs), list(outputs), batch_size)
-    if route == "tf1":
-        return _Planning(tf1(graph, no_fuse, minimum_segment_size)).plan(route)
-    return _Planning(tf2(graph, no_fuse)).plan(route)
+    rules = tf1(graph, no_fuse, minimum_segment_size) if route == "tf1" else tf2(graph, no_fuse)
+    return _Planning(rules).plan(route)
 
 
 def _check(graph_def, route, no_fuse, minimum_segment_size, batch_size) -> None:
@@ -147,23 +145,18 @@ class _Planning:
 
     def _kept(self, parts, judge) -> list:
         """The parts for which `judge` has no cause; the nodes of the others stay on the CPU."""
-        kept = []
-        for part in parts:
-            cause = judge(part)
-            if cause:
-                self._causes.update(dict.fromkeys(part, cause))
-            else:
-                kept.append(part)
-        return kept
+        dropped = {part: cause for part in parts if (cause := judge(part))}
+        for part, cause in dropped.items():
+            self._causes.update(dict.fromkeys(part, cause))
+        return [part for part in parts if part not in dropped]
 
     def _within_boundary(self, part) -> frozenset:
         if self._rules.is_manual:  # the caller's choice is not changed
             return part
         out = driven_out(self._graph, part, self._may_enter, self._may_leave)
         for index, edge in out.items():
-            is_wide = not self._may_enter(edge)
             wide = Cause(Reason.WIDE_TYPE, str(self._graph.tensor(edge)))
-            self._causes[index] = wide if is_wide else Cause(Reason.SHARED_CONSTANT)
+            self._causes[index] = Cause(Reason.SHARED_CONSTANT) if self._may_enter(edge) else wide
         return frozenset(part - out.keys())
 
     def _may_enter(self, edge) -> bool:
@@ -216,15 +209,14 @@ def _names(nodes, indexes) -> tuple:
 def _cheap(graph: Graph, parts):
     """A judge that drops parts without expensive operators, if other parts have some."""
     costly = {part for part in parts if any(graph.nodes[index].type in EXPENSIVE for index in part)}
-    is_choice = len(parts) > 1 and costly
-    return lambda part: Cause(Reason.CHEAP_SEGMENT) if is_choice and part not in costly else None
+    return lambda part: Cause(Reason.CHEAP_SEGMENT) if costly and part not in costly else None
 
 
 def _beside_largest(parts):
     """A judge that drops all parts beside one that has most of the nodes."""
     largest, total = max(parts, key=len, default=()), sum(map(len, parts))
     cause = Cause(Reason.NOT_LARGEST, f"which has {len(largest)} of {total} nodes")
-    is_most = len(parts) > 1 and len(largest) > LARGEST_SHARE * total
+    is_most = len(largest) > LARGEST_SHARE * total
     return lambda part: cause if is_most and part != largest else None
 
 
@@ -238,24 +230,12 @@ def _splits(graph: Graph, parts) -> tuple:
                 other = part_of.get(consumer, part)
                 beside[part].add(other)
                 beside[other].add(part)
-    regions = {frozenset(reached([part], beside.__getitem__)) for part in parts if len(beside[part] - {part})}
-    if not regions:
-        return ()
-    paths = reachable(graph)
-    found = [_split(graph, region, paths) for region in regions]
+    regions = {frozenset(reached([part], beside.__getitem__)) for part in parts}
+    found = [_split(graph, region) for region in regions if len(region) > 1]
     return tuple(sorted(found, key=lambda split: (-sum(split.sizes), split.between)))
 
 
-def _split(graph: Graph, region, paths) -> Split:
+def _split(graph: Graph, region) -> Split:
     inside = frozenset().union(*region)
-    inside_bits = sum(1 << index for index in inside)
-    after: int = 0
-    for index in inside:
-        after |= paths[index]
-    between = [index for index, leads_to in enumerate(paths)
-               if index not in inside and _contains(after, index) and leads_to & inside_bits]
+    between = graph.descendants(inside) & graph.ancestors(inside) - inside
     return Split(tuple(sorted(map(len, region), reverse=True)), _names(graph.nodes, between))
-
-
-def _contains(bits: int, index: int) -> bool:
-    return bool(bits >> index & 1)
