@@ -17,7 +17,7 @@ def contracted(graph: Graph, candidates) -> list[frozenset]:
     return contraction.segments()
 
 
-def reachable(graph: Graph) -> list[int]:
+def _reachable(graph: Graph) -> list[int]:
     """For each node the bits of all nodes after it."""
     found = [0] * len(graph.nodes)
     changed = True
@@ -59,7 +59,7 @@ class _Contraction:
         self._waiting = set(candidates)
         self._heads = list(range(count))
         self._members = [1 << index for index in range(count)]
-        self._reached = reachable(graph)
+        self._reached = _reachable(graph)
         self._consumers = [{consumer for consumer, _ in graph.consumers[index]} for index in range(count)]
         self._successors = [_bits(successors) for successors in graph.successors]
         self._sources = [_bits(node.sources) for node in graph.nodes]
@@ -71,9 +71,8 @@ class _Contraction:
 
     def absorb_successors(self, head: int) -> None:
         self._waiting.discard(head)
-        ready = True
-        while ready:  # an absorbed node has successors, and may have been the obstacle
-            ready = [consumer for consumer in self._consuming(head) if not self._is_path_beside(head, consumer)]
+        # An absorbed node has successors, and may have been the obstacle.
+        while ready := [node for node in self._consuming(head) if not self._is_path_beside(head, node)]:
             for consumer in ready:
                 self._merge(head, consumer)
 
@@ -109,10 +108,7 @@ class _Contraction:
 
 
 def _bits(indexes) -> int:
-    bits = 0
-    for index in indexes:
-        bits |= 1 << index
-    return bits
+    return sum(1 << index for index in indexes)
 
 
 def driven_out(graph: Graph, segment, may_enter, may_leave) -> dict:
