@@ -68,52 +68,46 @@ def tf1(graph: Graph, no_fuse, minimum_segment_size) -> Rules:
     """The rules of tfn.saved_model.compile in tensorflow-neuron 1.15; shapes matter only at the end."""
     kinds = [_normalized_type(graph, index, node) for index, node in enumerate(graph.nodes)]
     graph = _with_outputs_of(kinds, graph)
-    causes = _first_cause({
-        Reason.EXCLUDED: _named(graph, no_fuse),
+    causes = _first_cause(graph, {
+        Reason.EXCLUDED: _where(graph, lambda node: node.name in no_fuse),
         Reason.UNSUPPORTED: {i for i, kind in enumerate(kinds) if kind not in SUPPORTED["tf1"]},
         Reason.STRING: _beside_strings(graph),
-        Reason.CONTROL_INPUT: {i for i, node in enumerate(graph.nodes) if node.controls},
+        Reason.CONTROL_INPUT: _where(graph, lambda node: node.controls),
     })
     worthwhile = min(2, sum(node.type != "Placeholder" for node in graph.nodes)) or 1
-    return Rules(graph, {**causes, **_inputs(graph)}, minimum_segment_size or worthwhile, is_manual=False, prunes=False)
+    return Rules(graph, causes, minimum_segment_size or worthwhile, is_manual=False, prunes=False)
 
 
 def tf2(graph: Graph, no_fuse) -> Rules:
     """The rules of tfn.trace in tensorflow-neuron 2.x: only nodes of known shape, and cheap segments are pruned."""
     graph = with_padding_split_off(graph)
-    is_manual = bool(no_fuse)
-    if is_manual:
-        causes = _first_cause({Reason.EXCLUDED: _named(graph, no_fuse), Reason.UNSUPPORTED: _unsupported(graph)})
-    else:
-        causes = _first_cause({
-            Reason.UNSUPPORTED: _unsupported(graph),
-            Reason.FIRST_CONVOLUTION: preparing_nodes(graph),
-            Reason.SELECT_INT64: _selecting_int64(graph),
-            Reason.CHEAP_CONSUMER: _cheap_consumers(graph),
-        }, _foldable(graph))
-    causes = {**_without_fixed_shape(graph), **causes, **_inputs(graph)}
+    is_manual, spared = bool(no_fuse), set()
+    rules = {
+        Reason.EXCLUDED: _where(graph, lambda node: node.name in no_fuse),
+        Reason.UNSUPPORTED: _where(graph, lambda node: node.type not in SUPPORTED["tf2"]),
+    }
+    if not is_manual:
+        spared = _foldable(graph)
+        rules[Reason.FIRST_CONVOLUTION] = preparing_nodes(graph)
+        rules[Reason.SELECT_INT64] = _where(
+            graph, lambda node: node.type == "Select" and node.outputs[0].dtype == "int64")
+        rules[Reason.CHEAP_CONSUMER] = _cheap_consumers(graph)
+    causes = {**_without_fixed_shape(graph), **_first_cause(graph, rules, spared)}
     return Rules(graph, causes, 1, is_manual, prunes=not is_manual)
 
 
-def _first_cause(rules: dict, spared=frozenset()) -> dict:
-    """The first rule that applies to each node, except those in `spared`."""
-    causes: dict = {}
+def _where(graph: Graph, test) -> set:
+    """The indexes of the nodes that pass a test."""
+    return {index for index, node in enumerate(graph.nodes) if test(node)}
+
+
+def _first_cause(graph: Graph, rules: dict, spared=frozenset()) -> dict:
+    """INPUT for inputs and all before them; for each other node, unless `spared`, the first rule that applies."""
+    causes = dict.fromkeys(graph.ancestors(graph.inputs), Cause(Reason.INPUT))
     for reason, indexes in rules.items():
         for index in indexes - spared:
             causes.setdefault(index, Cause(reason))
     return causes
-
-
-def _inputs(graph) -> dict:
-    return dict.fromkeys(graph.ancestors(graph.inputs), Cause(Reason.INPUT))
-
-
-def _named(graph, names) -> set:
-    return {i for i, node in enumerate(graph.nodes) if node.name in names}
-
-
-def _unsupported(graph) -> set:
-    return {i for i, node in enumerate(graph.nodes) if node.type not in SUPPORTED["tf2"]}
 
 
 def _normalized_type(graph, index, node: Node) -> str:
@@ -133,13 +127,13 @@ def _with_outputs_of(kinds: list[str], graph: Graph) -> Graph:
     """The graph without the sixth output of a FusedBatchNormV3, of unknown shape, where tf1 makes it a FusedBatchNorm,
     which has five."""
     return replace(graph, nodes=tuple(
-        node._replace(outputs=node.outputs[:5]) if kind != node.type and kind == "FusedBatchNorm" else node
+        node._replace(outputs=node.outputs[:5]) if kind == "FusedBatchNorm" else node
         for kind, node in zip(kinds, graph.nodes)))
 
 
 def _beside_strings(graph: Graph) -> set:
     """The nodes whose attribute T or dtype is string, and their readers."""
-    strings = {i for i, node in enumerate(graph.nodes) if _has_string_type(node.definition)}
+    strings = _where(graph, lambda node: _has_string_type(node.definition))
     return strings | {consumer for index in strings for consumer, _ in graph.consumers[index]}
 
 
@@ -147,22 +141,17 @@ def _has_string_type(definition) -> bool:
     return any(key in definition.attr and definition.attr[key].type == types_pb2.DT_STRING for key in ("T", "dtype"))
 
 
-def _selecting_int64(graph: Graph) -> set:
-    return {i for i, node in enumerate(graph.nodes) if node.type == "Select" and node.outputs[0].dtype == "int64"}
-
-
 def _cheap_consumers(graph: Graph) -> set:
     """The nodes after wide concatenations, unless an expensive operator is among them."""
-    wide = {i for i, node in enumerate(graph.nodes)
-            if node.type == "ConcatV2" and node.definition.attr["N"].i > WIDE_CONCATENATION
-            and node.outputs[0].dtype in FLOATING}
+    wide = _where(graph, lambda node: node.type == "ConcatV2" and node.definition.attr["N"].i > WIDE_CONCATENATION
+                  and node.outputs[0].dtype in FLOATING)
     after = graph.descendants(wide)
     return set() if any(graph.nodes[index].type in EXPENSIVE for index in after) else after
 
 
 def _foldable(graph: Graph) -> set:
     """The nodes that can be computed in advance, whatever their type."""
-    known = {i for i, node in enumerate(graph.nodes) if node.type == "Const"}
+    known = _where(graph, lambda node: node.type == "Const")
     found: set = set()
     for index, node in enumerate(graph.nodes):
         if node.type in ("Shape", "Size"):
