@@ -20,12 +20,11 @@ LARGE_CONSTANT = 1024
 def with_padding_split_off(graph: Graph) -> Graph:
     """The graph with the padding `SAME` of its first Conv2D replaced by a Pad and a Const before it."""
     index = _first(graph)
-    if index is None or _padding(graph.nodes[index]) != "SAME" or not _has_large_constant(graph):
+    has_weights = any(node.type == "Const" and node.definition.ByteSize() > LARGE_CONSTANT for node in graph.nodes)
+    if index is None or _padding(graph.nodes[index]) != "SAME" or not has_weights:
         return graph
-    shapes = [graph.tensor(edge) for edge in graph.nodes[index].inputs]
-    if not all(tensor.is_fixed for tensor in shapes):
-        return graph
-    return _inserted(graph, index, *shapes)
+    image, kernel = map(graph.tensor, graph.nodes[index].inputs)
+    return _inserted(graph, index, image, kernel) if image.is_fixed and kernel.is_fixed else graph
 
 
 def preparing_nodes(graph: Graph) -> set:
@@ -50,10 +49,6 @@ def _format(node: Node) -> str:
     return node.definition.attr["data_format"].s.decode() or "NHWC"
 
 
-def _has_large_constant(graph) -> bool:
-    return any(node.type == "Const" and node.definition.ByteSize() > LARGE_CONSTANT for node in graph.nodes)
-
-
 def _window(node: Node, attribute: str) -> tuple[int, int]:
     """Height and width of the strides or dilations; the default is 1."""
     numbers, axes = node.definition.attr[attribute].list.i or [1] * 4, _format(node)
@@ -61,7 +56,7 @@ def _window(node: Node, attribute: str) -> tuple[int, int]:
 
 
 def _has_stride_over_pixels(graph, node: Node) -> bool:
-    image, kernel = (graph.tensor(edge) for edge in node.inputs)
+    image, kernel = map(graph.tensor, node.inputs)
     if _padding(node) != "VALID" or not image.is_fixed or not kernel.is_fixed:
         return False
     height, width, channels = (image.shape[_format(node).index(axis)] for axis in "HWC")
@@ -76,32 +71,24 @@ def _inserted(graph: Graph, index: int, image: Tensor, kernel: Tensor) -> Graph:
     def moved(i):
         return i + 2 * (i >= index)
 
-    def at_its_new_place(node):
-        return node._replace(
-            inputs=tuple((moved(i), port) for i, port in node.inputs), controls=tuple(map(moved, node.controls))
-        )
-
-    nodes = [at_its_new_place(node) for node in graph.nodes]
+    nodes = [node._replace(inputs=tuple((moved(i), port) for i, port in node.inputs),
+                           controls=tuple(map(moved, node.controls))) for node in graph.nodes]
     convolution = nodes[index]
-    name = _new_name(graph, f"{convolution.name}/SamePad")
-    paddings = _node(f"{name}/paddings", "Const", (), Tensor(f"{name}/paddings:0", "int32", (4, 2)))
-    padded = Tensor(f"{name}:0", image.dtype, _padded_shape(convolution, image, kernel))
-    pad = _node(name, "Pad", (convolution.inputs[0], (index, 0)), padded)
+    name, taken = f"{convolution.name}/SamePad", {node.name for node in nodes}
+    while name in taken:
+        name += "_1"
+    paddings = _node(f"{name}/paddings", "Const", (), "int32", (4, 2))
+    shape = _padded_shape(convolution, image, kernel)
+    pad = _node(name, "Pad", (convolution.inputs[0], (index, 0)), image.dtype, shape)
     nodes[index] = _unpadded(convolution, (index + 1, 0))
     nodes[index:index] = [paddings, pad]
     return replace(graph, nodes=tuple(nodes), inputs=frozenset(map(moved, graph.inputs)),
                    outputs=frozenset(map(moved, graph.outputs)))
 
 
-def _node(name, kind, inputs, output) -> Node:
+def _node(name, kind, inputs, dtype, shape) -> Node:
+    output = Tensor(f"{name}:0", dtype, shape)
     return Node(name, kind, node_def_pb2.NodeDef(name=name, op=kind), inputs, (), (output,))
-
-
-def _new_name(graph, name: str) -> str:
-    taken = {node.name for node in graph.nodes}
-    while name in taken:
-        name += "_1"
-    return name
 
 
 def _padded_shape(node: Node, image: Tensor, kernel: Tensor) -> tuple:
