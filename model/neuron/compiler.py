@@ -92,8 +92,8 @@ def _tf2(tfn, frozen, output, cast, workdir, batch, dynamic) -> dict:
     # --fast-math=none is this route's own, as is a flag that costs latency wherever the number of cores is not given.
     given = [*flags(cast)[1:], "--neuroncore-pipeline-cores=1", *["--dynamic-batch-size"] * dynamic,
              "--workdir=" + workdir]
-    with _environment("NEURON_CC_FLAGS", " ".join(given)):
-        traced = _traced(tfn, network.function, tf.zeros(network.image.shape, network.image.dtype))
+    os.environ["NEURON_CC_FLAGS"] = " ".join(given)  # of the process, which compiles nothing else
+    traced = _traced(tfn, network.function, tf.zeros(network.image.shape, network.image.dtype))
     compiled = getattr(traced, "aws_neuron_function", None)
     if compiled is None:
         raise CompileError("tensorflow.neuron.trace returned the network uncompiled; its warnings may explain why")
@@ -117,41 +117,27 @@ def _traced(tfn, network, image):
                            "which says how to install it") from error
 
 
-@contextmanager
-def _environment(name, value):
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
 class _Kept(logging.Handler):
-    def __init__(self, messages):
+    def __init__(self):
         super().__init__(logging.WARNING)
-        self._messages = messages
+        self.messages = []
 
     def emit(self, record):
         message = " ".join(record.getMessage().split())
         # A banner comes line by line, with lines that frame it.
-        if message.strip("*") and message not in self._messages:
-            self._messages.append(message)
+        if message.strip("*") and message not in self.messages:
+            self.messages.append(message)
 
 
 @contextmanager
 def _warnings():
     """The warnings logged meanwhile, because Neuron's packages report failures only there."""
-    messages = []
     loggers = [logging.getLogger(name) for name in (None, "tensorflow", "Neuron")]
-    handler = _Kept(messages)
+    handler = _Kept()
     for logger in loggers:
         logger.addHandler(handler)
     try:
-        yield messages
+        yield handler.messages
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
