@@ -33,7 +33,8 @@ def _from_saved_model(path):
         meta_graph = None  # TensorFlow's own loader explains it below
     if meta_graph and not meta_graph.graph_def.library.function:
         signature = meta_graph.signature_def[SIGNATURE]
-        inputs, outputs = _tensors(signature.inputs), _tensors(signature.outputs)
+        inputs, outputs = ([info.name for _, info in sorted(infos.items())]
+                           for infos in (signature.inputs, signature.outputs))
         is_frozen = not any(node.op in VARIABLES for node in meta_graph.graph_def.node)
         return meta_graph.graph_def if is_frozen else _without_variables(path, [*inputs, *outputs]), inputs, outputs
     from model.graph.freeze import frozen_graph
@@ -57,10 +58,6 @@ def _without_variables(path, tensors):
             return v1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), names)
     except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
         raise SavedModelError(f"{path}: cannot be frozen: {str(error).splitlines()[0]}; save the model again") from None
-
-
-def _tensors(infos) -> list[str]:
-    return [info.name for _, info in sorted(infos.items())]
 
 
 def _from_file(path):
