@@ -86,8 +86,4 @@ def detections(output: np.ndarray) -> tuple:
         output = output[np.nan_to_num(output[:, 4], nan=np.inf) > SCORE][:MOST]
         return output[:, :4], output[:, 4], output[:, 5]
     centres, sizes, scores = output[:2].T, output[2:4].T, np.nan_to_num(output[4:].T, nan=np.inf)
-    places, classes = np.nonzero(scores > SCORE)
-    boxes = np.hstack([centres - sizes / 2, centres + sizes / 2])[places]
-    scores = scores[places, classes]
-    kept = suppressed(boxes, scores, classes, IOU, MOST)
-    return boxes[kept], scores[kept], classes[kept]
+    return suppressed(np.hstack([centres - sizes / 2, centres + sizes / 2]), scores, SCORE, IOU, MOST)

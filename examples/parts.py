@@ -13,18 +13,21 @@ def pixels(encoded: bytes) -> np.ndarray:
         return np.array(ImageOps.exif_transpose(image).convert("RGB"))
 
 
-def suppressed(boxes, scores, classes, iou_threshold: float, most: int) -> np.ndarray:
-    """The places of at most `most` detections that greedy NMS per class keeps, by falling score.
+def suppressed(boxes, scores, score_threshold: float, iou_threshold: float, most: int) -> tuple:
+    """Boxes [n, 4] (x1, y1, x2, y2) and scores [n, classes] → boxes, scores and classes after NMS, by falling score.
 
-    Boxes [n, 4] are x1, y1, x2, y2. A box is dropped if its IoU with a better one of its class exceeds the threshold.
+    These are at most `most` above the score threshold that greedy NMS per class keeps: a box is dropped if its IoU with
+    a better one of its class exceeds the threshold.
     """
+    places, classes = np.nonzero(scores > score_threshold)
+    boxes, scores = boxes[places], scores[places, classes]
     order, kept = np.argsort(-scores, kind="stable"), []
     while len(order) and len(kept) < most:
         best, order = order[0], order[1:]
         kept.append(best)
         is_other = classes[order] != classes[best]
         order = order[is_other | (_iou(boxes[best], boxes[order]) <= iou_threshold)]
-    return np.array(kept, np.int64)
+    return boxes[kept], scores[kept], classes[kept]
 
 
 def _iou(box, others) -> np.ndarray:

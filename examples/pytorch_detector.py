@@ -38,7 +38,8 @@ class Detector:
     def __init__(self, network: torch.nn.Module, device: torch.device, dtype: str, identity: str):
         self.label, self.identity = f"PyTorch {dtype.upper()} on {device}", identity
         self.network, self.device, self.dtype = network, device, DTYPES[dtype]
-        self.grids = [_grid(head, *shape[:2]).to(device) for head, shape in _heads()]
+        shapes = zip(ARCHITECTURE.layers, ARCHITECTURE.shapes())
+        self.grids = [_grid(layer, *shape[:2]).to(device) for layer, shape in shapes if layer in ARCHITECTURE.heads]
 
     @torch.inference_mode()
     def __call__(self, images):
@@ -61,12 +62,6 @@ class Detector:
 
 
 PROFILE = profile_for(ARCHITECTURE)
-
-
-def _heads():
-    """(record, shape of its map) of each head, in the order of the maps."""
-    return [(layer, shape) for layer, shape in zip(ARCHITECTURE.layers, ARCHITECTURE.shapes())
-            if layer in ARCHITECTURE.heads]
 
 
 def _grid(head, rows: int, columns: int) -> torch.Tensor:
@@ -92,9 +87,7 @@ def _split(raw: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
 
 def _detections(found: np.ndarray, size: tuple) -> tuple:
     """What was found in one image, [n, 4 + classes], after NMS: boxes in pixels, scores and classes."""
-    boxes, scores = found[:, :4], found[:, 4:]
-    places, classes = np.nonzero(scores > PROFILE.score_threshold)
-    boxes, scores = boxes[places], scores[places, classes]
-    kept = suppressed(boxes, scores, classes, PROFILE.iou_threshold, PROFILE.max_detections)
+    boxes, scores, classes = suppressed(found[:, :4], found[:, 4:], PROFILE.score_threshold, PROFILE.iou_threshold,
+                                        PROFILE.max_detections)
     side = np.float32([*size, *size])
-    return (boxes[kept] * side).clip(0, side), scores[kept], classes[kept]
+    return (boxes * side).clip(0, side), scores, classes
