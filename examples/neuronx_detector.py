@@ -28,15 +28,11 @@ def make(cast="none", compiled=""):
     if compiled and Path(compiled).exists():
         network = torch.jit.load(compiled)
     else:
-        network = torch_neuronx.trace(_Network(ARCHITECTURE, weights), _example(),
-                                      compiler_args=["--auto-cast", cast])
+        example = torch.zeros(1, ARCHITECTURE.height, ARCHITECTURE.width, 3)
+        network = torch_neuronx.trace(_Network(ARCHITECTURE, weights), example, compiler_args=["--auto-cast", cast])
         if compiled:
             torch.jit.save(network, compiled)
-    return Detector(network, torch.device("cpu"), "fp32", digest(weights))
-
-
-def _example() -> torch.Tensor:
-    return torch.zeros(1, ARCHITECTURE.height, ARCHITECTURE.width, 3)
+    return Detector(network, digest(weights))
 
 
 class _Network(TorchNetwork):
@@ -49,12 +45,11 @@ class _Network(TorchNetwork):
 class Detector(pytorch_detector.Detector):
     """The PyTorch example with a network that is compiled for one image; it does the rest on the host."""
 
-    label = "PyTorch, torch-neuronx"
     versions = {**pytorch_detector.Detector.versions, "torch_neuronx": torch_neuronx.__version__}  # noqa: RUF012
 
-    def __init__(self, network, device, dtype, identity):
-        super().__init__(network, device, dtype, identity)
-        self.label = type(self).label
+    def __init__(self, network, identity):
+        super().__init__(network, torch.device("cpu"), "fp32", identity)
+        self.label = "PyTorch, torch-neuronx"
 
     def __call__(self, images):
         return [super(Detector, self).__call__([image])[0] for image in images]
