@@ -15,10 +15,11 @@ import http.client
 import json
 import struct
 import threading
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import numpy as np
+
+from model.names import read_names
 
 INPUT, OUTPUTS = "image", ("boxes", "scores", "classes", "count")
 JSON = {"Content-Type": "application/json"}
@@ -39,7 +40,7 @@ def make(url, model="detector", protocol="tensorflow", seconds="10", names=""):
         raise ValueError(f"url {url}: must be like http://localhost:8501")
     detector = Detector(parts, model, protocol, float(seconds))
     if names:
-        detector.names = Path(names).read_text("utf-8").split("\n")[:-1]
+        detector.names = read_names(names)
     return detector
 
 
@@ -56,11 +57,10 @@ class Detector:
     def __call__(self, images):
         body = self._asked(*self._request(images))
         try:
-            found = self._response(json.loads(body), len(images))
+            return self._response(json.loads(body), len(images))
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise ServerError(f"{self._path}: the response is not as agreed ({type(error).__name__}: {error}): "
                               f"{body[:SHOWN]!r}") from error
-        return found
 
     def close(self) -> None:
         """Closes the connections of all threads."""

@@ -5,13 +5,12 @@ pytest tests/gates --detector examples/torchvision_detector.py:make --detector-a
 """
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torchvision
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from examples.parts import pixels
+from model.names import read_names
 
 
 def make(names, weights="random", device="cpu"):
@@ -19,7 +18,7 @@ def make(names, weights="random", device="cpu"):
 
     `names` is a file with a class name in each line, without the background.
     """
-    names = Path(names).read_text("utf-8").splitlines()
+    names = read_names(names)
     torch.manual_seed(0)
     network = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=1 + len(names),
                                             detections_per_img=100)
