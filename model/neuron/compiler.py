@@ -2,7 +2,7 @@
 
 Runs on Python 3.7 with TensorFlow 1.15 and on TensorFlow 2. No device is needed. Not yet run with the real compiler.
 Sources: SDK docs, pages "TensorFlow 1.x (tensorflow-neuron) Compilation API", "TensorFlow 2.x Tracing API" and
-"Neuron compiler command line reference"; AWS's YOLOv4 tutorial.
+"Neuron compiler command line reference"; AWS's YOLOv4 tutorial (aws-neuron-sdk, src/examples/tensorflow/yolo_v4_demo).
 """
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import shutil
 import sys
 from contextlib import contextmanager
 
-from model.graph.saved_model import SIGNATURE, read_meta_graph
-from model.neuron.compiler_log import next_step
-from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
+from model.graph.saved_model import NETWORK, SIGNATURE, read_meta_graph
+from model.neuron.compiler_log import INSTALL, next_step
+
+MINIMUM_SEGMENT_SIZE = 100  # operators, as in AWS's tutorial
 
 
 class CompileError(RuntimeError):
@@ -41,8 +42,7 @@ def compile(
     try:
         import tensorflow.neuron as tfn
     except ImportError as error:
-        step = next_step(str(error)) or ("run `python -m model doctor --detector-python PATH`, which says how to "
-                                         "install it")
+        step = next_step(str(error)) or INSTALL
         raise CompileError(f"tensorflow-neuron cannot be imported ({error}); {step}") from error
     is_tf1 = tf.__version__.startswith("1.")
     if build == "tutorial" and not is_tf1:
@@ -67,6 +67,11 @@ def flags(cast: str) -> list:
     if cast == "none":
         return ["--fast-math=none", "--fp32-cast=matmult-bf16"]
     return ["--fast-math=all", f"--fp32-cast={cast}"]
+
+
+def excluded(graph_def) -> list:
+    """The names of the nodes that stay on the CPU as in AWS's tutorial: pre- and post-processing."""
+    return [node.name for node in graph_def.node if not node.name.startswith(f"{NETWORK}/")]
 
 
 def _tf1(tfn, frozen, output, cast, workdir, batch, dynamic) -> dict:
@@ -113,8 +118,7 @@ def _traced(tfn, network, image):
         folders = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
         if shutil.which("neuron-cc", path=folders):
             raise
-        raise CompileError(f"neuron-cc is not found ({error}); run `python -m model doctor --detector-python PATH`, "
-                           "which says how to install it") from error
+        raise CompileError(f"neuron-cc is not found ({error}); {INSTALL}") from error
 
 
 class _Kept(logging.Handler):

@@ -12,6 +12,7 @@ IN_MODEL = Path("assets.extra", "compiler.log")  # in the compiled SavedModel, s
 LONGEST_LOG = 1 << 20  # characters of all log files together
 LONGEST_REASON = 300  # characters
 LAST_LINES = 10  # of the log in an error message
+INSTALL = "run `python -m model doctor --detector-python PATH`, which says how to install it"
 LARGER_MACHINE = ("compile on a machine with 32 GiB or more, such as c5.4xlarge; it needs no Inferentia, and a URL as "
                   "--cache-dir brings the model back")
 
@@ -31,9 +32,8 @@ SYMPTOMS = (
     (r"No space left on device", "the disk is full; make room under $TMPDIR and in --cache-dir"),
     (r"gave no response within|TimeoutExpired|timed out after",
      f"the compiler took too long (#352, #459, #730); {LARGER_MACHINE}"),
-    (r"WRONG PACKAGE|neuron-cc is not found|neuron-cc is not behaving|No module named "
-     r"'?(neuroncc|tensorflow_neuron)",
-     "run `python -m model doctor --detector-python PATH`, which says how to install it"),
+    (r"WRONG PACKAGE|neuron-cc is not found|neuron-cc is not behaving|No module named '?(neuroncc|tensorflow_neuron)",
+     INSTALL),
     (r"undefined symbol|GLIBCXX|cannot open shared object",
      "another package has replaced files of Neuron's (#73, #328); install requirements-neuron-tf115.txt or "
      "requirements-neuron-tf210.txt into a new environment"),

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 from model.graph.freeze import network_function
+from model.neuron.compiler import MINIMUM_SEGMENT_SIZE, excluded
 from model.neuron.partition.plan import Plan, plan
-from model.neuron.tutorial import MINIMUM_SEGMENT_SIZE, excluded
 
 
 def plan_of_detector(graph_def, inputs, outputs, route: str) -> Plan:
