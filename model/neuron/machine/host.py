@@ -64,6 +64,11 @@ class Host:
         """The tool's path if it is on PATH or in its usual folder."""
         return self.on_path(name) or shutil.which(name, path=os.pathsep.join(str(self.root / f) for f in TOOL_FOLDERS))
 
+    def ask(self, name: str, *arguments: str, seconds: float = 5) -> Output:
+        """Runs a tool wherever `tool` finds it."""
+        tool = self.tool(name)
+        return self.run([tool, *arguments], seconds) if tool else Output("", f"{name} is not installed")
+
     def run(self, command: list[str], seconds: float) -> Output:
         """Runs a tool for at most so many seconds, then ends it and its children."""
         name = Path(command[0]).name

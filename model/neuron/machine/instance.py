@@ -65,10 +65,7 @@ def devices(host: Host = HERE) -> Devices:
 
 
 def _neuron_ls(host: Host) -> tuple[tuple[Device, ...], str]:
-    tool = host.tool("neuron-ls")
-    if not tool:
-        return (), "neuron-ls is not installed"
-    shown, problem = host.run([tool, "-j"], NEURON_LS_SECONDS)
+    shown, problem = host.ask("neuron-ls", "-j", seconds=NEURON_LS_SECONDS)
     if problem:
         return (), problem
     rows = _json_list(shown)

@@ -52,16 +52,9 @@ def driver(host: Host) -> Driver | None:
         return Driver(version, True, "/sys/module/neuron")
     modules = host.text("proc/modules") or ""
     loaded = any(line.startswith("neuron ") for line in modules.splitlines())
-    installed = _modinfo(host)
+    shown = host.ask("modinfo", "-F", "version", "neuron")
+    installed = None if shown.problem else shown.text.strip() or None
     return Driver(installed, loaded, "modinfo") if installed or loaded else None
-
-
-def _modinfo(host: Host) -> str | None:
-    tool = host.tool("modinfo")
-    if not tool:
-        return None
-    output = host.run([tool, "-F", "version", "neuron"], 5)
-    return None if output.problem else output.text.strip() or None
 
 
 def packages(host: Host, *names: str) -> dict[str, str] | None:
