@@ -106,7 +106,8 @@ def shaped_graph(graph_def, inputs, outputs, batch_size: int) -> Graph:
         if node_name(name) not in by_name:
             raise PlanError(f"the graph has no node {node_name(name)}; correct the name")
     needed = reached(map(node_name, (*inputs, *outputs)), lambda name: _source_names(by_name, name))
-    light = _without_weights(graph_def, needed)
+    light = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library,
+                               node=[_light(node) for node in graph_def.node if node.name in needed])
     operations = _inferred(light, inputs, batch_size)
     index = {operation.name: i for i, operation in enumerate(operations)}
     return Graph(
@@ -125,24 +126,16 @@ def _source_names(by_name: dict, name: str) -> list:
     return sources
 
 
-def _without_weights(graph_def, names):
-    """A copy of these nodes without large constants and without ties to devices."""
-    copy = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
-    for node in graph_def.node:
-        if node.name in names:
-            _copy_light(node, copy.node.add())
-    return copy
-
-
-def _copy_light(node, copy) -> None:
-    copy.name, copy.op = node.name, node.op
-    copy.input.extend(node.input)
+def _light(node):
+    """A copy of a node without a large constant and without ties to devices."""
+    copy = node_def_pb2.NodeDef(name=node.name, op=node.op, input=node.input)
     for key, value in node.attr.items():
         if key == "value" and value.ByteSize() > LARGE_CONSTANT:
             copy.attr[key].tensor.dtype = value.tensor.dtype
             copy.attr[key].tensor.tensor_shape.CopyFrom(value.tensor.tensor_shape)
         elif key != "_class":
             copy.attr[key].CopyFrom(value)
+    return copy
 
 
 def _inferred(graph_def, inputs, batch_size) -> list:
