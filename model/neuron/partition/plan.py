@@ -11,11 +11,9 @@ from dataclasses import dataclass
 
 from model.graph.operators import CONVOLUTIONS, NOT_OPERATORS, reached
 from model.neuron.partition.graph import Graph, PlanError, Tensor, shaped_graph
-from model.neuron.partition.operators import EXPENSIVE, PASSED_THROUGH
+from model.neuron.partition.operators import EXPENSIVE, PASSED_THROUGH, SUPPORTED
 from model.neuron.partition.rules import Cause, Reason, Rules, tf1, tf2
 from model.neuron.partition.segments import contracted, driven_out
-
-ROUTES = ("tf1", "tf2")
 
 # If the largest segment has more than this share of the nodes of all segments, only it is kept.
 LARGEST_SHARE = 0.8
@@ -110,8 +108,8 @@ def plan(graph_def, inputs, outputs, route, no_fuse=(), minimum_segment_size=Non
 
 
 def _check(graph_def, route, no_fuse, minimum_segment_size, batch_size) -> None:
-    if route not in ROUTES:
-        raise PlanError(f"route {route}: must be one of: {', '.join(ROUTES)}")
+    if route not in SUPPORTED:
+        raise PlanError(f"route {route}: must be one of: {', '.join(SUPPORTED)}")
     for name, number in (("minimum_segment_size", minimum_segment_size), ("batch_size", batch_size)):
         if number is not None and number < 1:
             raise PlanError(f"{name} {number}: must be at least 1")
