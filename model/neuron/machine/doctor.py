@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import sys
-from typing import NamedTuple
 
 from model.neuron.machine import environment, instance, software
 from model.neuron.machine import packages as wheels
@@ -17,7 +16,7 @@ from model.neuron.machine import system as systems
 from model.neuron.machine.host import HERE, Host
 from model.neuron.machine.preflight import MISSING, OK, UNKNOWN, WRONG, Check, Diagnosis
 from model.neuron.machine.software import Interpreter, release
-from model.neuron.machine.system import APT, DRIVER_PACKAGE, OLD_DRIVER_PACKAGE, RUNTIME_PACKAGE, TOOLS_PACKAGE, System
+from model.neuron.machine.system import APT, DRIVER_PACKAGE, OLD_DRIVER_PACKAGE, RUNTIME_PACKAGE, TOOLS_PACKAGE
 
 DRIVER = (2, 24)  # the last that AWS supports on Inf1
 OLDEST_DRIVER = (2, 21)  # of AWS's own images for Inf1 (amazon-eks-ami #2579, amazon-ecs-ami #557)
@@ -31,26 +30,19 @@ LOAD_DRIVER, DRIVER_LOG = "sudo modprobe neuron", "sudo dmesg | grep -i neuron"
 NOT_NEEDED = False  # at the end of a row: the backend works without it
 
 
-class Machine(NamedTuple):
-    """Facts that several checks need; `on_bus` counts chips on the PCI bus, with or without a driver.
+class Machine:
+    """Facts that several checks need."""
 
-    `packages` are the system's packages of Neuron, None where it cannot be asked.
-    """
-
-    host: Host
-    interpreter: Interpreter
-    system: System
-    packages: dict[str, str] | None
-    devices: instance.Devices
-    kind: instance.Known
-    family: str
-    on_bus: int
-
-    @property
-    def expected(self) -> int:
-        """The number of Inferentia chips that the machine should have."""
+    def __init__(self, host: Host, interpreter: Interpreter):
+        self.host, self.interpreter, self.system = host, interpreter, systems.system(host)
+        self.packages = software.packages(host, *systems.PACKAGES)  # None where the system cannot be asked
+        self.devices, self.kind = instance.devices(host), instance.instance_type(host)
+        kind = self.kind.value or ""
+        self.family = kind.partition(".")[0] or (instance.family(host) or "").lower()
+        # How many Inferentia chips the machine should have, and whether it has any, with or without a driver.
         sizes = {name: chips for (chips, _), name in instance.INF1.items()}
-        return max(self.on_bus, sizes.get(self.kind.value, 0))
+        self.expected = max(instance.chips_on_pci(host), sizes.get(kind, 0))
+        self.is_inf1 = self.expected > 0 or self.family == "inf1" or bool(self.devices.devices and not self.family)
 
     @property
     def install_driver(self) -> str:
@@ -68,11 +60,6 @@ class Machine(NamedTuple):
         repository = "" if systems.has_repository(self.host) else self.system.repository
         return systems.in_turn(repository, self.system.refresh)
 
-    @property
-    def is_inf1(self) -> bool:
-        """Whether the machine has Inferentia chips, with or without a driver."""
-        return self.expected > 0 or self.family == "inf1" or bool(self.devices.devices and not self.family)
-
 
 def diagnose(host: Host = HERE, python: str = sys.executable) -> Diagnosis:
     """Checks the machine and the interpreter of the detector.
@@ -80,7 +67,7 @@ def diagnose(host: Host = HERE, python: str = sys.executable) -> Diagnosis:
     TensorFlow is not imported, so faults that only its import or a first inference shows are not found.
     Raises software.InterpreterError if `python` is not a Python.
     """
-    machine = _machine(host, software.interpreter(host, python))
+    machine = Machine(host, software.interpreter(host, python))
     # Check → what finds the rest of its row: status, what is found, and where there is one the fix.
     finders = {"instance type": _instance, "devices": _devices}
     if machine.is_inf1:
@@ -92,13 +79,6 @@ def diagnose(host: Host = HERE, python: str = sys.executable) -> Diagnosis:
     takes_lists = not machine.interpreter.versions.get("tensorflow-neuron", "").startswith("1.15.")
     checks += environment.checks(host.environment, machine.devices.cores, takes_lists)
     return Diagnosis(checks + wheels.checks(host, machine.interpreter), machine.is_inf1)
-
-
-def _machine(host: Host, interpreter: Interpreter) -> Machine:
-    kind = instance.instance_type(host)
-    family = str(kind.value).partition(".")[0] if kind.value else (instance.family(host) or "").lower()
-    return Machine(host, interpreter, systems.system(host), software.packages(host, *systems.PACKAGES),
-                   instance.devices(host), kind, family, instance.chips_on_pci(host))
 
 
 def _instance(machine: Machine) -> tuple:
