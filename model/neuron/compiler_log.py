@@ -71,12 +71,10 @@ def reason(*texts: str) -> str:
 def _sentence(text: str) -> str:
     """The line that says most: the error message or class that the compiler names, else the last that says error."""
     lines = _lines(text)
-    for label in ("Error message:", "Error class:"):
-        named = [line[len(label):].strip() for line in lines if line.startswith(label)]
-        if any(named):
-            return next(filter(None, named))[:LONGEST_REASON]
+    named = [line[len(label):].strip() for label in ("Error message:", "Error class:")
+             for line in lines if line.startswith(label)]
     errors = [line for line in lines if re.search(r"error|exception|failed|not found|killed", line, re.IGNORECASE)]
-    return (errors or lines or [""])[-1 if errors else 0][:LONGEST_REASON]
+    return next(filter(None, [*named, *errors[-1:], *lines[:1]]), "")[:LONGEST_REASON]
 
 
 def next_step(text: str) -> str:
