@@ -178,13 +178,13 @@ class _Planning:
             return Cause(Reason.NO_OUTPUTS if entering else Reason.NO_INPUTS)
         return Cause(Reason.UNKNOWN_BOUNDARY, str(unknown[0])) if unknown else None
 
-    def _crossing(self, part) -> tuple[list[Tensor], list[Tensor]]:
+    def _crossing(self, part) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """The tensors that go into a segment, and those that come out to other nodes or as outputs of the graph."""
         graph = self._graph
         entering = {edge for index in part for edge in graph.nodes[index].inputs if edge[0] not in part}
         leaving = {(index, port) for index in part for consumer, port in graph.consumers[index] if consumer not in part}
         leaving |= {(i, port) for i in part & graph.outputs for port in range(len(graph.nodes[i].outputs))}
-        return [graph.tensor(edge) for edge in sorted(entering)], [graph.tensor(edge) for edge in sorted(leaving)]
+        return tuple(map(graph.tensor, sorted(entering))), tuple(map(graph.tensor, sorted(leaving)))
 
     def _result(self, route, parts, splits) -> Plan:
         nodes = self._graph.nodes
@@ -192,7 +192,7 @@ class _Planning:
             route,
             self._rules.is_manual,
             {node.name: node.type for node in nodes},
-            tuple(Segment(_names(nodes, part), *map(tuple, self._crossing(part))) for part in sorted(parts, key=min)),
+            tuple(Segment(_names(nodes, part), *self._crossing(part)) for part in sorted(parts, key=min)),
             {nodes[index].name: self._causes[index] for index in sorted(self._causes)},
             splits,
             self._graph.unused,
