@@ -122,7 +122,7 @@ def test_boxes_scores_and_classes_are_those_of_each_image(server, protocol):
 
 @PROTOCOLS
 def test_the_gate_reads_it_as_a_detector(server, protocol, tmp_path):
-    (tmp_path / "names").write_text("car\nvan\nbus\ntram\n")
+    (tmp_path / "names").write_text("car\nvan\nbus\ntram")  # no line break at the end
     arguments = {"url": server.url, "model": "cars", "protocol": protocol, "names": f"{tmp_path}/names"}
     with FactoryDetector(Factory(served_detector.__file__ + ":make", tuple(arguments.items()))) as detector:
         assert detector.metadata["names"] == ["car", "van", "bus", "tram"]
