@@ -96,7 +96,7 @@ def _stock(dataset: Dataset, detections: dict[int, Detections]) -> None:
 def _drop(dataset: Dataset, detections: dict[int, Detections]) -> None:
     """The paired AP drop to a detector whose boxes are a pixel off."""
     moved = {i: one._replace(boxes=(one.boxes + 1).clip(0, SIDE)) for i, one in detections.items()}
-    bootstrap.ap_drop(dataset, detections, moved)
+    bootstrap.drop_estimate(dataset, detections, moved)
 
 
 PARTS: dict[str, Callable[[Dataset, dict[int, Detections]], Any]] = {

@@ -201,7 +201,8 @@ def hang():
 
 
 @needs_loadgen
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", [
+    pytest.param(name, marks=[pytest.mark.slow] * (name in ("MultiStream", "Offline"))) for name in SCENARIOS])
 def test_a_hung_call_ends_the_run_soon_after_its_deadline(under_load, hang, scenario):
     start = perf_counter()
     result = run(under_load(hang), scenario, seconds=100.0 if scenario == "Server" else 5.0, deadline=0.5)

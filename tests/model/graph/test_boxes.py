@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from unittest import mock
 
 import numpy as np
@@ -146,16 +147,17 @@ def closeness(one, two, diou_beta) -> float:
 
 def greedy(boxes, scores, p: Profile) -> list[tuple]:
     """(score, class, box) of plain greedy suppression of one image, best first."""
-    kept = []
+    between = cache(lambda i, j: closeness(boxes[i], boxes[j], p.diou_beta))  # every class asks for the same pairs
+    found = []
     for label in range(scores.shape[1]):
-        of_class = []
+        kept = []
         for i in np.argsort(-scores[:, label], kind="stable"):
             if scores[i, label] > p.score_threshold and all(
-                closeness(b, boxes[i], p.diou_beta) <= p.iou_threshold for b in of_class
+                between(*sorted((i, j))) <= p.iou_threshold for j in kept
             ):
-                of_class.append(boxes[i])
-                kept.append((float(scores[i, label]), label, tuple(boxes[i].tolist())))
-    return sorted(kept, key=lambda row: -row[0])[:p.max_detections]
+                kept.append(i)
+        found += [(float(scores[i, label]), label, tuple(boxes[i].tolist())) for i in kept]
+    return sorted(found, key=lambda row: -row[0])[:p.max_detections]
 
 
 def suppressed(boxes, scores, p: Profile) -> list[tuple]:
