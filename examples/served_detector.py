@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 
-from model.names import read_names
+from model.names import checked_names
 
 INPUT, OUTPUTS = "image", ("boxes", "scores", "classes", "count")
 JSON = {"Content-Type": "application/json"}
@@ -36,12 +36,19 @@ def make(url, model="detector", protocol="tensorflow", seconds="10", names=""):
     if protocol not in PATHS:
         raise ValueError(f"protocol {protocol}: must be one of: {', '.join(PATHS)}")
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or not _has_possible_port(parts):
         raise ValueError(f"url {url}: must be like http://localhost:8501")
     detector = Detector(parts, model, protocol, float(seconds))
     if names:
-        detector.names = read_names(names)
+        detector.names = checked_names(names, None)
     return detector
+
+
+def _has_possible_port(parts) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:  # no number, or too large
+        return False
 
 
 class Detector:

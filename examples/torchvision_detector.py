@@ -10,7 +10,7 @@ import torchvision
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from examples.parts import pixels
-from model.names import read_names
+from model.names import checked_names
 
 
 def make(names, weights="random", device="cpu"):
@@ -18,7 +18,7 @@ def make(names, weights="random", device="cpu"):
 
     `names` is a file with a class name in each line, without the background.
     """
-    names = read_names(names)
+    names = checked_names(names, None)
     torch.manual_seed(0)
     network = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=1 + len(names),
                                             detections_per_img=100)

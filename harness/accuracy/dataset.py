@@ -143,11 +143,7 @@ class Dataset:
 
     def image_bytes(self, image_id: int) -> bytes:
         """The encoded image from disk; KeyError for an unknown id, DatasetError if unreadable."""
-        path = self.file(image_id)
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the image") from error
+        return content_of(self.file(image_id), "restore the image")
 
     def file(self, image_id: int) -> Path:
         """The image's file; KeyError for an unknown id."""
@@ -210,12 +206,25 @@ def _digest(ground_truth: dict) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
+def content_of(path: Path, advice: str, most: int = -1) -> bytes:
+    """The content of a file, or its first `most` bytes. Raises DatasetError, which ends with what to do.
+
+    A pipe would be waited at for ever, a device may never end.
+    """
     try:
-        stored = path.read_bytes()
-        content = json.loads(stored)
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise DatasetError(f"{path}: is a pipe or a device; name a file")
+        with path.open("rb") as file:
+            return file.read(most)
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); name an annotation file") from error
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
+
+
+def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
+    stored = content_of(path, "name an annotation file")
+    try:
+        content = json.loads(stored)
     except (ValueError, RecursionError) as error:
         why = _foreign(stored) or f"is not JSON, or cut short ({error}); restore the file"
         raise DatasetError(f"{path}: {why}") from error

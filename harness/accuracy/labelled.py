@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from harness.accuracy.dataset import Dataset, DatasetError, fits
+from harness.accuracy.dataset import Dataset, DatasetError, content_of, fits
 from harness.accuracy.image_files import image_size
 from harness.text import shown
 
@@ -62,14 +62,10 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
     return sorted(file for file in below if file.suffix.lower() in suffixes and file.is_file())
 
 
-def content_of(file: Path, most_megabytes: float = MOST_MEGABYTES) -> bytes:
+def labels_of(file: Path, most_megabytes: float = MOST_MEGABYTES) -> bytes:
     """The content of a file. Raises DatasetError, also for a file that is too large to be one of labels."""
     most = int(most_megabytes * 2**20)
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(most + 1)
-    except OSError as error:
-        raise DatasetError(f"{file}: cannot be read ({error.strerror}); restore the file") from error
+    content = content_of(file, "restore the file", most + 1)
     if len(content) > most:
         raise DatasetError(f"{file}: must have at most {most_megabytes} MB; name the file of labels")
     return content
@@ -78,7 +74,7 @@ def content_of(file: Path, most_megabytes: float = MOST_MEGABYTES) -> bytes:
 def text_of(file: Path, most_megabytes: float = MOST_MEGABYTES) -> str:
     """The text of a file, without a byte order mark. Raises DatasetError."""
     try:
-        return content_of(file, most_megabytes).decode("utf-8-sig")
+        return labels_of(file, most_megabytes).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{file}: is not text in UTF-8 ({error.reason}); convert it") from error
 

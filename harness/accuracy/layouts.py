@@ -76,7 +76,7 @@ def _annotation_files(folder: Path) -> dict[Path, dict[str, Any]]:
 def _content(path: Path) -> dict[str, Any]:
     """The file's content if it has COCO's sections, else {}."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes() if path.is_file() else b"")
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) and content.keys() >= FIELDS.keys() else {}

@@ -68,7 +68,7 @@ def _by_name(place: Path, suffixes: Collection[str], folder: Path) -> dict[str, 
 def _record(file: Path) -> tuple[tuple[int, int] | None, list[Box]]:
     """Width and height in pixels, None where the XML file does not say, and the objects. Raises DatasetError."""
     try:
-        root = _tree(labelled.content_of(file))
+        root = _tree(labelled.labels_of(file))
         return _size(root), [_box(one) for one in root.findall("object")]
     except expat.ExpatError as error:
         raise DatasetError(f"{file}, line {error.lineno}: is not XML ({expat.ErrorString(error.code)}); restore the "

@@ -114,19 +114,19 @@ class ClusterSoak:
 
 
 def run(cluster, plan: Plan, folder: str | Path, identity: dict[str, Any], *, deadline: float, resume: bool = False,
-        progress: Callable[[int], Any] = lambda windows: None, on_nodes: str = ON_NODES,
+        progress: Callable[[int], Any] = lambda windows: None, on_nodes: str | None = None,
         poll: float = POLL) -> ClusterSoak:
     """Run the soak of a plan on every node and copy its journals into `folder`, each named by its node's place.
 
     `identity` says what is measured (strict JSON); each node adds its own machine and place. `on_nodes` is the folder
-    of journals on each node, `poll` the seconds between two looks; `progress` gets the number of windows that have
-    become complete on every node. The images are those of `harness.cluster.load.hold`. A node that is lost, or a soak
-    that fails on one, ends it on all; `lost` says why, and the others' journals can be resumed.
+    of journals on each node (default: ON_NODES), `poll` the seconds between two looks; `progress` gets the number of
+    windows that have become complete on every node. The images are those of `harness.cluster.load.hold`. A node that is
+    lost, or a soak that fails on one, ends it on all; `lost` says why, and the others' journals can be resumed.
 
     With `resume` it continues: JournalError where its nodes, its plan or what it measures are others, or where it
     failed. Raises InvalidRun where a node does not respond before the first window.
     """
-    run_of = _Run(cluster, plan, Path(folder), identity, deadline, on_nodes, poll)
+    run_of = _Run(cluster, plan, Path(folder), identity, deadline, on_nodes or ON_NODES, poll)
     run_of.prepare(resume)
     try:
         run_of.work(resume, progress)

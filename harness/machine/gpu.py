@@ -118,7 +118,7 @@ class Gpus:
         }
 
     def _handle(self, number: int) -> Any:
-        """The library's handle; None for a GPU that cannot be opened, while the others still can."""
+        """The library's handle; None for a GPU that is lost, `_Closed` for one that may not be opened."""
         try:
             return self._nvml.nvmlDeviceGetHandleByIndex(number)
         except self._nvml.NVMLError as error:

@@ -64,8 +64,9 @@ def baselines(history: History, platform: str) -> list[Run]:
     if len(alike) < LEAST_RUNS:
         others = sorted({run.platform for run in found} - {platform})
         elsewhere = f"; it has baselines of {', '.join(others)}" if others else ""
-        raise TooFew(f"{history.place}: {len(alike)} comparable baselines of {platform}, must be at least {LEAST_RUNS}"
-                     f"{elsewhere}; run the whole gate again on a commit without changes")
+        baselines = "1 comparable baseline" if len(alike) == 1 else f"{len(alike)} comparable baselines"
+        raise TooFew(f"{history.place}: {baselines} of {platform}, must be at least {LEAST_RUNS}{elsewhere}; run the "
+                     "whole gate again on a commit without changes")
     return alike
 
 

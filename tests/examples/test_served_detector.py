@@ -163,6 +163,8 @@ def test_without_a_server_it_says_what_to_start():
 
 @pytest.mark.parametrize(("given", "words"), [
     ({"url": "localhost:8501"}, "must be like http://localhost:8501"),
+    ({"url": "http://localhost:eighty"}, "must be like http://localhost:8501"),
+    ({"url": "http://localhost:70000"}, "must be like http://localhost:8501"),
     ({"url": "http://localhost", "protocol": "grpc"}, "protocol grpc: must be one of: tensorflow, v2, v2-base64"),
 ])
 def test_what_cannot_be_asked_is_refused(given, words):

@@ -4,6 +4,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import struct
 import unicodedata
 import zlib
@@ -17,6 +18,7 @@ from PIL import Image
 
 from harness.accuracy.dataset import Dataset, DatasetError, class_indexes
 from harness.accuracy.evaluation import evaluate
+from harness.accuracy.labelled import labels_of
 from harness.accuracy.layouts import coco_folder
 from tests.harness import synthetic
 
@@ -270,6 +272,16 @@ def test_an_empty_section_is_named(tmp_path, coco, section):
 def test_a_missing_annotation_file_is_named(tmp_path):
     with pytest.raises(DatasetError, match=r"nowhere\.json: cannot be read"):
         Dataset.load(tmp_path / "nowhere.json", tmp_path)
+
+
+def test_a_pipe_is_named_and_not_waited_at(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(DatasetError, match=r"pipe\.json: is a pipe or a device; name a file"):
+        Dataset.load(tmp_path / "pipe.json", tmp_path)
+    with pytest.raises(DatasetError, match=r"pipe\.json: is a pipe or a device; name a file"):
+        labels_of(tmp_path / "pipe.json")
+    with pytest.raises(DatasetError):
+        coco_folder(tmp_path)
 
 
 def test_a_missing_image_folder_is_named(tmp_path, coco):

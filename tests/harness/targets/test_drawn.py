@@ -101,7 +101,7 @@ def test_too_few_runs_say_how_many_there_are(kept, speeds, fields, words):
 def test_runs_of_another_key_are_not_drawn_from(kept):
     made = kept()
     made.add(content(50.0, 100, key={**record()["key"], "cores": 8}))
-    with pytest.raises(TooFew, match="1 comparable baselines of cpu"):
+    with pytest.raises(TooFew, match="1 comparable baseline of cpu"):
         drawn(made, "cpu")
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -262,6 +263,13 @@ NO_ARRAYS = {
 def test_what_describes_no_array_is_not_a_response(arrays):
     with pytest.raises(FrameError, match="its response to detect has the invalid arrays"):
         responses.check("detect", 1, {"id": 1, "errors": [""], "arrays": arrays}, [b"1234"])
+
+
+@pytest.mark.parametrize("count", [10**400, -10**400, float("nan"), float("inf"), True, "1"], ids=reprlib.repr)
+def test_a_count_is_a_number_that_can_be_computed_with(count):
+    with pytest.raises(FrameError, match="invalid counters"):
+        responses.check("counters", 1, {"id": 1, "counters": {"requests": count}}, [])
+    responses.check("counters", 1, {"id": 1, "counters": {"requests": 3, "seconds": 0.5}}, [])
 
 
 # Several processes.
