@@ -1,12 +1,11 @@
 """Reads the files of a report folder: what each holds, or in words why it is left out."""
 from __future__ import annotations
 
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness.files import from_json
+from harness.files import from_json, read_file
 from harness.text import shown
 
 OUTCOME, RUN, RESULTS, CURVES = "outcome.json", "run.json", "results.json", "precision_recall.json"
@@ -19,6 +18,14 @@ ALWAYS_OWN = (OUTCOME, RUN, RESULTS, AGAINST, HISTORY)
 
 class LeftOut(ValueError):
     """A part of the report is left out; the message says why."""
+
+
+class Damaged(LeftOut):
+    """What is stored under a name cannot be shown, because of an error."""
+
+    def __init__(self, name: str, error: Exception):
+        super().__init__(f"{name} is damaged ({type(error).__name__}: {shown(error, 200)}): run the gate again with "
+                         "--report.")
 
 
 class Folder:
@@ -41,18 +48,9 @@ class Folder:
 
     def json(self, name: str) -> Any:
         """The content of a regular JSON file. Raises LeftOut."""
-        path = self.file(name)
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise LeftOut(f"{name} is not a file.")
-        if found.st_size > LARGEST:
-            raise LeftOut(f"{name} has {found.st_size:,} bytes, at most {LARGEST:,} are read.")
         try:
-            return from_json(path.read_bytes())
+            return from_json(read_file(self.file(name), LARGEST))
+        except LeftOut:
+            raise
         except (ValueError, RecursionError) as error:
-            raise LeftOut(damaged(name, error)) from error
-
-
-def damaged(name: str, error: Exception) -> str:
-    """That a file cannot be shown, and why, in words."""
-    return f"{name} is damaged ({type(error).__name__}: {shown(error, 200)}): run the gate again with --report."
+            raise Damaged(name, error) from error

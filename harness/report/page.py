@@ -19,7 +19,7 @@ from harness.compare.record import Run
 from harness.files import write as write_file
 from harness.report import sections
 from harness.report.decision import decision
-from harness.report.folder import Folder, LeftOut, damaged
+from harness.report.folder import Damaged, Folder, LeftOut
 from harness.text import printable, shown
 
 PAGE = "report.html"
@@ -69,7 +69,7 @@ def render(folder: Folder, beside: Sequence[Run] = ()) -> tuple[str, list[str]]:
                      head=_rendered("decision.html", first=first, missing=missing), style_hash=_hash(style),
                      script_hash=_hash(script))
     left_out = [("The first screen", missing), *((section.heading, why) for section, _, why in parts)]
-    return str(page), [f"{heading} is left out: {why}" for heading, why in left_out if "damaged" in why]
+    return str(page), [f"{heading} is left out: {why}" for heading, why in left_out if isinstance(why, Damaged)]
 
 
 def _sections(beside: Sequence[Run]) -> Iterator[Section]:
@@ -84,14 +84,14 @@ def _content(section: Section, folder: Folder) -> Markup:
     return _rendered(f"{section.name}.html", **section.build(folder))
 
 
-def _made(make: Callable[[Folder], Any], folder: Folder) -> tuple[Any, str]:
-    """(what is made of the folder, ''), or (None, why there is nothing to show)."""
+def _made(make: Callable[[Folder], Any], folder: Folder) -> tuple[Any, LeftOut | None]:
+    """(what is made of the folder, None), or (None, why there is nothing to show)."""
     try:
-        return make(folder), ""
+        return make(folder), None
     except LeftOut as error:
-        return None, str(error)
+        return None, error
     except Exception as error:  # whatever is in a file, the rest of the page is shown
-        return None, damaged("what is stored", error)
+        return None, Damaged("what is stored", error)
 
 
 def _rendered(template: str, **values: Any) -> Markup:

@@ -299,6 +299,8 @@ def _commits(runs: list[dict]) -> dict[float, str]:
 def soak(folder: Folder) -> dict[str, Any]:
     """Throughput, latency and temperature over time, and the windows unlike the others."""
     found = summarise(folder.file(JOURNAL))
+    if not found.images:
+        raise LeftOut("the soak ended before its first window was complete.")
     drawings = plots.over_time(found)
     deviations = [(str(one.window), text(one.difference, 200), text(one.cause, 300))
                   for one in found.deviations[:MOST_DEVIATIONS]]

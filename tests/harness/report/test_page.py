@@ -19,6 +19,7 @@ from harness.report.folder import AGAINST, CURVES, GALLERY, HISTORY, JOURNAL, OU
 from harness.report.page import LARGEST, PAGE, SECTIONS, render, write
 from harness.verdict.verdict import PASS
 from tests.harness.report import folders
+from tests.harness.soaks import journal, started
 
 ROOT = Path(__file__).parents[3]
 VOID = {"meta", "img", "input", "link", "br"}
@@ -210,6 +211,13 @@ def test_what_is_damaged_is_named_and_the_others_are_shown(folder, name, damage)
     assert any("is left out: " in line and "damaged" in line for line in lines)
     own = [one for one, file in FILES.items() if file == FILES[name]]
     assert text.count("Not shown") == len(own)
+
+
+def test_a_soak_that_ended_in_its_first_window_is_not_damaged(folder):
+    (folder / JOURNAL).unlink()
+    journal(folder / JOURNAL, [started()])
+    page, lines = render(Folder(folder))
+    assert "Not shown: the soak ended before its first window was complete." in Parsed(page).text and not lines
 
 
 @pytest.mark.parametrize("place", ["a folder", "a pipe", "a link to nothing"])

@@ -118,11 +118,6 @@ def test_where_a_new_process_continued_is_marked(tmp_path):
     assert len(paths(drawing.svg, "cut")) == 1 and drawing.legend[-1] == ("cut", "a new process continued")
 
 
-def test_a_soak_without_a_window_cannot_be_drawn(tmp_path):
-    with pytest.raises(ValueError, match="no window"):
-        plots.over_time(summarise(journal(tmp_path / "x", [started(windows=2)])))
-
-
 def test_of_several_builds_each_is_a_line_of_its_fastest_loads():
     rates, _ = plots.sweep(Sweep(BUILDS, 0.01, 1.0))
     assert [words for _, words in rates.legend][:2] == ["compiled batch 1, static", "compiled batch 4, dynamic"]
