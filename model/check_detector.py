@@ -88,7 +88,7 @@ def findings(detector, images: Sequence[bytes]) -> Iterator[Finding]:
         yield _values(f"image {number}", found[0], image, detector.metadata["names"])
     yield from _whole(alone)
     for tried, ask in (("a batch", lambda: _asked(detector, images)),
-                       ("again", lambda: _one_by_one(detector, images)),
+                       ("again", lambda: _each_alone(detector, images)),
                        (f"{CALLERS} callers", lambda: _at_once(detector, images))):
         found, why = ask()
         yield Finding(tried, BREAKS, why) if why else _compared(tried, alone * (len(found) // len(alone)), found)
@@ -113,7 +113,7 @@ def _asked(detector, images: Sequence[bytes]) -> tuple[list[Detections], str]:
         return [], f"{type(error).__name__}: {error}"
 
 
-def _one_by_one(detector, images, run=map) -> tuple[list[Detections], str]:
+def _each_alone(detector, images, run=map) -> tuple[list[Detections], str]:
     """The detections of all images, each in a request of its own, and the first error; `run` is used as `map`."""
     responses = list(run(lambda image: _asked(detector, [image]), images))
     return [one for found, _ in responses for one in found], next((why for _, why in responses if why), "")
@@ -121,7 +121,7 @@ def _one_by_one(detector, images, run=map) -> tuple[list[Detections], str]:
 
 def _at_once(detector, images) -> tuple[list[Detections], str]:
     with ThreadPoolExecutor(CALLERS) as callers:
-        return _one_by_one(detector, [*images] * CALLERS * ROUNDS, callers.map)
+        return _each_alone(detector, [*images] * CALLERS * ROUNDS, callers.map)
 
 
 def _values(tried: str, found: Detections, image: bytes, names) -> Finding:

@@ -61,14 +61,14 @@ class Dataset:
 
         Raises DatasetError. Format: https://cocodataset.org/#format-data (object detection).
         """
-        if limit is not None and limit < 1:
-            raise DatasetError(f"limit {limit}: must be at least 1; leave it out to take every image")
         return cls.of(Path(annotations), _read(Path(annotations)), Path(images), limit)
 
     @classmethod
     def of(cls, annotations: Path, content: dict[str, list[dict[str, Any]]], images: Path, limit: int | None = None,
            split: str = "") -> Dataset:
         """Check a COCO dictionary that was read from `annotations`, and its image folder. Raises DatasetError."""
+        if limit is not None and limit < 1:
+            raise DatasetError(f"limit {limit}: must be at least 1; leave it out to take every image")
         _check(annotations, content)
         chosen = _restrict(content, limit)
         if not chosen["annotations"]:
@@ -214,7 +214,7 @@ def content_of(path: Path, advice: str, most: int = -1) -> bytes:
     try:
         mode = os.stat(path).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise DatasetError(f"{path}: is a pipe or a device; name a file")
+            raise DatasetError(f"{path}: is not a regular file; {advice}")
         with path.open("rb") as file:
             return file.read(most)
     except OSError as error:

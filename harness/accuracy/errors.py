@@ -178,8 +178,9 @@ def _judged(dataset: Dataset, image_id: int, detections: Any, areas: Sequence[tu
             outcomes[detection] = OUTCOMES.index(HIT if counts[target] else IGNORED)
             targets[detection] = target
             found_by[target] = detection
-        is_corrected, is_missed = np.isin(outcomes, CORRECTED_CODES), counts & (found_by < 0)
-        corrects = _corrects(is_corrected, targets, is_missed)
+        is_corrected, is_unfound = np.isin(outcomes, CORRECTED_CODES), counts & (found_by < 0)
+        corrects = _corrects(is_corrected, targets, is_unfound)
+        is_missed = is_unfound.copy()
         is_missed[targets[is_corrected]] = False
         found.append(Judged(detections.classes, detections.scores, outcomes, targets, corrects, objects, counts,
                             found_by, is_missed))

@@ -40,11 +40,11 @@ def voc_dataset(folder: str | Path, split: str | None = None, limit: int | None 
     split, chosen = _chosen(folder, files, names, split)
     images = _images(folder, chosen, chosen if split else files)
 
-    def labels_of(name: str) -> Labelled:
+    def labelled_of(name: str) -> Labelled:
         size, boxes = records[name]
         return Labelled(images[name], files[name], size or labelled.size_of(images[name]), boxes)
 
-    found = labelled.read_each(labels_of, chosen)
+    found = labelled.read_each(labelled_of, chosen)
     if found and all(box.is_crowd for one in found for box in one.boxes):
         raise DatasetError(f"{place}: all objects are difficult, which are not scored, or there are none; annotate "
                            "objects")

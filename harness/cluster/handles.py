@@ -1,7 +1,7 @@
 """What every kind of cluster has: handles to its nodes, and calls of all of them at the same time."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from time import monotonic
 from typing import Any
@@ -34,16 +34,16 @@ class Handles(AbstractContextManager):
 
     def all(self, method: str, *arguments, deadline: float) -> list[Any]:
         """The result or the NodeError of each node, in their order, all within `deadline` seconds."""
-        return outcomes([(node, node.start(method, *arguments)) for node in self.nodes], method, deadline)
+        return outcomes(((node, node.start(method, *arguments)) for node in self.nodes), method, deadline)
 
     def __exit__(self, *error):
         self.close()
 
 
-def outcomes(calls: Sequence[tuple[Any, Any]], method: str, deadline: float) -> list[Any]:
-    """The result or the NodeError of each (handle, call that was started), all within `deadline` seconds."""
+def outcomes(calls: Iterable[tuple[Any, Any]], method: str, deadline: float) -> list[Any]:
+    """The result or the NodeError of each (handle, call), all within `deadline` seconds. Iterating starts the calls."""
     found, end = [], monotonic() + deadline
-    for node, call in calls:
+    for node, call in list(calls):
         try:
             found.append(node.finish(call, method, end - monotonic()))
         except NodeError as error:

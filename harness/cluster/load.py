@@ -43,7 +43,7 @@ def ask(nodes: Sequence, method: str, arguments: Callable[[Any], tuple] = lambda
 def attempt(nodes: Sequence, method: str, arguments: Callable[[Any], tuple] = lambda node: (), *,
             deadline: float) -> dict[str, Any]:
     """As `ask`, with a NodeError in place of a result."""
-    calls = [(node, node.start("beside", method, *arguments(node))) for node in nodes]
+    calls = ((node, node.start("beside", method, *arguments(node))) for node in nodes)
     return dict(zip((node.name for node in nodes), outcomes(calls, method, deadline)))
 
 

@@ -1,6 +1,7 @@
 """Writes report.html of a report folder from what it stored: `python -m harness.report DIR [--beside DIR]`.
 
-Exit code 0: written; 1: written without a section whose file is damaged; 2: no such folder, or nothing was written.
+Exit code 0: written; 1: written without a section whose file cannot be shown; 2: no such folder, or nothing
+was written.
 """
 from __future__ import annotations
 

@@ -115,9 +115,9 @@ def _line(check: str, rows: list[dict]) -> dict[str, str]:
 
 def _changed(folder: Folder) -> list[str]:
     """What changed since the baseline, in sentences."""
-    if not (folder.path / AGAINST).exists():
-        return ["Nothing to compare with: this run was not measured against a baseline (--against)."]
     try:
+        if not (folder.path / AGAINST).exists():
+            return ["Nothing to compare with: this run was not measured against a baseline (--against)."]
         stored = folder.json(AGAINST)
         found = sections.against(folder)
     except Exception:  # the section says what is wrong with it

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness.files import from_json, read_file
+from harness.files import Unreadable, from_json, read_file
 from harness.text import shown
 
 OUTCOME, RUN, RESULTS, CURVES = "outcome.json", "run.json", "results.json", "precision_recall.json"
@@ -21,11 +21,13 @@ class LeftOut(ValueError):
 
 
 class Damaged(LeftOut):
-    """What is stored under a name cannot be shown, because of an error."""
+    """A file is there and cannot be shown."""
 
-    def __init__(self, name: str, error: Exception):
-        super().__init__(f"{name} is damaged ({type(error).__name__}: {shown(error, 200)}): run the gate again with "
-                         "--report.")
+
+def damaged(name: str, error: Exception) -> Damaged:
+    """What says so of a file whose content raised an error."""
+    why = f"{type(error).__name__}: {shown(error, 200)}"
+    return Damaged(f"{name} is damaged ({why}): run the gate again with --report.")
 
 
 class Folder:
@@ -48,9 +50,10 @@ class Folder:
 
     def json(self, name: str) -> Any:
         """The content of a regular JSON file. Raises LeftOut."""
+        path = self.file(name)
         try:
-            return from_json(read_file(self.file(name), LARGEST))
-        except LeftOut:
-            raise
+            return from_json(read_file(path, LARGEST))
+        except Unreadable as error:
+            raise Damaged(f"{name} {error}.") from error
         except (ValueError, RecursionError) as error:
-            raise Damaged(name, error) from error
+            raise damaged(name, error) from error

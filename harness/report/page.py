@@ -19,7 +19,7 @@ from harness.compare.record import Run
 from harness.files import write as write_file
 from harness.report import sections
 from harness.report.decision import decision
-from harness.report.folder import Damaged, Folder, LeftOut
+from harness.report.folder import Damaged, Folder, LeftOut, damaged
 from harness.text import printable, shown
 
 PAGE = "report.html"
@@ -91,7 +91,7 @@ def _made(make: Callable[[Folder], Any], folder: Folder) -> tuple[Any, LeftOut |
     except LeftOut as error:
         return None, error
     except Exception as error:  # whatever is in a file, the rest of the page is shown
-        return None, Damaged("what is stored", error)
+        return None, damaged("what is stored", error)
 
 
 def _rendered(template: str, **values: Any) -> Markup:

@@ -39,7 +39,7 @@ class Drawing(NamedTuple):
 
 
 def over_time(soak: SoakResult) -> list[Drawing]:
-    """The drawings of a soak that has a complete window; those of what was not reported are left out."""
+    """The drawings of a soak that has detections; those of what was not reported are left out."""
     drawings = [throughput(soak), reference(soak), latency(soak), latency_in_windows(soak), *heat(soak)]
     return [one for one in drawings if one]
 

@@ -28,6 +28,7 @@ from harness.report.folder import (
     RESULTS,
     RUN,
     SWEEP,
+    Damaged,
     Folder,
     LeftOut,
 )
@@ -300,7 +301,7 @@ def soak(folder: Folder) -> dict[str, Any]:
     """Throughput, latency and temperature over time, and the windows unlike the others."""
     found = summarise(folder.file(JOURNAL))
     if not found.images:
-        raise LeftOut("the soak ended before its first window was complete.")
+        raise LeftOut("no window of the soak has detections.")
     drawings = plots.over_time(found)
     deviations = [(str(one.window), text(one.difference, 200), text(one.cause, 300))
                   for one in found.deviations[:MOST_DEVIATIONS]]
@@ -388,12 +389,13 @@ def gallery(folder: Folder) -> dict[str, Any]:
         try:
             cards.append(_card(folder, image, names))
         except (LeftOut, OSError) as error:
-            left_out.append(text(error, 200))
+            left_out.append(error)
     if not cards:
-        raise LeftOut(left_out[0] if left_out else "this run stored no images: they are kept with --report.")
+        raise left_out[0] if left_out else LeftOut("this run stored no images: they are kept with --report.")
     drawn = {box["kind"] for card in cards for box in card["boxes"]}
     kinds = [(kind, WORDS[kind]) for kind in KINDS if kind in drawn]
-    return {"cards": cards, "kinds": kinds, "left_out": left_out, "is_compared": any(card["since"] for card in cards),
+    return {"cards": cards, "kinds": kinds, "left_out": [text(error, 200) for error in left_out],
+            "is_compared": any(card["since"] for card in cards),
             "classes": sorted(((number, text(name)) for number, name in enumerate(names)), key=lambda one: one[1])}
 
 
@@ -450,7 +452,7 @@ def _jpeg(folder: Folder, name: str) -> str:
         raise LeftOut(f"{GALLERY}/{name} is missing, or not an image that a run has stored.")
     content = path.read_bytes()
     if not content.startswith(b"\xff\xd8\xff"):
-        raise LeftOut(f"{GALLERY}/{name} is damaged.")
+        raise Damaged(f"{GALLERY}/{name} is damaged.")
     return base64.b64encode(content).decode()
 
 

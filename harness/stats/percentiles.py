@@ -109,7 +109,7 @@ def most_by_chance(n: int, share: Fraction, alpha: float) -> int | None:
     """The largest k for which at most k of n, each with probability `share`, has probability <= alpha; else None."""
     if at_most(0, n, share) > alpha:
         return None
-    return _fewest(1, lambda k: at_most(k, n, share) > alpha, n) - 1
+    return _fewest(1, lambda k: at_most(k, n, share) > alpha, n) - 1  # the next k has more; n has 1
 
 
 def at_most(k: int, n: int, share: Fraction) -> float:

@@ -54,7 +54,9 @@ def _weights(n: int, chosen: int) -> np.ndarray:
     """For each rank: its probability to be the highest of those chosen minus that to be the lowest."""
     all_choices = math.comb(n, chosen)
     highest = np.array([math.comb(rank, chosen - 1) / all_choices for rank in range(n)])
-    return highest - highest[::-1]
+    weights = highest - highest[::-1]
+    weights.setflags(write=False)
+    return weights
 
 
 def _error(rates: np.ndarray) -> float:

@@ -64,8 +64,8 @@ def baselines(history: History, platform: str) -> list[Run]:
     if len(alike) < LEAST_RUNS:
         others = sorted({run.platform for run in found} - {platform})
         elsewhere = f"; it has baselines of {', '.join(others)}" if others else ""
-        baselines = "1 comparable baseline" if len(alike) == 1 else f"{len(alike)} comparable baselines"
-        raise TooFew(f"{history.place}: {baselines} of {platform}, must be at least {LEAST_RUNS}{elsewhere}; run the "
+        number = "1 comparable baseline" if len(alike) == 1 else f"{len(alike)} comparable baselines"
+        raise TooFew(f"{history.place}: {number} of {platform}, must be at least {LEAST_RUNS}{elsewhere}; run the "
                      "whole gate again on a commit without changes")
     return alike
 

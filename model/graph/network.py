@@ -204,7 +204,7 @@ def assign(keras_network, architecture: Architecture, weights: list[ConvolutionW
         if index not in needed:
             continue
         folded, name = numbers.folded(), f"conv_{index:03d}"
-        if conv.groups in (1, channels):  # the kernel of a depthwise convolution has channels in place of groups
+        if conv.groups in (1, channels):  # Keras has the channels of a depthwise kernel in another place
             kernel = folded.kernel.reshape(conv.size, conv.size, channels, -1)
             keras_network.get_layer(name).set_weights([kernel, folded.bias])
         else:

@@ -217,7 +217,7 @@ def test_a_soak_that_ended_in_its_first_window_is_not_damaged(folder):
     (folder / JOURNAL).unlink()
     journal(folder / JOURNAL, [started()])
     page, lines = render(Folder(folder))
-    assert "Not shown: the soak ended before its first window was complete." in Parsed(page).text and not lines
+    assert "Not shown: no window of the soak has detections." in Parsed(page).text and not lines
 
 
 @pytest.mark.parametrize("place", ["a folder", "a pipe", "a link to nothing"])
@@ -244,6 +244,14 @@ def test_an_image_that_is_none_is_named(folder, content):
     (folder / GALLERY / "0.jpg").write_bytes(content)
     page = parsed(folder)
     assert len(page.values("src")) == 1 and "gallery/0.jpg is" in page.text
+
+
+def test_a_gallery_of_none_but_damaged_images_is_left_out_and_named(folder):
+    for place in (folder / GALLERY).iterdir():
+        place.write_bytes(b"GIF89a")
+    page, lines = render(Folder(folder))
+    assert "Not shown: gallery/0.jpg is damaged." in Parsed(page).text
+    assert lines == ["Images to look at is left out: gallery/0.jpg is damaged."]
 
 
 def test_files_of_an_earlier_run_are_not_shown(folder):
