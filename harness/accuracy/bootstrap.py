@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask
 
+from harness.accuracy.boxes import area
 from harness.accuracy.dataset import Dataset
-from harness.accuracy.evaluation import AGREEMENT, InvalidRun, area, require_scorable
+from harness.accuracy.evaluation import AGREEMENT, InvalidRun, require_scorable
 from harness.stats.estimate import TOO_FEW, Estimate, narrowing
 from harness.stats.resamples import basic_interval
 from harness.verdict.verdict import ERROR

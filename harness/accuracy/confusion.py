@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.accuracy.boxes import box_iou
 from harness.accuracy.dataset import Dataset
-from harness.accuracy.evaluation import box_iou
 
 FITS = 0.5  # IoU
 SEEN = 3  # found objects of a class from which on it is called confused

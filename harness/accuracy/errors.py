@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.accuracy import evaluation
 from harness.accuracy.bootstrap import RECALLS, matches_at, overlaps_of
+from harness.accuracy.boxes import area
 from harness.accuracy.dataset import Dataset
 
 FILE = "errors.json"
@@ -162,7 +163,7 @@ def _judged(dataset: Dataset, image_id: int, detections: Any, areas: Sequence[tu
 
     Crowds, and objects outside the area, do not count: what finds them is ignored, as in pycocotools.
     """
-    rows, own_areas = dataset.annotations_of(image_id), evaluation.area(detections.boxes)
+    rows, own_areas = dataset.annotations_of(image_id), area(detections.boxes)
     objects = np.array([dataset.places[row["category_id"]] for row in rows], np.int64)
     object_areas = np.array([row["area"] for row in rows], np.float64)
     crowd = np.array([bool(row["iscrowd"]) for row in rows], bool)

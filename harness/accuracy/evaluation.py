@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.accuracy import sanity
+from harness.accuracy import sanity, unlike
+from harness.accuracy.boxes import overlaps
 from harness.accuracy.confirmation import confirmed, loaded
 from harness.accuracy.dataset import Dataset
 from harness.accuracy.processes import ProcessError
@@ -25,7 +26,6 @@ except ImportError:
     hotcoco = None
 
 AGREEMENT = 1e-6
-SAME_CORNERS = 0.5  # pixels
 SCORE_GAP = 0.25  # a cast that computes rightly moves no score as far: 0.18 at most in BF16, of three detectors
 
 
@@ -150,41 +150,19 @@ def _summed(by_image: dict[int, tuple[int, int]], is_reverse: bool) -> Agreement
     return Agreement(*(sum(pair[place] for pair in by_image.values()) for place in (0, 1)), by_image, is_reverse)
 
 
-def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of each box of `a` [n, 4] with each of `b` [m, 4], as float64 [n, m]; boxes as x1, y1, x2, y2."""
-    a, b = a.astype(np.float64)[:, None], b.astype(np.float64)
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = sides.clip(0).prod(-1)
-    union = area(a) + area(b) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-
-
-def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """As `box_iou`, and 1 where all corners are so near that a box without area has its like."""
-    if not (len(a) and len(b)):
-        return np.zeros((len(a), len(b)))
-    apart = np.abs(a.astype(np.float64)[:, None] - b).max(-1)
-    return np.where(apart <= SAME_CORNERS, 1.0, box_iou(a, b))
-
-
-def area(boxes: np.ndarray) -> np.ndarray:
-    """The area of each box x1, y1, x2, y2, as float64."""
-    return (boxes[..., 2:].astype(np.float64) - boxes[..., :2]).prod(-1)
-
-
 def _matched(reference: Any, candidate: Any, min_score: float, iou: float, score_gap: float) -> tuple[int, int]:
     sought = reference.scores >= min_score
-    overlaps = _overlaps(reference.boxes[sought], candidate.boxes)
+    fits = overlaps(reference.boxes[sought], candidate.boxes)
     same = reference.classes[sought][:, None] == candidate.classes
     near = np.abs(reference.scores[sought][:, None] - candidate.scores) <= score_gap
-    rows, columns = np.nonzero(same & near & (overlaps >= iou))
-    best_first = np.lexsort((columns, -overlaps[rows, columns], rows))
+    rows, columns = np.nonzero(same & near & (fits >= iou))
+    best_first = np.lexsort((columns, -fits[rows, columns], rows))
     found, taken = set(), set()
     for row, column in zip(rows[best_first].tolist(), columns[best_first].tolist()):
         if row not in found and column not in taken:
             found.add(row)
             taken.add(column)
-    return len(found), len(overlaps)
+    return len(found), len(fits)
 
 
 def require_complete(expected: Iterable[int], detections: Mapping[int, Any]) -> None:
@@ -206,11 +184,15 @@ def _why_missing(detections: Any) -> str:
 def _require_sane(dataset: Dataset, detections: Mapping[int, Any]) -> None:
     classes = len(dataset.category_ids)
     # What is wrong everywhere comes first: boxes that leave smaller images are only what comes of it.
-    faults = sanity.systematic(detections, classes) + [
+    everywhere = sanity.systematic(detections, classes)
+    faults = everywhere + [
         fault for i in dataset.image_ids for fault in sanity.faults(i, detections[i], classes, *dataset.size(i))]
     if faults:
-        images = len({fault.image_id for fault in faults})
-        raise InvalidRun(f"detections of {images} of {len(dataset)} images cannot be scored; first {_first(faults)}")
+        images, hint = len({fault.image_id for fault in faults}), ""
+        if not everywhere and (found := unlike.off_objects(dataset, detections)):
+            hint = f"; {found}"
+        raise InvalidRun(f"detections of {images} of {len(dataset)} images cannot be scored{hint}; first "
+                         f"{_first(faults)}")
 
 
 def _require_agreement(ours: Scores, theirs: Scores) -> None:

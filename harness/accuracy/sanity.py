@@ -32,7 +32,7 @@ def faults(image_id: int, detections: Any, classes: int, width: int, height: int
     """
     if getattr(detections, "error", None):
         return [Fault(image_id, f"has an error for a response: {detections.error}")]
-    found = list(_malformed(detections)) or _wrong_values(detections, classes, width, height)
+    found = list(malformed(detections)) or _wrong_values(detections, classes, width, height)
     return [Fault(image_id, what) for what in found]
 
 
@@ -42,7 +42,7 @@ def systematic(detections: Mapping[int, Any], classes: int) -> list[Fault]:
     `detections` maps image id to detections; malformed ones and empty ones are left out. The same bytes for several
     images are what a stuck output buffer gives.
     """
-    filled = {image_id: own for image_id, own in detections.items() if not any(_malformed(own)) and len(own.scores)}
+    filled = {image_id: own for image_id, own in detections.items() if not any(malformed(own)) and len(own.scores)}
     if not filled:
         return []
     boxes, labels = (np.concatenate([getattr(own, name) for own in filled.values()]) for name in ("boxes", "classes"))
@@ -61,7 +61,8 @@ def content(detections: Any) -> tuple[bytes, ...]:
     return tuple(getattr(detections, name).tobytes() for name in COLUMNS)
 
 
-def _malformed(detections: Any) -> Iterator[str]:
+def malformed(detections: Any) -> Iterator[str]:
+    """What is wrong with the arrays themselves: types, dimensions, lengths."""
     arrays = {name: getattr(detections, name, None) for name in COLUMNS}
     for name, (dtype, dimensions) in COLUMNS.items():
         array = arrays[name]

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.accuracy import evaluation
+from harness.accuracy.boxes import box_iou
 from harness.accuracy.dataset import Dataset, DatasetError
-from harness.accuracy.evaluation import InvalidRun, agreement, box_iou, evaluate, matched
+from harness.accuracy.evaluation import InvalidRun, agreement, evaluate, matched
 from harness.accuracy.processes import ProcessError
 from harness.verdict.metrics import PRECISIONS
 from harness.verdict.verdict import ERROR

@@ -1,0 +1,124 @@
+"""In what detections differ from those of a reference, or from the objects: the likely cause of a red row, in words."""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harness.accuracy.boxes import box_iou, displacement, overlaps
+from harness.accuracy.dataset import Dataset
+from harness.accuracy.sanity import malformed
+from harness.text import shown
+
+CONFIDENT = 0.25  # the score from which on a detection is looked at
+SAME, LOOSE = 0.9, 0.3  # IoU of the same box, and of what may be a box of the same object
+LEAST = 10  # pairs of boxes, below which their median says nothing
+SCORE, CLASS, PLACE, MISSING, DOUBLE = "another score", "another class", "another place", "no counterpart", "a double"
+
+
+def off_objects(dataset: Dataset, detections: Mapping[int, Any]) -> str:
+    """That confident boxes find the objects of another image, or lie beside their own, in words; else ''.
+
+    Detections need not be sane; malformed ones and those that are not finite are left out. The other images that are
+    tried are the one before and the one after each.
+    """
+    ids = dataset.image_ids
+    own = _all_found(dataset, zip(ids, ids), detections)
+    for which, others in (("before", ids[:1] + ids[:-1]), ("after", ids[1:] + ids[-1:])):
+        there = len(_all_found(dataset, zip(others, ids), detections))
+        if there >= max(LEAST, 2 * len(own)):
+            return (f"the detections are those of the image {which}: they find {there:,} of its objects, and "
+                    f"{len(own):,} of their own image's")
+    words = displacement(*map(np.array, zip(*own))) if len(own) >= LEAST else ""
+    return words and f"in the median boxes lie {words} of the objects that they find"
+
+
+def _all_found(dataset: Dataset, images: Iterable[tuple[int, int]], detections: Mapping[int, Any]) -> list[tuple]:
+    """The pairs of `_found` for (the image whose objects are looked for, the image whose detections are tried)."""
+    return [pair for objects, tried in images for pair in _found(dataset, objects, detections[tried])]
+
+
+def _found(dataset: Dataset, image_id: int, found: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(box of the object, the best box of its class that may be meant for it) for each object that has one."""
+    rows = [row for row in dataset.annotations_of(image_id) if not row["iscrowd"]]
+    if not rows or any(malformed(found)) or not len(found.scores) or not np.isfinite(found.boxes).all():
+        return
+    corner, extent = np.hsplit(np.array([row["bbox"] for row in rows], np.float64), 2)
+    objects = np.hstack([corner, corner + extent])
+    places = np.array([dataset.places[row["category_id"]] for row in rows])
+    meant = (places[:, None] == found.classes) & (found.scores >= CONFIDENT)
+    fits = np.where(meant, box_iou(objects, found.boxes), 0.0)
+    for box, own in zip(objects, fits):
+        if own.max() >= LOOSE:
+            yield box, found.boxes[own.argmax()]
+
+
+class Unmatched(NamedTuple):
+    """A confident detection without a match: what its counterpart has instead, and both, the reference's first.
+
+    `labels` are the classes, `ratio` is the candidate's score by the reference's, `boxes` [2, 4]. Without a counterpart
+    they are those of the detection itself.
+    """
+
+    kind: str
+    labels: tuple[int, int]
+    ratio: float
+    boxes: np.ndarray
+
+
+def unmatched(reference: Mapping[int, Any], candidate: Mapping[int, Any], gap: float, is_reverse: bool,
+              names: Sequence[str]) -> str:
+    """What the confident detections of one have in the other instead of a match, in words; '' where all match.
+
+    Those of the reference are looked for in the candidate, with `is_reverse` the other way round. A match has the same
+    class, IoU SAME and scores at most `gap` apart; `names` are those of the classes.
+    """
+    found = [one for image in reference for one in _of_image(reference[image], candidate[image], gap, is_reverse)]
+    kinds = [f"{count:,} have {kind}{_detail(kind, [one for one in found if one.kind == kind], names)}"
+             for kind, count in Counter(one.kind for one in found).most_common()]
+    return f"of the {len(found):,} others {', '.join(kinds)}" if found else ""
+
+
+def _of_image(reference: Any, candidate: Any, gap: float, is_reverse: bool) -> Iterator[Unmatched]:
+    own, other = (candidate, reference) if is_reverse else (reference, candidate)
+    fits, taken = overlaps(own.boxes, other.boxes), set()
+    for place in np.flatnonzero(own.scores >= CONFIDENT).tolist():
+        kind, counterpart = _counterpart(own, other, fits, place)
+        is_near = not kind and abs(float(own.scores[place]) - float(other.scores[counterpart])) <= gap
+        if not kind:
+            kind = SCORE if not is_near else DOUBLE if counterpart in taken else ""
+            taken.add(counterpart)
+        if kind:
+            pair = (own, place), (own, place) if counterpart is None else (other, counterpart)
+            (a, i), (b, j) = reversed(pair) if is_reverse else pair
+            yield Unmatched(kind, (int(a.classes[i]), int(b.classes[j])), float(b.scores[j] / max(a.scores[i], 1e-9)),
+                            np.array([a.boxes[i], b.boxes[j]]))
+
+
+def _counterpart(own: Any, other: Any, fits: np.ndarray, place: int) -> tuple[str, int | None]:
+    """(what differs but for the score, '' for nothing; place of the detection that is most likely meant, if any)."""
+    if not len(other.scores):
+        return MISSING, None
+    of_class = np.where(other.classes == own.classes[place], fits[place], 0.0)
+    best, nearest = int(of_class.argmax()), int(fits[place].argmax())
+    if of_class[best] >= SAME:
+        return "", best
+    if fits[place, nearest] >= SAME:
+        return CLASS, nearest
+    return (PLACE, best) if of_class[best] >= LOOSE else (MISSING, None)
+
+
+def _detail(kind: str, found: list[Unmatched], names: Sequence[str]) -> str:
+    """What is to be said of all of a kind, if anything."""
+    if kind == SCORE:
+        return f", in the median {np.median([one.ratio for one in found]):.2f} × the reference's"
+    if kind == PLACE:
+        words = displacement(*np.array([one.boxes for one in found]).swapaxes(0, 1))
+        return words and f", in the median {words}"
+    (labels, count), = Counter(one.labels for one in found).most_common(1)
+    if 2 * count < len(found):
+        return ""
+    first, second = (shown(names[label]) for label in labels)
+    return f", {count:,} of them {f'{second} in place of {first}' if kind == CLASS else first}"

@@ -1,0 +1,115 @@
+"""The likely cause of a red row is named: what every fault does to the detections, in words with its size."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.accuracy.boxes import displacement
+from harness.accuracy.dataset import Dataset
+from harness.accuracy.evaluation import SCORE_GAP, InvalidRun, agreement, require_scorable
+from harness.accuracy.unlike import off_objects, unmatched
+from model.detections import Detections
+from tests.harness import synthetic
+from tests.harness.synthetic import NOTHING, changed
+
+NAMES = ["car", "bus", "dog"]
+
+
+def made(seed=0, count=8) -> dict[int, Detections]:
+    """Ten images, each with as many confident detections far from each other, those of class 0 most often."""
+    rng, found = np.random.default_rng(seed), {}
+    for image in range(1, 11):
+        corners = np.stack([np.arange(count) * 100, rng.integers(0, 300, count)], 1) + 10.0
+        boxes = np.hstack([corners, corners + rng.integers(30, 80, (count, 2))]).astype(np.float32)
+        scores = np.sort(rng.uniform(0.6, 1, count))[::-1].astype(np.float32)
+        found[image] = Detections(boxes, scores, (np.arange(count) % 3).astype(np.int32))
+    return found
+
+
+def only(one: Detections, kept) -> Detections:
+    return one._replace(boxes=one.boxes[kept], scores=one.scores[kept], classes=one.classes[kept])
+
+
+def doubled(one: Detections) -> Detections:
+    return only(one, np.repeat(np.arange(len(one.scores)), 2))
+
+
+WHOLE = np.array([1, 1, 1, 1], np.float32)
+FAULTS = {
+    "halved scores": (lambda one: one._replace(scores=one.scores / 2),
+                      "of the 80 others 80 have another score, in the median 0.50 × the reference's"),
+    "another class": (lambda one: one._replace(classes=np.where(one.classes == 0, 1, one.classes).astype(np.int32)),
+                      "of the 30 others 30 have another class, 30 of them bus in place of car"),
+    "a class is lost": (lambda one: only(one, one.classes != 2),
+                        "of the 20 others 20 have no counterpart, 20 of them dog"),
+    "all are lost": (lambda one: NOTHING, "of the 80 others 80 have no counterpart"),
+    "moved": (lambda one: one._replace(boxes=one.boxes + 9 * WHOLE),
+              "have another place, in the median 9 pixels to the right, 9 pixels to the bottom"),
+    "twice": (doubled, "of the 80 others 80 have a double"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_lacks_a_match_is_said_with_its_cause(fault):
+    change, words = FAULTS[fault]
+    reference = made()
+    candidate = {image: change(one) for image, one in reference.items()}
+    found = agreement(reference, candidate)
+    said = unmatched(reference, candidate, SCORE_GAP, found.is_reverse, NAMES)
+    assert words in said
+    assert said.startswith(f"of the {found.total - found.matched:,} others")
+
+
+def test_the_same_detections_leave_nothing_to_say():
+    assert unmatched(made(), made(), SCORE_GAP, False, NAMES) == ""
+
+
+def test_what_was_made_up_is_told_from_what_was_lost():
+    reference = {image: only(one, one.classes != 2) for image, one in made().items()}
+    assert agreement(reference, made()).is_reverse
+    said = unmatched(reference, made(), SCORE_GAP, True, NAMES)
+    assert said == "of the 20 others 20 have no counterpart, 20 of them dog"
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda boxes: boxes, ""), (lambda boxes: boxes + 1.5, ""),
+    (lambda boxes: boxes + np.array([-7, 0, -7, 0]), "7 pixels to the left"),
+    (lambda boxes: boxes + np.array([0, -3, 0, -3]), "3 pixels to the top"),
+    (lambda boxes: boxes * np.array([1, 1, 1, 1.2]), "higher"),
+    (lambda boxes: boxes * 0.8, "20% narrower, 20% less high"),
+])
+def test_a_displacement_is_said_with_direction_and_size(change, words):
+    boxes = np.concatenate([one.boxes for one in made().values()])
+    said = displacement(boxes, change(boxes))
+    assert words in said and bool(said) == bool(words)
+
+
+def test_boxes_that_lie_beside_their_objects_are_said_to(made_up_dataset, right_detections):
+    assert off_objects(made_up_dataset, right_detections) == ""
+    moved = changed(right_detections, lambda one: {"boxes": one.boxes + np.float32(6)})
+    said = off_objects(made_up_dataset, moved)
+    assert "in the median boxes lie 6 pixels to the right, 6 pixels to the bottom of the objects that they find" in said
+
+
+def test_what_cannot_be_scored_says_so_too(made_up_dataset, right_detections):
+    moved = changed(right_detections, lambda one: {"boxes": one.boxes - np.float32(12)})
+    with pytest.raises(InvalidRun, match="; in the median boxes lie 12 pixels to the left, 12 pixels to the top"):
+        require_scorable(made_up_dataset, moved)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nothing_is_said_of_boxes_that_are_no_numbers(made_up_dataset, right_detections, value):
+    broken = changed(right_detections, lambda one: {"boxes": one.boxes * np.float32(value)})
+    assert off_objects(made_up_dataset, broken) == ""
+
+
+@pytest.mark.parametrize(("step", "which"), [(1, "before"), (-1, "after")])
+def test_the_detections_of_another_image_are_known_by_its_objects(tmp_path, step, which):
+    content = synthetic.content(20)
+    for row in content["annotations"]:
+        row.update(bbox=[float(row["image_id"] * 61 % 160), 10.0, 40.0, 40.0], area=1600.0)
+    dataset = Dataset.load(*synthetic.write(tmp_path, content))
+    right = synthetic.perfect(dataset)
+    stale = {i: right[(i - 1 - step) % 20 + 1] for i in right}
+    assert off_objects(dataset, stale).startswith(f"the detections are those of the image {which}: they find ")
+    assert off_objects(dataset, right) == ""
