@@ -35,7 +35,7 @@ def displacement(boxes: np.ndarray, others: np.ndarray) -> str:
     sizes, other_sizes = (one[:, 2:] - one[:, :2] for one in (boxes, others))
     shifts = np.median(others[:, :2] + other_sizes / 2 - boxes[:, :2] - sizes / 2, axis=0)
     stretches = np.median(other_sizes / np.maximum(sizes, 1.0), axis=0) - 1
-    moved = [f"{abs(by):.3g} pixels to the {after if by > 0 else before}" for by, before, after in (
+    moved = [f"{round(abs(by), 1):g} pixels to the {after if by > 0 else before}" for by, before, after in (
         (shifts[0], "left", "right"), (shifts[1], "top", "bottom")) if abs(by) >= LEAST_SHIFT]
     sized = [f"{abs(by):.0%} {more if by > 0 else less}" for by, less, more in (
         (stretches[0], "narrower", "wider"), (stretches[1], "less high", "higher")) if abs(by) >= LEAST_STRETCH]

@@ -102,10 +102,11 @@ def _counterpart(own: Any, other: Any, fits: np.ndarray, place: int) -> tuple[st
     if not len(other.scores):
         return MISSING, None
     of_class = np.where(other.classes == own.classes[place], fits[place], 0.0)
-    best, nearest = int(of_class.argmax()), int(fits[place].argmax())
+    confident = np.where(other.scores >= CONFIDENT, fits[place], 0.0)  # below it a box may have any class
+    best, nearest = int(of_class.argmax()), int(confident.argmax())
     if of_class[best] >= SAME:
         return "", best
-    if fits[place, nearest] >= SAME:
+    if confident[nearest] >= SAME:
         return CLASS, nearest
     return (PLACE, best) if of_class[best] >= LOOSE else (MISSING, None)
 
