@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from tests import real_data
@@ -44,6 +45,30 @@ def _freeze() -> None:
 
 def pytest_addoption(parser):
     real_data.add_option(parser)
+
+
+@pytest.fixture(scope="session")
+def made_once(request, tmp_path_factory):
+    """A function: (name, make) → a path at which `make(path)` has made something, once for all workers of this run."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if hasattr(request.config, "workerinput") else own
+
+    def path(name: str, make) -> Path:
+        with FileLock(shared / f"{name}.lock"):
+            if not (shared / name).exists():
+                make(shared / name)
+        return shared / name
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def embedded_detector(made_once):
+    """The embedded detector, compiled for CPU in FP32."""
+    from model.detector import Detector
+    from tests.model.samples import compile_embedded
+
+    return Detector(made_once("embedded", compile_embedded))
 
 
 @pytest.fixture(scope="session")

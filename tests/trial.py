@@ -5,6 +5,7 @@ For a process of its own, which loads TensorFlow once for all of them.
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import runpy
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def collect(arguments: list[str]) -> tuple[int, str]:
     """Collects tests with these arguments of pytest → exit code, what it prints."""
+    gc.freeze()  # at its end pytest has everything looked through, TensorFlow too, which stays
     alone = ["-n", "0"] if "-n" in arguments else []  # workers would each load what this process has loaded
     given = [argument for argument in arguments if argument != "-q"]  # twice, it leaves out the number of tests
     return _tried(lambda: pytest.main(["-q", "-p", "no:cacheprovider", "--collect-only", *given, *alone]))

@@ -25,7 +25,7 @@ def tiny_weights(tiny):
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny, tiny_weights, tmp_path_factory, frozen_once):
+def tiny_model(tiny, tiny_weights, made_once, frozen_once):
     """The SavedModel of the tiny detector, which the backends compile without freezing it again each time."""
     from model.backends import cpu, emulated, gpu, xla
     from model.graph.build import build
@@ -34,7 +34,7 @@ def tiny_model(tiny, tiny_weights, tmp_path_factory, frozen_once):
     def frozen(saved_model, batch=None):
         return (frozen_once if saved_model == path else frozen_graph)(saved_model, batch)
 
-    path = build(tiny, tiny_weights, tmp_path_factory.mktemp("tiny") / "saved", samples.PROFILE, samples.NAMES)
+    path = made_once("tiny", lambda place: build(tiny, tiny_weights, place, samples.PROFILE, samples.NAMES))
     with pytest.MonkeyPatch.context() as patch:
         for backend in (cpu, emulated, gpu, xla):
             patch.setattr(backend, "frozen_graph", frozen)
@@ -64,11 +64,11 @@ def frozen(tiny_model, frozen_once):
 
 
 @pytest.fixture(scope="session")
-def compiled(tiny_model, tmp_path_factory):
+def compiled(tiny_model, made_once):
     """The tiny detector compiled for CPU in FP32."""
     from model.backends import cpu
 
-    return cpu.compile(tiny_model, tmp_path_factory.mktemp("compiled") / "fp32")
+    return made_once("tiny-fp32", partial(cpu.compile, tiny_model))
 
 
 @pytest.fixture(scope="session")

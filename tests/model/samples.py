@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -50,3 +51,14 @@ def encode(array, form="PNG", mode=None, **options) -> bytes:
 def sample_images(count) -> list[bytes]:
     """JPEG images of different sizes and contents."""
     return [encode(pixels(60 + 17 * i, 90 - 7 * i, seed=i), "JPEG", quality=90) for i in range(count)]
+
+
+def compile_embedded(path) -> Path:
+    """Compiles the embedded detector for CPU in FP32."""
+    from fixtures import embedded
+    from model.backends import cpu
+    from model.formats.darknet_weights import read_weights
+    from model.graph.build import build
+
+    weights = read_weights(embedded.WEIGHTS, embedded.ARCHITECTURE)
+    return cpu.compile(build(embedded.ARCHITECTURE, weights, path.with_name(f"{path.name}-built")), path)

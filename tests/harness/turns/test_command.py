@@ -140,7 +140,7 @@ def test_a_value_that_cannot_be_used_is_refused(compare, option):
     assert ended.value.code == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupt_leaves_what_was_measured_and_no_checkout(project, tmp_path, number):
     project.commit("only one")
     path = tmp_path / "found.json"

@@ -31,7 +31,7 @@ OFFICIAL = {
 
 
 @pytest.mark.parametrize("path, size", [
-    *(pytest.param(*row, id=name) for name, row in OFFICIAL.items()),
+    *(pytest.param(*row, id=name, marks=[pytest.mark.slow] * (name == "yolov4-csp")) for name, row in OFFICIAL.items()),
     pytest.param("darknet/yolov4x-mish.cfg", 64, id="yolov4x-mish", marks=pytest.mark.slow),
 ])
 def test_official_network_agrees_with_opencv(real, cfg, path, size):

@@ -91,13 +91,13 @@ def test_json_has_the_whole_plan(printed, graph_file):
     assert found["on_cpu"]["tail/cpu"] == {"reason": "operator type not supported", "detail": ""}
 
 
-@pytest.mark.parametrize("route", ["tf1", "tf2"])
+@pytest.mark.parametrize("route", ["tf1", pytest.param("tf2", marks=pytest.mark.slow)])
 def test_a_saved_model_is_frozen_and_planned_by_its_signature(printed, tiny_model, tiny, route):
     out = printed(tiny_model, "--route", route)
     assert f" of {len(tiny.convolutions())} on the device" in out and "image" in out
 
 
-@pytest.mark.parametrize("route", ["tf1", "tf2"])
+@pytest.mark.parametrize("route", [pytest.param("tf1", marks=pytest.mark.slow), "tf2"])
 def test_a_detector_is_planned_as_the_gate_has_it_compiled(printed, tiny_model, tiny, route):
     out = printed(tiny_model, "--as-compiled", "--route", route)
     convolutions = len(tiny.convolutions())

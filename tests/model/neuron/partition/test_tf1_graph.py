@@ -70,13 +70,15 @@ def columns(found) -> np.ndarray:
     return np.sort(np.column_stack([found.boxes, found.scores, found.classes]), 0)
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[pytest.mark.slow] * (name == "letterbox-diou")) for name in DETECTORS])
 def test_an_exported_detector_is_understood_by_tensorflow_1_15(exported_graph, name):
     _, meta_graph = exported_graph(name)
     assert len(meta_graph.graph_def.node) > 200 and problems(meta_graph.graph_def) == []
 
 
-@pytest.mark.parametrize("pool", [MaxPool(3, 2, 2), MaxPool(2, 2, 1), MaxPool(2, 2, 0), MaxPool(5, 1, 4)], ids=str)
+@pytest.mark.parametrize("pool", [MaxPool(3, 2, 2), MaxPool(2, 2, 1), *(
+    pytest.param(pool, marks=pytest.mark.slow) for pool in (MaxPool(2, 2, 0), MaxPool(5, 1, 4)))], ids=str)
 def test_a_max_pool_of_any_padding_is_understood_by_tensorflow_1_15(tmp_path, pool):
     layers = one_head(Convolutional(8), pool)
     saved_model = build(layers, random_weights(layers, 1), tmp_path / "built")
