@@ -1,7 +1,10 @@
 """A network that did not run on the GPU is named, by where TensorFlow placed its operators; so is TF32 that is not."""
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import tensorflow as tf
@@ -64,37 +67,35 @@ def test_streams_are_not_devices(name, device):
     assert placement.device_of(name) == device
 
 
-@pytest.fixture
-def two_devices(monkeypatch, tiny_model, tmp_path):
-    """A function: names of nodes → the detector with its network on the second of two devices, but for these nodes."""
-
-    def made(left=()):
-        def pinned(graph_def, *others):
-            for one in graph_def.node:
-                if one.name.startswith("network/") and one.name not in left:
-                    one.device = "/device:CPU:1"
-            return graph_def, *others
-
-        whole = gpu.frozen_graph
-        monkeypatch.setattr(gpu, "frozen_graph", lambda *given: pinned(*whole(*given)))
-        config = tf.compat.v1.ConfigProto(device_count={"CPU": 2})
-        monkeypatch.setattr(detector_module, "_session_config", lambda metadata: config)
-        return Detector(gpu.compile(tiny_model, tmp_path / "compiled"))
-
-    return made
+@pytest.fixture(scope="module")
+def apart():
+    """A process for sessions of two devices: later sessions of such a process do not compute the same each time."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        yield process
 
 
-def placed(detector) -> str:
+def fault_on_two_devices(tiny_model, folder, left=()) -> str:
+    """What is found of the detector with its network on the second of two devices, but for the nodes of these names."""
+    def pinned(graph_def, *others):
+        for one in graph_def.node:
+            if one.name.startswith("network/") and one.name not in left:
+                one.device = "/device:CPU:1"
+        return graph_def, *others
+
+    whole, config = gpu.frozen_graph, tf.compat.v1.ConfigProto(device_count={"CPU": 2})
+    with patch.object(gpu, "frozen_graph", lambda *given: pinned(*whole(*given))), \
+            patch.object(detector_module, "_session_config", lambda metadata: config):
+        detector = Detector(gpu.compile(tiny_model, folder / "compiled"))
     return placement.placement_fault(detector._traced(IMAGE, output_partition_graphs=True).partition_graphs, "CPU:1")
 
 
-def test_tensorflows_own_placement_on_a_second_device_is_seen_to_be_whole(two_devices):
-    assert placed(two_devices()) == ""
+def test_tensorflows_own_placement_on_a_second_device_is_seen_to_be_whole(apart, tiny_model, tmp_path):
+    assert apart.submit(fault_on_two_devices, tiny_model, tmp_path).result(timeout=300) == ""
 
 
-def test_one_convolution_that_tensorflow_placed_elsewhere_is_seen(two_devices, frozen):
+def test_one_convolution_that_tensorflow_placed_elsewhere_is_seen(apart, tiny_model, tmp_path, frozen):
     first = next(one.name for one in frozen()[0].node if one.op == "Conv2D")
-    found = placed(two_devices(left=(first,)))
+    found = apart.submit(fault_on_two_devices, tiny_model, tmp_path, (first,)).result(timeout=300)
     assert found.startswith("1 of ") and "ran on CPU:0, not on the CPU:1, first network/" in found
 
 
