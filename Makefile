@@ -9,7 +9,7 @@ gate: $(TOX)
 
 test: $(TOX)
 	$(TOX) run -q -e tests $(if $(ARGS),-- $(ARGS))
-	$(if $(ARGS),,$(TOX) run -q -e gate -- --soak 10s)
+	$(if $(ARGS),,$(TOX) exec -q -e tests -- pytest tests/gates -q --benchmark-autosave --soak 10s)
 
 # Two commits in turns, options of the gate after each: make compare A="HEAD~1 --cast fp32" B="HEAD --cast bf16".
 compare: $(TOX)
