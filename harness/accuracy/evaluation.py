@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.accuracy import sanity, unlike
+from harness.accuracy import sanity
 from harness.accuracy.boxes import overlaps
 from harness.accuracy.confirmation import confirmed, loaded
 from harness.accuracy.dataset import Dataset
+from harness.accuracy.off_objects import off_objects
 from harness.accuracy.processes import ProcessError
 from harness.machine.facts import cores
 from harness.verdict.metrics import PRECISIONS
@@ -189,7 +190,7 @@ def _require_sane(dataset: Dataset, detections: Mapping[int, Any]) -> None:
         fault for i in dataset.image_ids for fault in sanity.faults(i, detections[i], classes, *dataset.size(i))]
     if faults:
         images, hint = len({fault.image_id for fault in faults}), ""
-        if not everywhere and (found := unlike.off_objects(dataset, detections)):
+        if not everywhere and (found := off_objects(dataset, detections)):
             hint = f"; {found}"
         raise InvalidRun(f"detections of {images} of {len(dataset)} images cannot be scored{hint}; first "
                          f"{_first(faults)}")

@@ -1,58 +1,18 @@
-"""In what detections differ from those of a reference, or from the objects: the likely cause of a red row, in words."""
+"""In what detections differ from those of a reference: the likely cause of a red row, in words."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.accuracy.boxes import box_iou, displacement, overlaps
-from harness.accuracy.dataset import Dataset
-from harness.accuracy.sanity import malformed
+from harness.accuracy.boxes import displacement, overlaps
+from harness.accuracy.off_objects import CONFIDENT, LOOSE
 from harness.text import shown
 
-CONFIDENT = 0.25  # the score from which on a detection is looked at
-SAME, LOOSE = 0.9, 0.3  # IoU of the same box, and of what may be a box of the same object
-LEAST = 10  # pairs of boxes, below which their median says nothing
+SAME = 0.9  # IoU of the same box
 SCORE, CLASS, PLACE, MISSING, DOUBLE = "another score", "another class", "another place", "no counterpart", "a double"
-
-
-def off_objects(dataset: Dataset, detections: Mapping[int, Any]) -> str:
-    """That confident boxes find the objects of another image, or lie beside their own, in words; else ''.
-
-    Detections need not be sane; malformed ones and those that are not finite are left out. The other images that are
-    tried are the one before and the one after each.
-    """
-    ids = dataset.image_ids
-    own = _all_found(dataset, zip(ids, ids), detections)
-    for which, others in (("before", ids[:1] + ids[:-1]), ("after", ids[1:] + ids[-1:])):
-        there = len(_all_found(dataset, zip(others, ids), detections))
-        if there >= max(LEAST, 2 * len(own)):
-            return (f"the detections are those of the image {which}: they find {there:,} of its objects, and "
-                    f"{len(own):,} of their own image's")
-    words = displacement(*map(np.array, zip(*own))) if len(own) >= LEAST else ""
-    return words and f"in the median boxes lie {words} of the objects that they find"
-
-
-def _all_found(dataset: Dataset, images: Iterable[tuple[int, int]], detections: Mapping[int, Any]) -> list[tuple]:
-    """The pairs of `_found` for (the image whose objects are looked for, the image whose detections are tried)."""
-    return [pair for objects, tried in images for pair in _found(dataset, objects, detections[tried])]
-
-
-def _found(dataset: Dataset, image_id: int, found: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(box of the object, the best box of its class that may be meant for it) for each object that has one."""
-    rows = [row for row in dataset.annotations_of(image_id) if not row["iscrowd"]]
-    if not rows or any(malformed(found)) or not len(found.scores) or not np.isfinite(found.boxes).all():
-        return
-    corner, extent = np.hsplit(np.array([row["bbox"] for row in rows], np.float64), 2)
-    objects = np.hstack([corner, corner + extent])
-    places = np.array([dataset.places[row["category_id"]] for row in rows])
-    meant = (places[:, None] == found.classes) & (found.scores >= CONFIDENT)
-    fits = np.where(meant, box_iou(objects, found.boxes), 0.0)
-    for box, own in zip(objects, fits):
-        if own.max() >= LOOSE:
-            yield box, found.boxes[own.argmax()]
 
 
 class Unmatched(NamedTuple):

@@ -1,6 +1,7 @@
-"""Finds the windows of a soak that are unlike the others, and what on the machine explains them."""
+"""Finds the windows of a soak that are unlike the others, and the step in its course, and what explains them."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -11,6 +12,7 @@ from harness.machine.gpu import GONE, HARDWARE, POWER, THERMAL, gauge
 
 LEAST_WINDOWS = 5  # fewer have no "usual"
 SIGMAS = 3.0
+STANDS_OUT = 1.25  # times as fast or as slow, from which on a step is worth a word
 NOTHING = "nothing on the machine explains it"
 UNSEEN = "the machine reported nothing at that time"
 
@@ -113,9 +115,11 @@ def _deviation(
         return None
     difference = ", ".join(one.words(getattr(window, one.name), usual[one.name]) for one in off)
     worse = any(one.harm * (getattr(window, one.name) - usual[one.name]) > 0 for one in off)
-    causes = "; ".join(_causes(window, windows, conditions, usual, 1 if worse else -1))
+    causes = _causes(lambda name: _figure(window, name), conditions, usual, 1 if worse else -1)
+    causes += [f"{name} rose by {change:g}" for name, change in window.rose.items()
+               if change > 0 and not median(other.rose.get(name, 0) for other in windows)]
     was_seen = any(_figure(window, one.name) is not None for one in conditions)
-    return Deviation(window.number, difference, causes or (NOTHING if was_seen else UNSEEN))
+    return Deviation(window.number, difference, "; ".join(causes) or (NOTHING if was_seen else UNSEEN))
 
 
 def _is_off(window: Any, measure: _Measure, usual: float | None, reach: float) -> bool:
@@ -126,20 +130,19 @@ def _is_off(window: Any, measure: _Measure, usual: float | None, reach: float) -
 
 
 def _causes(
-    window: Any, windows: Sequence[Any], conditions: Sequence[_Condition], usual: dict, direction: int
+    value: Callable[[str], float | None], conditions: Sequence[_Condition], usual: dict, direction: int
 ) -> list[str]:
-    """The changes of the machine in the direction that makes a detector worse (1) or better (-1)."""
+    """The changes of the machine, from `usual` to `value`, which make a detector worse (direction 1) or better (-1)."""
     found = []
     for one in conditions:
-        value, middle = _figure(window, one.name), usual[one.name]
-        if value is None:
+        now, middle = value(one.name), usual[one.name]
+        if now is None or middle is None:
             continue
-        change = value - middle
+        change = now - middle
         if one.harm * direction * change > max(one.absolute, one.relative * middle):
             verb = "rose" if change > 0 else "fell"
-            found.append(f"{one.label} {verb} to {one.shown(value)} (usually {one.shown(middle)})")
-    return found + [f"{name} rose by {change:g}" for name, change in window.rose.items()
-                    if change > 0 and not median(other.rose.get(name, 0) for other in windows)]
+            found.append(f"{one.label} {verb} to {one.shown(now)} (usually {one.shown(middle)})")
+    return found
 
 
 def _reach(windows: Sequence[Any], measure: _Measure, usual: float | None) -> float:
@@ -151,3 +154,42 @@ def _reach(windows: Sequence[Any], measure: _Measure, usual: float | None) -> fl
 def _median(windows: Sequence[Any], name: str) -> float | None:
     known = [value for value in (_figure(window, name) for window in windows) if value is not None]
     return median(known) if known else None
+
+
+class Step(NamedTuple):
+    """All windows up to number `end` were faster, or slower, than all after it; the median rates of both, images/s.
+
+    `cause` says what else changed on the machine, in words.
+    """
+
+    end: int
+    before: float
+    after: float
+    cause: str
+
+
+def step(windows: Sequence[Any]) -> Step | None:
+    """The step that stands out most in the rates of a soak's windows; None where no time parts fast from slow."""
+    rates, found = [window.images_per_second for window in windows], []
+    for end in range(1, len(rates)):
+        first, rest = rates[:end], rates[end:]
+        before, after = median(first), median(rest)
+        if (min(first) > max(rest) or max(first) < min(rest)) and min(before, after) > 0:
+            size = abs(math.log(before / after))
+            if size >= math.log(STANDS_OUT):
+                found.append((size * math.sqrt(end * len(rest)), end, before, after))
+    if not found:
+        return None
+    _, end, before, after = max(found)
+    return Step(end, before, after, _cause_of_step(windows[:end], windows[end:], before > after))
+
+
+def _cause_of_step(before: Sequence[Any], after: Sequence[Any], is_slower: bool) -> str:
+    conditions = _conditions([*before, *after])
+    usual = {one.name: _median(before, one.name) for one in conditions}
+    causes = _causes(lambda name: _median(after, name), conditions, usual, 1 if is_slower else -1)
+    if causes or all(value is None for value in usual.values()):
+        return "; ".join(causes) or UNSEEN
+    return ("the machine was as before, so that the detector itself became slower: look for what fills up, leaks or "
+            "throttles in its process" if is_slower else
+            "the machine was as before, so that the detector itself became faster: what it does first takes longer")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from statistics import fmean, median
-from typing import Callable, NamedTuple
+from statistics import fmean
+from typing import Callable
 
 from harness.machine.explanation import NOTHING, SENSIBLE, Exponents
 from harness.machine.gpu import gauge
@@ -19,7 +19,6 @@ from harness.stats.intervals import LEAST_WINDOWS, mean_interval
 from harness.stats.percentiles import CONFIDENCE
 from harness.stats.spread import spread
 
-STANDS_OUT = 1.25  # times as fast or as slow, from which on a step is worth a word
 SMALL = 0.1  # the share above which what the machine explains is the reason for an undecided row
 UNDISTURBED = SENSIBLE[-1]  # the exponents by which the machine explains most
 
@@ -107,27 +106,6 @@ def memory_estimate(soak: SoakResult) -> Estimate | None:
     """`soak.memory_growth` in megabytes."""
     growth = soak.memory_growth
     return growth and replace(growth.times(1e-6), more=lambda limit, sense: "a longer soak would decide")
-
-
-class Step(NamedTuple):
-    """All windows up to number `end` were faster, or slower, than all after it; the median rates of both, images/s."""
-
-    end: int
-    before: float
-    after: float
-
-
-def step(rates: Sequence[float]) -> Step | None:
-    """The step that stands out most in the rates of a soak's windows; None where no time parts fast from slow."""
-    found = []
-    for end in range(1, len(rates)):
-        first, rest = rates[:end], rates[end:]
-        before, after = median(first), median(rest)
-        if (min(first) > max(rest) or max(first) < min(rest)) and min(before, after) > 0:
-            size = abs(math.log(before / after))
-            if size >= math.log(STANDS_OUT):
-                found.append((size * math.sqrt(end * len(rest)), Step(end, before, after)))
-    return max(found)[1] if found else None
 
 
 def taken_out(soak: SoakResult) -> str:

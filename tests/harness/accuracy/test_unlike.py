@@ -5,12 +5,10 @@ import numpy as np
 import pytest
 
 from harness.accuracy.boxes import displacement
-from harness.accuracy.dataset import Dataset
-from harness.accuracy.evaluation import SCORE_GAP, InvalidRun, agreement, require_scorable
-from harness.accuracy.unlike import off_objects, unmatched
+from harness.accuracy.evaluation import SCORE_GAP, agreement
+from harness.accuracy.unlike import unmatched
 from model.detections import Detections
-from tests.harness import synthetic
-from tests.harness.synthetic import NOTHING, changed
+from tests.harness.synthetic import NOTHING
 
 NAMES = ["car", "bus", "dog"]
 
@@ -82,34 +80,3 @@ def test_a_displacement_is_said_with_direction_and_size(change, words):
     boxes = np.concatenate([one.boxes for one in made().values()])
     said = displacement(boxes, change(boxes))
     assert words in said and bool(said) == bool(words)
-
-
-def test_boxes_that_lie_beside_their_objects_are_said_to(made_up_dataset, right_detections):
-    assert off_objects(made_up_dataset, right_detections) == ""
-    moved = changed(right_detections, lambda one: {"boxes": one.boxes + np.float32(6)})
-    said = off_objects(made_up_dataset, moved)
-    assert "in the median boxes lie 6 pixels to the right, 6 pixels to the bottom of the objects that they find" in said
-
-
-def test_what_cannot_be_scored_says_so_too(made_up_dataset, right_detections):
-    moved = changed(right_detections, lambda one: {"boxes": one.boxes - np.float32(12)})
-    with pytest.raises(InvalidRun, match="; in the median boxes lie 12 pixels to the left, 12 pixels to the top"):
-        require_scorable(made_up_dataset, moved)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_nothing_is_said_of_boxes_that_are_no_numbers(made_up_dataset, right_detections, value):
-    broken = changed(right_detections, lambda one: {"boxes": one.boxes * np.float32(value)})
-    assert off_objects(made_up_dataset, broken) == ""
-
-
-@pytest.mark.parametrize(("step", "which"), [(1, "before"), (-1, "after")])
-def test_the_detections_of_another_image_are_known_by_its_objects(tmp_path, step, which):
-    content = synthetic.content(20)
-    for row in content["annotations"]:
-        row.update(bbox=[float(row["image_id"] * 61 % 160), 10.0, 40.0, 40.0], area=1600.0)
-    dataset = Dataset.load(*synthetic.write(tmp_path, content))
-    right = synthetic.perfect(dataset)
-    stale = {i: right[(i - 1 - step) % 20 + 1] for i in right}
-    assert off_objects(dataset, stale).startswith(f"the detections are those of the image {which}: they find ")
-    assert off_objects(dataset, right) == ""

@@ -13,7 +13,6 @@ from harness.soak.estimates import (
     ratio_estimate,
     speed_estimate,
     spread_estimate,
-    step,
     taken_out,
 )
 from harness.stats.estimate import PROVEN, REFUTED, UNDECIDED, decide
@@ -161,15 +160,3 @@ def test_percentiles_of_a_steady_soak_are_bounded_by_its_requests(made_up_soak):
 def test_percentiles_of_few_windows_have_no_bounds(made_up_soak):
     found = percentile_estimates(made_up_soak(count=9))
     assert {(one.low, one.high) for one in found.values()} == {(None, None)}
-
-
-@pytest.mark.parametrize(("rates", "expected"), [
-    ([100, 80, 60, 30] + [7, 6.5, 7.5, 7] * 6, (4, 70, 7)),
-    ([50] * 10 + [100] * 10, (10, 50, 100)),
-    ([100] * 10 + [85] * 10, None),
-    ([100, 50] * 10, None),
-    ([100], None), ([], None), ([100, 0], None), ([0, 0, 0], None),
-])
-def test_the_time_at_which_a_soak_became_slow_or_fast_is_found(rates, expected):
-    found = step(rates)
-    assert found is None if expected is None else tuple(found) == expected
