@@ -155,11 +155,14 @@ def value_and_bound(metric: str, value: float | None, bound: float) -> tuple[str
 def margin(value: float | None, bound: float, sense: str) -> str:
     """How far the value is from its bound, as a share of it: +12 % is met, -3.1 % is missed, -14 × is 14 times as much.
 
-    '–' where there is no value, or no share: of a bound of 0.
+    '–' where there is no value, or no share: of a bound of 0. A value that is met from the other side of 0, as a loss
+    that is a gain, is '> +100 %' away.
     """
     if value is None or not bound:
         return "–"
     share = 100 * (value - bound if sense == ">=" else bound - value) / abs(bound)
+    if value / bound < 0 < share:
+        return "> +100 %"
     if value / bound >= FAR_OFF:
         return f"{'+' if share > 0 else '-'}{value / bound:,.0f} ×"
     return f"{share:+.1f} %" if abs(share) < 9.95 else f"{share:+,.0f} %"

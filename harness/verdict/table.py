@@ -61,13 +61,15 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _evidence(judged: Sequence[Verdict], width: int) -> list[str]:
-    """The evidence of each check, and before it why its rows are INVALID."""
-    lines, margin_width = [], 2 + max((len(one.check) for one in judged), default=0)
+    """The evidence of each check, and before it why its rows are INVALID; what one shares with another is said once."""
+    lines, said, margin_width = [], {}, 2 + max((len(one.check) for one in judged), default=0)
     for (check, _), group in groupby(judged, lambda one: (one.check, one.variant)):
         rows = list(group)
         text = "; ".join([*_reasons(rows), *without_repeats(_plain(one.evidence) for one in rows if one.evidence)])
         is_short = all(one.verdict == PASS for one in rows)
-        lines += _beside(check.ljust(margin_width), text, width, most_lines=1 if is_short else None)
+        first = said.setdefault(text, check) if text and not is_short else check
+        lines += _beside(check.ljust(margin_width), text if first == check else f"as {first}", width,
+                         most_lines=1 if is_short else None)
     return ["", *lines] if lines else []
 
 

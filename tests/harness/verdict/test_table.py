@@ -45,6 +45,11 @@ def test_an_error_of_a_whole_check_is_said_once_and_without_names():
     assert lines[4:] == ["latency  device lost"]
 
 
+def test_what_checks_have_in_common_is_written_with_the_first_of_them():
+    lines = table([invalid(target, "device lost", BROKEN, **DETAILS) for target in (FLOOR, P50, P99)])
+    assert lines[5:] == ["accuracy  device lost", "latency   as accuracy"]
+
+
 def test_the_evidence_of_a_pass_is_one_line_and_of_anything_else_whole():
     long = "word " * 60
     passed, failed = table([verdict(P99, 0.029, long)]), table([verdict(P99, 0.06, long)])
