@@ -138,7 +138,7 @@ def _without_noise(soak: SoakResult, statistic: Statistic) -> Estimate | None:
     low = min(one.low for one in (raw, *likely, *possible))
     estimate = narrowing(Estimate(best.value, low, high), soak.plan["seconds"], "seconds of soak")
     explained = abs(raw.value - min(one.value for one in possible))
-    return _blamed(soak, estimate, explained / max(abs(raw.value), 1e-9))
+    return _blamed(soak, estimate, explained / max(abs(raw.value), best.high - best.low, 1e-9))
 
 
 def _with_exponents(soak: SoakResult, statistic: Statistic, exponents: Iterable[Exponents]) -> list[Estimate | None]:

@@ -8,6 +8,7 @@ from typing import Any, Callable
 # The reasons for which a value may leave a limit undecided, for programs.
 TOO_FEW, NOISY = "too few samples", "noisy machine"
 PROVEN, REFUTED, UNDECIDED = "proven", "refuted", "undecided"
+HOPELESS = 100  # times as much, from which on nobody waits for a decision
 NEAREST = 1e-3  # of the interval: to decide what is nearer takes a million times as much
 
 
@@ -80,8 +81,10 @@ def narrowing(estimate: Estimate, amount: float, unit: str) -> Estimate:
         reach = high - value if value < limit else value - low
         if abs(limit - value) <= NEAREST * reach:
             return "it is the bound itself"
-        wanted = amount * ((reach / (limit - value)) ** 2 - 1)
-        return f"about {math.ceil(wanted):,} more {unit} would decide"
+        times = (reach / (limit - value)) ** 2 - 1
+        if times > HOPELESS:
+            return f"more than {HOPELESS} times the {amount:,.0f} {unit} would be needed to decide"
+        return f"about {math.ceil(amount * times):,} more {unit} would decide"
 
     return replace(estimate, more=more)
 

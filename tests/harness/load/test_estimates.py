@@ -80,16 +80,23 @@ def number(text) -> int:
     return int(text.replace(",", ""))
 
 
-@given(low=st.floats(-10, 9), reaches=st.tuples(st.floats(0.01, 5), st.floats(0.01, 5)), place=st.floats(0.01, 0.99),
+@given(low=st.floats(-10, 9), reaches=st.tuples(st.floats(0.01, 5), st.floats(0.01, 5)), place=st.floats(0.1, 0.9),
        amount=st.integers(1, 10**6))
 def test_as_much_more_as_is_asked_for_narrows_the_interval_to_the_bound(low, reaches, place, amount):
     below, above = reaches
     value, high = low + below, low + below + above
     for bound, reach in ((low + place * below, below), (value + place * above, above)):
         more = narrowing(Estimate(value, low, high), amount, "images").more(bound, "<=")
-        if more != "it is the bound itself":
-            whole = amount + number(more.split()[1])
-            assert reach * (amount / whole) ** 0.5 <= abs(bound - value) * (1 + 1e-9)
+        whole = amount + number(more.split()[1])
+        assert reach * (amount / whole) ** 0.5 <= abs(bound - value) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("bound", "words"), [
+    (1.5, "about 300 more images would decide"),
+    (1.05, "more than 100 times the 100 images would be needed to decide"),
+])
+def test_what_nobody_can_wait_for_is_not_asked_for(bound, words):
+    assert narrowing(Estimate(1, 0, 2), 100, "images").more(bound, "<=") == words
 
 
 def test_what_nothing_can_tell_from_its_bound_says_so():

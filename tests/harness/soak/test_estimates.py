@@ -18,7 +18,7 @@ from harness.soak.estimates import (
 from harness.stats.estimate import PROVEN, REFUTED, UNDECIDED, decide
 from harness.verdict.verdict import NOISY, TOO_FEW
 from tests.harness.estimates import low_value_high
-from tests.harness.soaks import LATENCY, soak_of
+from tests.harness.soaks import CALLERS, LATENCY, soak_of
 
 
 @pytest.fixture
@@ -63,6 +63,21 @@ def test_a_machine_that_is_freed_hides_no_loss(made_up_soak):
 def test_a_machine_that_gets_busier_is_no_loss(made_up_soak):
     found = made_up_soak(lambda number: busy(0.01 * number + 0.06 * (number % 3)))
     assert found.drift.value > 0.3 and decided(drift_estimate(found), 0.05) == PROVEN
+
+
+# Images a second, and the reference workload's milliseconds, of a detector that throttles on a machine that is idle.
+THROTTLED = [86.4, 99.5, 92.5, 103.3, 110.5, 104.9, 87.7, 26.5, 22.4, 19.9, 24.8, 27.2, 28.4, 26.4, 22.3, 25.0, 24.6,
+             23.7, 22.3, 21.4, 20.9, 21.8, 21.3, 23.2, 24.1, 24.6, 25.3, 26.9, 29.1, 25.3]
+MEANWHILE = [1.57, 1.26, 1.57, 1.57, 1.42, 1.55, 1.55, 1.31, 1.01, 1.42, 1.01, 1.36, 1.49, 1.48, 1.55, 1.36, 1.58, 1.53,
+             1.45, 1.57, 1.63, 1.64, 1.62, 1.35, 1.32, 1.1, 0.96, 0.97, 0.97, 1.11]
+
+
+def test_what_the_windows_themselves_leave_open_is_not_laid_on_the_machine(made_up_soak):
+    found = made_up_soak(lambda number: {
+        "latency": CALLERS / THROTTLED[number - 1], "conditions": {"reference": MEANWHILE[number - 1] / 1e3}},
+        count=len(THROTTLED))
+    estimate = drift_estimate(found)
+    assert estimate.reason == TOO_FEW and "noisy" not in estimate.more(0.5, "<=")
 
 
 SPEEDS = {
