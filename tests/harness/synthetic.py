@@ -1,13 +1,18 @@
 """A made-up COCO dataset of 2 classes, with an annotation id 0, and the right detections to it."""
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
+from harness.accuracy.dataset import Dataset
 
 SIDE = 200  # pixels
+RED = (250, 10, 5)
 
 
 @dataclass(frozen=True)
@@ -96,3 +101,23 @@ def moved(dataset) -> dict[int, Detections]:
         scores = np.sort(rng.random(len(boxes)))[::-1]
         detections[image_id] = detected(boxes.clip(0, (width, height) * 2), scores, classes)
     return {image_id: replace(own, **rows(own, slice(100))) for image_id, own in detections.items()}
+
+
+def encoded(form: str = "PNG", **settings) -> bytes:
+    """A red image as a file of this format."""
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), RED).save(file, form, **settings)
+    return file.getvalue()
+
+
+def is_red(content: bytes) -> bool:
+    red, _, blue = Image.open(io.BytesIO(content)).convert("RGB").getpixel((32, 24))
+    return red > blue
+
+
+def all_red(folder: Path) -> Dataset:
+    """Forty red images with two objects each."""
+    dataset = Dataset.load(*write(folder, content(40)))
+    for image in dataset.image_ids:
+        dataset.file(image).write_bytes(encoded())
+    return dataset

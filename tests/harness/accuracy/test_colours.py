@@ -10,25 +10,14 @@ from PIL import Image
 from harness.accuracy.colours import better_exchanged, exchanged
 from harness.accuracy.dataset import Dataset
 from tests.harness import synthetic
-from tests.harness.synthetic import NOTHING
+from tests.harness.synthetic import NOTHING, all_red, encoded, is_red
 
-RED, BLUE = (250, 10, 5), (5, 10, 250)
-
-
-def encoded(colour, form="PNG", **settings) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (64, 48), colour).save(file, form, **settings)
-    return file.getvalue()
-
-
-def is_red(content) -> bool:
-    red, _, blue = Image.open(io.BytesIO(content)).convert("RGB").getpixel((32, 24))
-    return red > blue
+BLUE = (5, 10, 250)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "GIF"])
 def test_red_becomes_blue_in_the_same_format(form):
-    image = Image.open(io.BytesIO(exchanged(encoded(RED, form))))
+    image = Image.open(io.BytesIO(exchanged(encoded(form))))
     assert image.format == form and image.size == (64, 48)
     assert np.abs(np.subtract(image.convert("RGB").getpixel((32, 24)), BLUE)).max() < 20
 
@@ -36,16 +25,12 @@ def test_red_becomes_blue_in_the_same_format(form):
 def test_what_turns_an_image_is_kept():
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert Image.open(io.BytesIO(exchanged(encoded(RED, "JPEG", exif=exif)))).getexif()[0x0112] == 6
+    assert Image.open(io.BytesIO(exchanged(encoded("JPEG", exif=exif)))).getexif()[0x0112] == 6
 
 
 @pytest.fixture
 def red_dataset(tmp_path) -> Dataset:
-    """Forty red images with two objects each."""
-    dataset = Dataset.load(*synthetic.write(tmp_path, synthetic.content(40)))
-    for image in dataset.image_ids:
-        dataset.file(image).write_bytes(encoded(RED))
-    return dataset
+    return all_red(tmp_path)
 
 
 def finder(dataset, finds):
