@@ -30,13 +30,13 @@ def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def displacement(boxes: np.ndarray, others: np.ndarray) -> str:
-    """How the others [n, 4] lie to the boxes [n, 4], each to its own, in the median, in words; '' if alike."""
+    """How the others [n, 4] differ from the boxes [n, 4], each from its own, in the median, in words; '' if alike."""
     boxes, others = boxes.astype(np.float64), others.astype(np.float64)
     sizes, other_sizes = (one[:, 2:] - one[:, :2] for one in (boxes, others))
     shifts = np.median(others[:, :2] + other_sizes / 2 - boxes[:, :2] - sizes / 2, axis=0)
     stretches = np.median(other_sizes / np.maximum(sizes, 1.0), axis=0) - 1
-    moved = [f"{round(abs(by), 1):g} pixels to the {after if by > 0 else before}" for by, before, after in (
-        (shifts[0], "left", "right"), (shifts[1], "top", "bottom")) if abs(by) >= LEAST_SHIFT]
+    moved = [f"{round(abs(by), 1):g} pixels {after if by > 0 else before}" for by, before, after in (
+        (shifts[0], "left", "right"), (shifts[1], "up", "down")) if abs(by) >= LEAST_SHIFT]
     sized = [f"{abs(by):.0%} {more if by > 0 else less}" for by, less, more in (
-        (stretches[0], "narrower", "wider"), (stretches[1], "less high", "higher")) if abs(by) >= LEAST_STRETCH]
-    return " and ".join([", ".join(part) for part in (moved, sized) if part])
+        (stretches[0], "narrower", "wider"), (stretches[1], "shorter", "taller")) if abs(by) >= LEAST_STRETCH]
+    return ", ".join(moved + (sized or ["of the same size"])) if moved or sized else ""

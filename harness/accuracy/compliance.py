@@ -19,15 +19,15 @@ from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageChops, JpegImagePlugin
+from PIL import Image
 
+from harness.accuracy.changed_images import variant
 from harness.accuracy.evaluation import InvalidRun, matched, require_complete
 from harness.accuracy.sanity import content
 from harness.load.generator import DEADLINE, SHORTEST, Detect, Load, LoadPattern, drive
 from harness.stats.estimate import NOISY, Estimate, narrowing
 from harness.stats.intervals import INTERVAL_CONFIDENCE
 from harness.stats.percentiles import error_rate
-from harness.verdict.verdict import ERROR
 
 SURE = 0.25  # score of a confident detection
 # Batch-mates change the order of sums: of 2,200 images in BF16 at batch 8 none had a score that was off by more than
@@ -36,7 +36,6 @@ SAME_IOU, SAME_SCORE = 0.99, 0.01
 # Above the IoU of suppression one of two boxes is dropped, and the last digits of two scores decide which.
 TIE_IOU, TIED_SHARE, TIED_IMAGES = 0.45, 0.01, 2
 
-BLOCK, CORNER = 16, 8  # pixels: JPEG's largest coding block, and a corner that makes a small or plain image new
 LEAST_TURNS, MOST_TURNS = 12, 96
 LOOKS = 4  # after 12, 24, 48 and 96 turns
 RESAMPLES = 4000
@@ -198,44 +197,6 @@ def _ratio(ratios: Sequence[float]) -> Estimate:
     low, high = np.exp(np.quantile(means, (alpha, 1 - alpha))).tolist()
     estimate = narrowing(Estimate(value, min(low, value), max(high, value)), len(logs), "turns")
     return replace(estimate, reason=NOISY) if len(logs) >= MOST_TURNS else estimate
-
-
-def variant(encoded: bytes, number: int) -> bytes:
-    """The image shifted in a circle by whole coding blocks, in its own format and with nearly as many bytes.
-
-    A JPEG keeps its quantisation tables and its chroma subsampling. One corner gets a grey of its own. Raises
-    InvalidRun for bytes that are not an image.
-    """
-    try:
-        image = Image.open(io.BytesIO(encoded))
-        shifted = _shifted(image, number)
-        return min(_encoded(image, shifted), key=lambda one: abs(len(one) - len(encoded)))
-    except (OSError, ValueError) as error:
-        raise InvalidRun(f"an image of {len(encoded)} bytes cannot be varied to look for a cache ({error}); convert it "
-                         "to JPEG or PNG", ERROR) from error
-
-
-def _shifted(image: Image.Image, number: int) -> Image.Image:
-    columns, rows = (max(side // BLOCK, 1) for side in image.size)
-    right, down = 1 + number % max(columns - 1, 1), 1 + number % max(rows - 1, 1)
-    shifted = ImageChops.offset(image, right * BLOCK, down * BLOCK)
-    shade = number * 37 % 256  # far from those of neighbouring numbers, so that no quantisation makes them equal
-    shifted.paste((shade,) * len(shifted.getbands()), (0, 0, CORNER, CORNER))
-    return shifted
-
-
-def _encoded(image: Image.Image, shifted: Image.Image) -> Iterator[bytes]:
-    """The shifted image by each setting that the original's encoder may have had: the file does not say which."""
-    kept = {name: image.info[name] for name in ("exif", "icc_profile") if image.info.get(name)}
-    kind = "JPEG" if image.format == "MPO" else image.format  # a JPEG with a preview, as many phones write it
-    if kind == "JPEG":
-        kept.update(qtables=image.quantization, progressive=bool(image.info.get("progressive")))
-        if (sampling := JpegImagePlugin.get_sampling(image)) >= 0:
-            kept["subsampling"] = sampling
-    for settings in ({}, {"optimize": True}, {"lossless": True}):
-        buffer = io.BytesIO()
-        shifted.save(buffer, kind, **kept, **settings)
-        yield buffer.getvalue()
 
 
 def require_answered(load: Load) -> None:

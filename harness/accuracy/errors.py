@@ -20,6 +20,7 @@ from harness.accuracy.dataset import Dataset
 
 FILE = "errors.json"
 IOU, BACKGROUND_IOU = 0.5, 0.1  # TIDE's: from the one on a box fits its object, from the other on it touches it
+LEAST_COST = 5e-4  # of AP50, below which a kind costs nothing
 CONFIDENT = 0.25  # the score from which on a detection counts in an image
 CLASS, PLACE, BOTH, DOUBLE, BACKGROUND, MISSED = KINDS = ("class", "place", "both", "double", "background", "missed")
 HIT, IGNORED = "right", "ignored"
@@ -119,11 +120,18 @@ class Errors:
         return self.tide and max(abs(self.tide[kind] - self.lost[kind]) for kind in KINDS)
 
     def short(self, most: int = 2) -> str:
-        """What costs most, in a few words, and what to look at; '' where nothing costs anything."""
-        worst = sorted(((cost, kind) for kind, cost in self.costs.items() if cost > 5e-4), reverse=True)
-        costs = ", ".join(f"{WORDS[kind]} {cost:.3f}" for cost, kind in worst[:most])
-        hint = " (see that NMS runs)" if worst and worst[0][1] == DOUBLE else ""
-        return f"AP50 {self.AP50:.3f}; what costs most of it: {costs}{hint}" if costs else ""
+        """What costs most, in a few words; '' where nothing costs anything."""
+        costs = ", ".join(f"{WORDS[kind]} +{self.costs[kind]:.3f}" for kind in self._worst_first()[:most])
+        return f"AP50 {self.AP50:.3f}, which would gain most without: {costs}" if costs else ""
+
+    @property
+    def worst(self) -> str:
+        """The kind that costs most; '' where nothing costs anything."""
+        return next(iter(self._worst_first()), "")
+
+    def _worst_first(self) -> list[str]:
+        costly = [kind for kind, cost in self.costs.items() if cost > LEAST_COST]
+        return sorted(costly, key=self.costs.get, reverse=True)
 
     def as_record(self) -> dict[str, Any]:
         """A dictionary for strict JSON."""

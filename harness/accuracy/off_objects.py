@@ -12,6 +12,7 @@ from harness.accuracy.sanity import malformed
 
 CONFIDENT = 0.25  # the score from which on a detection is looked at
 LOOSE = 0.3  # IoU from which on a box may be one of the object
+OF_IMAGE = "the detections are those of the image"  # before or after
 LEAST = 10  # objects, below which what they have in common may be chance
 
 Reading = Callable[[np.ndarray, int, int], np.ndarray]
@@ -51,7 +52,7 @@ def off_objects(dataset: Dataset, detections: Mapping[int, Any]) -> str:
         return words.format(there=f"{there:,} objects", own=f"{len(own):,}")
     boxes = [np.array([getattr(one, name) for one in own]) for name in ("truth", "box")]
     words = displacement(*boxes) if len(own) >= LEAST else ""
-    return words and f"in the median boxes lie {words} of the objects that they find"
+    return words and f"boxes differ from the objects that they find, in the median {words}"
 
 
 def _otherwise(dataset: Dataset, detections: Mapping[int, Any]) -> Iterator[tuple[str, int]]:
@@ -59,8 +60,7 @@ def _otherwise(dataset: Dataset, detections: Mapping[int, Any]) -> Iterator[tupl
     ids = dataset.image_ids
     for which, others in (("before", ids[:1] + ids[:-1]), ("after", ids[1:] + ids[-1:])):
         found = _all_found(dataset, zip(others, ids), detections)
-        yield f"the detections are those of the image {which}: they find {{there}} of it, and {{own}} of their own", \
-            len(list(found))
+        yield f"{OF_IMAGE} {which}: they find {{there}} of it, and {{own}} of their own", len(list(found))
     for name, reading in READINGS.items():
         found = _all_found(dataset, zip(ids, ids), detections, reading)
         yield f"{name}, boxes find {{there}}, and {{own}} as they are", len(list(found))

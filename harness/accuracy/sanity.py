@@ -10,6 +10,7 @@ import numpy as np
 BORDER_TOLERANCE = 1.0  # pixels, for rounding in the detector's resize
 COLUMNS = {"boxes": (np.float32, 2), "scores": (np.float32, 1), "classes": (np.int32, 1)}  # dtype, dimensions
 LEAST_SYSTEMATIC = 10  # detections, below which a property of all of them may be chance
+REPEATED = 0.1  # the share of all detections from which on their repetition is worth a word
 MOST = 100  # detections of an image, as COCO scores them
 
 
@@ -54,6 +55,16 @@ def systematic(detections: Mapping[int, Any], classes: int) -> list[Fault]:
     if labels.min() == 1 and labels.max() == classes:
         found.append(f"classes go from 1 to {classes}, must count from 0")
     return [Fault(next(iter(filled)), what) for what in found]
+
+
+def repeated(detections: Mapping[int, Any]) -> str:
+    """That many detections have the box and class of another one of their image, in words; '' if not."""
+    rows = [np.column_stack([own.boxes, own.classes]) for own in detections.values()]
+    whole, again = sum(map(len, rows)), sum(len(own) - len(np.unique(own, axis=0)) for own in rows)
+    if again < max(LEAST_SYSTEMATIC, REPEATED * whole):
+        return ""
+    return (f"{again:,} of {whole:,} detections have the very box and class of another one: look for what adds them "
+            "twice")
 
 
 def content(detections: Any) -> tuple[bytes, ...]:

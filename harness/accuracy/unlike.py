@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.accuracy.boxes import displacement, overlaps
-from harness.accuracy.off_objects import CONFIDENT, LOOSE
+from harness.accuracy.off_objects import CONFIDENT, LEAST, LOOSE
 from harness.text import shown
 
 SAME = 0.9  # IoU of the same box
+RARE = 0.05  # the share of the others below which a kind is left out
+MOST_CLASSES = 3  # that are named
 SCORE, CLASS, PLACE, MISSING, DOUBLE = "another score", "another class", "another place", "no counterpart", "a double"
 
 
@@ -37,8 +39,22 @@ def unmatched(reference: Mapping[int, Any], candidate: Mapping[int, Any], gap: f
     """
     found = [one for image in reference for one in _of_image(reference[image], candidate[image], gap, is_reverse)]
     kinds = [f"{count:,} have {kind}{_detail(kind, [one for one in found if one.kind == kind], names)}"
-             for kind, count in Counter(one.kind for one in found).most_common()]
-    return f"of the {len(found):,} others {', '.join(kinds)}" if found else ""
+             for kind, count in Counter(one.kind for one in found).most_common() if count >= RARE * len(found)]
+    words = [f"of the {len(found):,} others {', '.join(kinds)}"] if found else []
+    return "; ".join(_of_one_alone(reference, candidate, names) + words)
+
+
+def _of_one_alone(reference: Mapping[int, Any], candidate: Mapping[int, Any], names: Sequence[str]) -> list[str]:
+    """The classes that only one of both is confident of, in words."""
+    here, there = (Counter(label for one in found.values() for label in one.classes[one.scores >= CONFIDENT].tolist())
+                   for found in (reference, candidate))
+    alone = [label for label in sorted(here | there) if not (here[label] and there[label])]
+    return [f"of class {label} ({shown(names[label])}) the reference has {_count(here[label])} and the other "
+            f"{_count(there[label])}" for label in alone if max(here[label], there[label]) >= LEAST][:MOST_CLASSES]
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else "none"
 
 
 def _of_image(reference: Any, candidate: Any, gap: float, is_reverse: bool) -> Iterator[Unmatched]:
@@ -74,7 +90,8 @@ def _counterpart(own: Any, other: Any, fits: np.ndarray, place: int) -> tuple[st
 def _detail(kind: str, found: list[Unmatched], names: Sequence[str]) -> str:
     """What is to be said of all of a kind, if anything."""
     if kind == SCORE:
-        return f", in the median {np.median([one.ratio for one in found]):.2f} × the reference's"
+        low, middle, high = np.quantile([one.ratio for one in found], (0.1, 0.5, 0.9))
+        return f", in the median {middle:.2f} × the reference's, most of them from {low:.2f} to {high:.2f}"
     if kind == PLACE:
         words = displacement(*np.array([one.boxes for one in found]).swapaxes(0, 1))
         return words and f", in the median {words}"

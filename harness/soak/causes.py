@@ -2,17 +2,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Callable, NamedTuple
 
 from harness.machine.explanation import MAD_TO_SIGMA
 from harness.machine.gpu import GONE, HARDWARE, POWER, THERMAL, gauge
+from harness.machine.noise import MOST_LEFT_EXPONENT, MOST_REFERENCE_EXPONENT, Conditions
 
 LEAST_WINDOWS = 5  # fewer have no "usual"
 SIGMAS = 3.0
 STANDS_OUT = 1.25  # times as fast or as slow, from which on a step is worth a word
+OF_PROCESSOR = {"steal", "others", "reference", "waited", "mhz"}  # conditions whose effect has a known size
+OWN_STEP = {
+    True: "the detector itself became slower: look for what fills up, leaks, is limited or throttles in its process",
+    False: "the detector itself became faster: what it does first takes longer",
+}
 NOTHING = "nothing on the machine explains it"
 UNSEEN = "the machine reported nothing at that time"
 
@@ -115,7 +121,7 @@ def _deviation(
         return None
     difference = ", ".join(one.words(getattr(window, one.name), usual[one.name]) for one in off)
     worse = any(one.harm * (getattr(window, one.name) - usual[one.name]) > 0 for one in off)
-    causes = _causes(lambda name: _figure(window, name), conditions, usual, 1 if worse else -1)
+    causes = [*_causes(lambda name: _figure(window, name), conditions, usual, 1 if worse else -1).values()]
     causes += [f"{name} rose by {change:g}" for name, change in window.rose.items()
                if change > 0 and not median(other.rose.get(name, 0) for other in windows)]
     was_seen = any(_figure(window, one.name) is not None for one in conditions)
@@ -131,9 +137,12 @@ def _is_off(window: Any, measure: _Measure, usual: float | None, reach: float) -
 
 def _causes(
     value: Callable[[str], float | None], conditions: Sequence[_Condition], usual: dict, direction: int
-) -> list[str]:
-    """The changes of the machine, from `usual` to `value`, which make a detector worse (direction 1) or better (-1)."""
-    found = []
+) -> dict[str, str]:
+    """The changes of the machine, from `usual` to `value`, which make a detector worse (direction 1) or better (-1).
+
+    By the condition's name, in words.
+    """
+    found = {}
     for one in conditions:
         now, middle = value(one.name), usual[one.name]
         if now is None or middle is None:
@@ -141,7 +150,7 @@ def _causes(
         change = now - middle
         if one.harm * direction * change > max(one.absolute, one.relative * middle):
             verb = "rose" if change > 0 else "fell"
-            found.append(f"{one.label} {verb} to {one.shown(now)} (usually {one.shown(middle)})")
+            found[one.name] = f"{one.label} {verb} to {one.shown(now)} (usually {one.shown(middle)})"
     return found
 
 
@@ -152,19 +161,24 @@ def _reach(windows: Sequence[Any], measure: _Measure, usual: float | None) -> fl
 
 
 def _median(windows: Sequence[Any], name: str) -> float | None:
-    known = [value for value in (_figure(window, name) for window in windows) if value is not None]
+    return _middle(_figure(window, name) for window in windows)
+
+
+def _middle(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
     return median(known) if known else None
 
 
 class Step(NamedTuple):
     """All windows up to number `end` were faster, or slower, than all after it; the median rates of both, images/s.
 
-    `cause` says what else changed on the machine, in words.
+    `images` is how many there were before it; `cause` says what else changed on the machine, in words.
     """
 
     end: int
     before: float
     after: float
+    images: int
     cause: str
 
 
@@ -181,15 +195,29 @@ def step(windows: Sequence[Any]) -> Step | None:
     if not found:
         return None
     _, end, before, after = max(found)
-    return Step(end, before, after, _cause_of_step(windows[:end], windows[end:], before > after))
+    images = sum(window.images for window in windows[:end])
+    return Step(end, before, after, images, _cause_of_step(windows[:end], windows[end:], before / after))
 
 
-def _cause_of_step(before: Sequence[Any], after: Sequence[Any], is_slower: bool) -> str:
+def _cause_of_step(before: Sequence[Any], after: Sequence[Any], slowdown: float) -> str:
+    """What changed on the machine with the step; that it was the detector's own where nothing did, or too little."""
     conditions = _conditions([*before, *after])
     usual = {one.name: _median(before, one.name) for one in conditions}
-    causes = _causes(lambda name: _median(after, name), conditions, usual, 1 if is_slower else -1)
-    if causes or all(value is None for value in usual.values()):
-        return "; ".join(causes) or UNSEEN
-    return ("the machine was as before, so that the detector itself became slower: look for what fills up, leaks or "
-            "throttles in its process" if is_slower else
-            "the machine was as before, so that the detector itself became faster: what it does first takes longer")
+    causes = _causes(lambda name: _median(after, name), conditions, usual, 1 if slowdown > 1 else -1)
+    words = "; ".join(causes.values())
+    if causes and (set(causes) - OF_PROCESSOR or _explains(before, after, slowdown)):
+        return words
+    if all(value is None for value in usual.values()):
+        return UNSEEN
+    little = f"what changed on the machine explains little of it ({words})" if causes else "the machine was as before"
+    return f"{little}, so that {OWN_STEP[slowdown > 1]}"
+
+
+def _explains(before: Sequence[Any], after: Sequence[Any], slowdown: float) -> bool:
+    """Whether the processor's time and speed that were left can have made half of the step."""
+    was, became = (Conditions(*map(_middle, zip(*(window.conditions for window in windows))))
+                   for windows in (before, after))
+    most = (was.left / became.left) ** MOST_LEFT_EXPONENT
+    if was.reference and became.reference:
+        most *= (became.reference / was.reference) ** MOST_REFERENCE_EXPONENT
+    return math.log(most) * math.copysign(1, math.log(slowdown)) >= abs(math.log(slowdown)) / 2

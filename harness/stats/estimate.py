@@ -9,7 +9,6 @@ from typing import Any, Callable
 TOO_FEW, NOISY = "too few samples", "noisy machine"
 PROVEN, REFUTED, UNDECIDED = "proven", "refuted", "undecided"
 HOPELESS = 100  # times as much, from which on nobody waits for a decision
-NEAREST = 1e-3  # of the interval: to decide what is nearer takes a million times as much
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def narrowing(estimate: Estimate, amount: float, unit: str) -> Estimate:
         if low is None or high is None:
             return f"more {unit} are needed to bound it"
         reach = high - value if value < limit else value - low
-        if abs(limit - value) <= NEAREST * reach:
+        if limit == value:
             return "it is the bound itself"
         times = (reach / (limit - value)) ** 2 - 1
         if times > HOPELESS:

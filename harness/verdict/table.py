@@ -23,7 +23,7 @@ def table(verdicts: Sequence[Verdict], width: int = 120) -> list[str]:
     The evidence of a check that passes is one line. Rows that were not judged come last, those of a check on one line.
     No line has what only a file could have put there to confuse a terminal or a CI system.
     """
-    ordered = sorted(verdicts, key=_place)
+    ordered = sorted(verdicts, key=place)
     judged = [one for one in ordered if one.reason != NOT_JUDGED]
     rows = [COLUMNS, *map(_cells, judged)] if judged else []
     widths = [max(map(len, column)) for column in zip(*rows)]
@@ -38,8 +38,8 @@ def outcomes(verdicts: Iterable[Verdict]) -> str:
     return ", ".join(f"{found.count(name)} {name}" for name in (PASS, FAIL, INVALID) if name in found)
 
 
-def _place(one: Verdict) -> tuple:
-    """The checks in the order of the target table, the run as a whole last."""
+def place(one: Verdict) -> tuple:
+    """Where a verdict stands: the checks in the order of the target table, the run as a whole last."""
     return one.check == RELEASE, CHECKS.index(one.check) if one.check in CHECKS else len(CHECKS), one.variant
 
 

@@ -91,6 +91,18 @@ def test_is_invalid_and_names_the_first_image(made_up_dataset, right_detections,
         evaluate(made_up_dataset, changed(right_detections, change, every))
 
 
+@pytest.mark.parametrize(("wrong", "words"), [
+    ([7, 17, 28, 37, 48, 57, 67, 78, 87, 97], ", about every 10th, cannot"),
+    ([3, 4, 11, 30, 31, 52, 55, 70, 88, 99], " cannot"), ([10, 20, 30], " cannot"), (range(1, 101), " cannot"),
+])
+def test_a_regular_distance_between_wrong_images_is_named(tmp_path, wrong, words):
+    dataset = Dataset.load(*synthetic.write(tmp_path, synthetic.content(100)))
+    detections = {image: replace(one, scores=one.scores * NAN) if image in wrong else one
+                  for image, one in synthetic.perfect(dataset).items()}
+    with pytest.raises(InvalidRun, match=f"^detections of {len(wrong)} of 100 images{words} be scored"):
+        evaluate(dataset, detections)
+
+
 def test_boxes_all_zero_score_zero(made_up_dataset, right_detections):
     zero = {
         i: replace(a, boxes=a.boxes * 0, scores=a.scores - np.float32(i / 100)) for i, a in right_detections.items()

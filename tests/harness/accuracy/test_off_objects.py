@@ -26,12 +26,13 @@ def test_boxes_that_lie_beside_their_objects_are_said_to(made_up_dataset, right_
     assert off_objects(made_up_dataset, right_detections) == ""
     moved = changed(right_detections, lambda one: {"boxes": one.boxes + np.float32(6)})
     said = off_objects(made_up_dataset, moved)
-    assert "in the median boxes lie 6 pixels to the right, 6 pixels to the bottom of the objects that they find" in said
+    assert said == (
+        "boxes differ from the objects that they find, in the median 6 pixels right, 6 pixels down, of the same size")
 
 
 def test_what_cannot_be_scored_says_so_too(made_up_dataset, right_detections):
     moved = changed(right_detections, lambda one: {"boxes": one.boxes - np.float32(12)})
-    with pytest.raises(InvalidRun, match="; in the median boxes lie 12 pixels to the left, 12 pixels to the top"):
+    with pytest.raises(InvalidRun, match="in the median 12 pixels left, 12 pixels up, of the same size"):
         require_scorable(made_up_dataset, moved)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from harness.accuracy.sanity import content, faults, systematic
+from harness.accuracy.sanity import content, faults, repeated, systematic
 from tests.harness.synthetic import NOTHING, Detections, detected
 
 GOOD = detected([[0, 0, 50, 40], [10, 10, 100, 80]], [0.9, 0.5], [0, 1])
@@ -123,6 +123,13 @@ def many(boxes, classes=(0,)):
 def test_what_is_wrong_with_all_is_said_once(detections, words):
     found = systematic(detections, 8)
     assert (len(found), words in "".join(map(str, found))) == (int(bool(words)), True)
+
+
+def test_detections_that_are_there_twice_are_counted():
+    once = detected([[0, 0, 50, 40]] * 2 + [[10, 10, 100, 80 + row] for row in range(10)], [0.9] * 12, [0, 1] + [0] * 10)
+    twice = replace(once, **{name: np.repeat(getattr(once, name), 2, 0) for name in ("boxes", "scores", "classes")})
+    assert repeated({1: once, 2: NOTHING}) == ""
+    assert repeated({1: once, 2: twice}).startswith("12 of 36 detections have the very box and class of another one")
 
 
 def test_equal_answers_have_equal_content():

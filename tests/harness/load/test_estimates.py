@@ -100,7 +100,7 @@ def test_what_nobody_can_wait_for_is_not_asked_for(bound, words):
 
 
 def test_what_nothing_can_tell_from_its_bound_says_so():
-    assert narrowing(Estimate(1, 0, 1e300), 10, "images").more(1 + 1e-9, "<=") == "it is the bound itself"
+    assert narrowing(Estimate(1, 0, 1e300), 10, "images").more(1 + 1e-9, "<=").startswith("more than 100 times the 10")
 
 
 def test_what_has_no_bounds_yet_says_that_more_is_needed():
