@@ -126,7 +126,8 @@ def test_what_is_wrong_with_all_is_said_once(detections, words):
 
 
 def test_detections_that_are_there_twice_are_counted():
-    once = detected([[0, 0, 50, 40]] * 2 + [[10, 10, 100, 80 + row] for row in range(10)], [0.9] * 12, [0, 1] + [0] * 10)
+    boxes = [[0, 0, 50, 40]] * 2 + [[10, 10, 100, 80 + row] for row in range(10)]
+    once = detected(boxes, [0.9] * 12, [0, 1] + [0] * 10)
     twice = replace(once, **{name: np.repeat(getattr(once, name), 2, 0) for name in ("boxes", "scores", "classes")})
     assert repeated({1: once, 2: NOTHING}) == ""
     assert repeated({1: once, 2: twice}).startswith("12 of 36 detections have the very box and class of another one")
