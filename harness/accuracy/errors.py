@@ -121,8 +121,8 @@ class Errors:
 
     def short(self, most: int = 2) -> str:
         """What costs most, in a few words; '' where nothing costs anything."""
-        costs = ", ".join(f"{WORDS[kind]} +{self.costs[kind]:.3f}" for kind in self._worst_first()[:most])
-        return f"AP50 {self.AP50:.3f}, which would gain most without: {costs}" if costs else ""
+        costs = ", ".join(f"{WORDS[kind]} {self.costs[kind]:.3f}" for kind in self._worst_first()[:most])
+        return f"AP50 {self.AP50:.3f}; most of it is lost by: {costs}" if costs else ""
 
     @property
     def worst(self) -> str:

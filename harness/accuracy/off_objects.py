@@ -21,12 +21,12 @@ Reading = Callable[[np.ndarray, int, int], np.ndarray]
 READINGS: dict[str, Reading] = {
     "mirrored left to right": lambda boxes, width, height: np.array([width, 0, width, 0]) + boxes[:, [2, 1, 0, 3]]
     * [-1, 1, -1, 1],
-    "turned upside down": lambda boxes, width, height: np.array([0, height, 0, height]) + boxes[:, [0, 3, 2, 1]]
+    "upside down": lambda boxes, width, height: np.array([0, height, 0, height]) + boxes[:, [0, 3, 2, 1]]
     * [1, -1, 1, -1],
-    "read as y1, x1, y2, x2": lambda boxes, width, height: boxes[:, [1, 0, 3, 2]],
-    "read as x, y, width, height": lambda boxes, width, height: boxes @ np.array(
+    "given as y1, x1, y2, x2": lambda boxes, width, height: boxes[:, [1, 0, 3, 2]],
+    "given as x, y, width, height": lambda boxes, width, height: boxes @ np.array(
         [[1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]]),
-    "read as the centre with width and height": lambda boxes, width, height: boxes @ np.array(
+    "given as centre, width and height": lambda boxes, width, height: boxes @ np.array(
         [[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]]),
 }
 
@@ -52,7 +52,8 @@ def off_objects(dataset: Dataset, detections: Mapping[int, Any]) -> str:
         return words.format(there=f"{there:,} objects", own=f"{len(own):,}")
     boxes = [np.array([getattr(one, name) for one in own]) for name in ("truth", "box")]
     words = displacement(*boxes) if len(own) >= LEAST else ""
-    return words and f"boxes differ from the objects that they find, in the median {words}"
+    return words and (f"boxes lie beside the objects that they find, in the median {words}: look at what scales them "
+                      "back to the image")
 
 
 def _otherwise(dataset: Dataset, detections: Mapping[int, Any]) -> Iterator[tuple[str, int]]:
@@ -60,10 +61,11 @@ def _otherwise(dataset: Dataset, detections: Mapping[int, Any]) -> Iterator[tupl
     ids = dataset.image_ids
     for which, others in (("before", ids[:1] + ids[:-1]), ("after", ids[1:] + ids[-1:])):
         found = _all_found(dataset, zip(others, ids), detections)
-        yield f"{OF_IMAGE} {which}: they find {{there}} of it, and {{own}} of their own", len(list(found))
+        yield (f"{OF_IMAGE} {which}, of which they find {{there}}, and {{own}} of their own: look for "
+               "what is kept from one request to the next"), len(list(found))
     for name, reading in READINGS.items():
         found = _all_found(dataset, zip(ids, ids), detections, reading)
-        yield f"{name}, boxes find {{there}}, and {{own}} as they are", len(list(found))
+        yield f"boxes are {name}: put right, they find {{there}}, and {{own}} as they are", len(list(found))
 
 
 def found_objects(dataset: Dataset, detections: Mapping[int, Any]) -> list[Found]:

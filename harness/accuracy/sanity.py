@@ -63,8 +63,7 @@ def repeated(detections: Mapping[int, Any]) -> str:
     whole, again = sum(map(len, rows)), sum(len(own) - len(np.unique(own, axis=0)) for own in rows)
     if again < max(LEAST_SYSTEMATIC, REPEATED * whole):
         return ""
-    return (f"{again:,} of {whole:,} detections have the very box and class of another one: look for what adds them "
-            "twice")
+    return f"{again:,} of {whole:,} detections repeat the box and class of another one: look for what adds them twice"
 
 
 def content(detections: Any) -> tuple[bytes, ...]:

@@ -12,7 +12,8 @@ from harness.accuracy.off_objects import CONFIDENT, LEAST, LOOSE
 from harness.text import shown
 
 SAME = 0.9  # IoU of the same box
-RARE = 0.05  # the share of the others below which a kind is left out
+ALIKE = 0.02  # the range of ratios of scores that are nearly the same
+RARE = 0.05  # the share of the unmatched below which a kind is left out
 MOST_CLASSES = 3  # that are named
 SCORE, CLASS, PLACE, MISSING, DOUBLE = "another score", "another class", "another place", "no counterpart", "a double"
 
@@ -31,25 +32,27 @@ class Unmatched(NamedTuple):
 
 
 def unmatched(reference: Mapping[int, Any], candidate: Mapping[int, Any], gap: float, is_reverse: bool,
-              names: Sequence[str]) -> str:
+              names: Sequence[str], whose: str) -> str:
     """What the confident detections of one have in the other instead of a match, in words; '' where all match.
 
     Those of the reference are looked for in the candidate, with `is_reverse` the other way round. A match has the same
-    class, IoU SAME and scores at most `gap` apart; `names` are those of the classes.
+    class, IoU SAME and scores at most `gap` apart; `names` are those of the classes, and `whose` names the candidate.
     """
     found = [one for image in reference for one in _of_image(reference[image], candidate[image], gap, is_reverse)]
     kinds = [f"{count:,} have {kind}{_detail(kind, [one for one in found if one.kind == kind], names)}"
              for kind, count in Counter(one.kind for one in found).most_common() if count >= RARE * len(found)]
-    words = [f"of the {len(found):,} others {', '.join(kinds)}"] if found else []
-    return "; ".join(_of_one_alone(reference, candidate, names) + words)
+    words = [f"of the {len(found):,} unmatched {', '.join(kinds)}"] if found else []
+    return "; ".join(_of_one_alone(reference, candidate, names, whose) + words)
 
 
-def _of_one_alone(reference: Mapping[int, Any], candidate: Mapping[int, Any], names: Sequence[str]) -> list[str]:
+def _of_one_alone(
+    reference: Mapping[int, Any], candidate: Mapping[int, Any], names: Sequence[str], whose: str,
+) -> list[str]:
     """The classes that only one of both is confident of, in words."""
     here, there = (Counter(label for one in found.values() for label in one.classes[one.scores >= CONFIDENT].tolist())
                    for found in (reference, candidate))
     alone = [label for label in sorted(here | there) if not (here[label] and there[label])]
-    return [f"of class {label} ({shown(names[label])}) the reference has {_count(here[label])} and the other "
+    return [f"of class {label} ({shown(names[label])}) the reference has {_count(here[label])} and {whose} "
             f"{_count(there[label])}" for label in alone if max(here[label], there[label]) >= LEAST][:MOST_CLASSES]
 
 
@@ -91,7 +94,8 @@ def _detail(kind: str, found: list[Unmatched], names: Sequence[str]) -> str:
     """What is to be said of all of a kind, if anything."""
     if kind == SCORE:
         low, middle, high = np.quantile([one.ratio for one in found], (0.1, 0.5, 0.9))
-        return f", in the median {middle:.2f} × the reference's, most of them from {low:.2f} to {high:.2f}"
+        most = "nearly all alike" if high - low < ALIKE else f"most from {low:.2f} to {high:.2f}"
+        return f", in the median {middle:.2f} × the reference's, {most}"
     if kind == PLACE:
         words = displacement(*np.array([one.boxes for one in found]).swapaxes(0, 1))
         return words and f", in the median {words}"

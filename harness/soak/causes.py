@@ -13,7 +13,7 @@ from harness.machine.noise import MOST_LEFT_EXPONENT, MOST_REFERENCE_EXPONENT, C
 
 LEAST_WINDOWS = 5  # fewer have no "usual"
 SIGMAS = 3.0
-STANDS_OUT = 1.25  # times as fast or as slow, from which on a step is worth a word
+STANDS_OUT = 1.5  # times as fast or as slow, from which on a step is worth a word
 OF_PROCESSOR = {"steal", "others", "reference", "waited", "mhz"}  # conditions whose effect has a known size
 OWN_STEP = {
     True: "the detector itself became slower: look for what fills up, leaks, is limited or throttles in its process",
@@ -183,14 +183,18 @@ class Step(NamedTuple):
 
 
 def step(windows: Sequence[Any]) -> Step | None:
-    """The step that stands out most in the rates of a soak's windows; None where no time parts fast from slow."""
+    """The step that stands out most in the rates of a soak's windows; None where no time parts fast from slow.
+
+    Half of it at least lies between the nearest windows of both sides: a steady loss has no step.
+    """
     rates, found = [window.images_per_second for window in windows], []
     for end in range(1, len(rates)):
         first, rest = rates[:end], rates[end:]
         before, after = median(first), median(rest)
-        if (min(first) > max(rest) or max(first) < min(rest)) and min(before, after) > 0:
+        if min(rates) > 0:
             size = abs(math.log(before / after))
-            if size >= math.log(STANDS_OUT):
+            between = math.log(min(first) / max(rest) if before > after else min(rest) / max(first))
+            if size >= math.log(STANDS_OUT) and between >= size / 2:
                 found.append((size * math.sqrt(end * len(rest)), end, before, after))
     if not found:
         return None

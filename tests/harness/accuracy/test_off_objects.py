@@ -27,7 +27,8 @@ def test_boxes_that_lie_beside_their_objects_are_said_to(made_up_dataset, right_
     moved = changed(right_detections, lambda one: {"boxes": one.boxes + np.float32(6)})
     said = off_objects(made_up_dataset, moved)
     assert said == (
-        "boxes differ from the objects that they find, in the median 6 pixels right, 6 pixels down, of the same size")
+        "boxes lie beside the objects that they find, in the median 6 pixels right, 6 pixels down, of the same size: "
+        "look at what scales them back to the image")
 
 
 def test_what_cannot_be_scored_says_so_too(made_up_dataset, right_detections):
@@ -47,7 +48,7 @@ def test_the_detections_of_another_image_are_known_by_its_objects(ragged_dataset
     right = synthetic.perfect(ragged_dataset)
     stale = {i: right[(i - 1 - step) % 20 + 1] for i in right}
     said = off_objects(ragged_dataset, stale)
-    assert said.startswith(f"the detections are those of the image {which}: they find 38 objects of it, and 0 of")
+    assert said.startswith(f"the detections are those of the image {which}, of which they find 38 obj")
     assert off_objects(ragged_dataset, right) == ""
 
 
@@ -79,4 +80,4 @@ def test_boxes_of_another_convention_are_named_by_it(ragged_dataset, fault, word
     right = synthetic.perfect(ragged_dataset)
     wrong = {image: replace(one, boxes=fault(one.boxes, *ragged_dataset.size(image)).astype(np.float32))
              for image, one in right.items()}
-    assert off_objects(ragged_dataset, wrong).startswith(f"{words}, boxes find 40 objects, and ")
+    assert off_objects(ragged_dataset, wrong).startswith(f"boxes are {words}: put right, they find 40 objects, and ")

@@ -130,7 +130,7 @@ def test_detections_that_are_there_twice_are_counted():
     once = detected(boxes, [0.9] * 12, [0, 1] + [0] * 10)
     twice = replace(once, **{name: np.repeat(getattr(once, name), 2, 0) for name in ("boxes", "scores", "classes")})
     assert repeated({1: once, 2: NOTHING}) == ""
-    assert repeated({1: once, 2: twice}).startswith("12 of 36 detections have the very box and class of another one")
+    assert repeated({1: once, 2: twice}).startswith("12 of 36 detections repeat the box and class of another one")
 
 
 def test_equal_answers_have_equal_content():

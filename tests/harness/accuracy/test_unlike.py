@@ -35,15 +35,15 @@ def doubled(one: Detections) -> Detections:
 WHOLE = np.array([1, 1, 1, 1], np.float32)
 FAULTS = {
     "halved scores": (lambda one: one._replace(scores=one.scores / 2),
-                      "80 have another score, in the median 0.50 × the reference's, most of them from 0.50 to 0.50"),
+                      "80 have another score, in the median 0.50 × the reference's, nearly all alike"),
     "another class": (lambda one: one._replace(classes=np.where(one.classes == 0, 1, one.classes).astype(np.int32)),
-                      "of the 30 others 30 have another class, 30 of them bus in place of car"),
+                      "of the 30 unmatched 30 have another class, 30 of them bus in place of car"),
     "a class is lost": (lambda one: only(one, one.classes != 2),
-                        "of class 2 (dog) the reference has 20 and the other none; of the 20 others 20 have no count"),
-    "all are lost": (lambda one: NOTHING, "of the 80 others 80 have no counterpart"),
+                        "of class 2 (dog) the reference has 20 and the cast none; of the 20 unmatched 20 have"),
+    "all are lost": (lambda one: NOTHING, "of the 80 unmatched 80 have no counterpart"),
     "moved": (lambda one: one._replace(boxes=one.boxes + 9 * WHOLE),
               "have another place, in the median 9 pixels right, 9 pixels down, of the same size"),
-    "twice": (doubled, "of the 80 others 80 have a double"),
+    "twice": (doubled, "of the 80 unmatched 80 have a double"),
 }
 
 
@@ -53,28 +53,28 @@ def test_what_lacks_a_match_is_said_with_its_cause(fault):
     reference = made()
     candidate = {image: change(one) for image, one in reference.items()}
     found = agreement(reference, candidate)
-    said = unmatched(reference, candidate, SCORE_GAP, found.is_reverse, NAMES)
+    said = unmatched(reference, candidate, SCORE_GAP, found.is_reverse, NAMES, "the cast")
     assert words in said
-    assert f"of the {found.total - found.matched:,} others" in said
+    assert f"of the {found.total - found.matched:,} unmatched" in said
 
 
 def test_a_few_of_a_kind_are_left_out():
     reference = made()
     candidate = {image: one._replace(scores=one.scores / 2) for image, one in reference.items()}
     candidate[1] = only(candidate[1], candidate[1].classes > 0)
-    assert "no counterpart" not in unmatched(reference, candidate, SCORE_GAP, False, NAMES)
+    assert "no counterpart" not in unmatched(reference, candidate, SCORE_GAP, False, NAMES, "the cast")
 
 
 def test_the_same_detections_leave_nothing_to_say():
-    assert unmatched(made(), made(), SCORE_GAP, False, NAMES) == ""
+    assert unmatched(made(), made(), SCORE_GAP, False, NAMES, "the cast") == ""
 
 
 def test_what_was_made_up_is_told_from_what_was_lost():
     reference = {image: only(one, one.classes != 2) for image, one in made().items()}
     assert agreement(reference, made()).is_reverse
-    said = unmatched(reference, made(), SCORE_GAP, True, NAMES)
-    assert said == ("of class 2 (dog) the reference has none and the other 20; "
-                    "of the 20 others 20 have no counterpart, 20 of them dog")
+    said = unmatched(reference, made(), SCORE_GAP, True, NAMES, "the cast")
+    assert said == ("of class 2 (dog) the reference has none and the cast 20; "
+                    "of the 20 unmatched 20 have no counterpart, 20 of them dog")
 
 
 @pytest.mark.parametrize(("change", "words"), [

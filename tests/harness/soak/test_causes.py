@@ -27,7 +27,7 @@ def window(rate, changed) -> SimpleNamespace:
     ([100, 80, 60, 30] + [7, 6.5, 7.5, 7] * 6, (4, 70, 7)),
     ([50] * 10 + [100] * 10, (10, 50, 100)),
     ([100] * 10 + [85] * 10, None),
-    ([100, 50] * 10, None),
+    ([100, 50] * 10, None), ([200 - 8 * number for number in range(21)], None),
     ([100], None), ([], None), ([100, 0], None), ([0, 0, 0], None),
 ])
 def test_the_time_at_which_a_soak_became_slow_or_fast_is_found(rates, expected):
