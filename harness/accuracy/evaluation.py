@@ -190,22 +190,22 @@ def _require_sane(dataset: Dataset, detections: Mapping[int, Any]) -> None:
     faults = everywhere + [
         fault for i in dataset.image_ids for fault in sanity.faults(i, detections[i], classes, *dataset.size(i))]
     if faults:
-        images, hint = list(dict.fromkeys(fault.image_id for fault in faults)), ""
+        images, hint = {fault.image_id for fault in faults}, ""
         if not everywhere and (found := off_objects(dataset, detections)):
             hint = f"; {found}"
         raise InvalidRun(f"detections of {len(images)} of {len(dataset)} images{_period(dataset, images)} cannot be "
                          f"scored{hint}; first {_first(faults)}")
 
 
-def _period(dataset: Dataset, images: list[int]) -> str:
+def _period(dataset: Dataset, images: set[int]) -> str:
     """That these images follow each other at about the same distance, in words; '' if not.
 
     Callers that send at once change an order a little.
     """
-    gaps = np.diff([place for place, image in enumerate(dataset.image_ids) if image in set(images)])
+    gaps = np.diff([place for place, image in enumerate(dataset.image_ids) if image in images])
     usual = round(float(np.median(gaps))) if len(gaps) >= LEAST_GAPS else 0
     is_regular = usual > 2 and np.mean(np.abs(gaps - usual) <= usual / 4) >= REGULAR
-    return f", about every {usual}th," if is_regular else ""
+    return f", regularly about one in {usual}," if is_regular else ""
 
 
 def _require_agreement(ours: Scores, theirs: Scores) -> None:
