@@ -28,4 +28,4 @@ def better_exchanged(
     if gained - lost < max(LEAST, SURE * math.sqrt(gained + lost)):
         return ""
     return (f"with red and blue exchanged in {len(shown)} images it finds {len(after)} objects, {len(before)} as they "
-            "are: its input has red, green and blue in another order than it was trained with")
+            "are: its input has them exchanged, look at what decodes the image")

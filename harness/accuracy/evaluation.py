@@ -190,11 +190,10 @@ def _require_sane(dataset: Dataset, detections: Mapping[int, Any]) -> None:
     faults = everywhere + [
         fault for i in dataset.image_ids for fault in sanity.faults(i, detections[i], classes, *dataset.size(i))]
     if faults:
-        images, hint = {fault.image_id for fault in faults}, ""
-        if not everywhere and (found := off_objects(dataset, detections)):
-            hint = f"; {found}"
-        raise InvalidRun(f"detections of {len(images)} of {len(dataset)} images{_period(dataset, images)} cannot be "
-                         f"scored{hint}; first {_first(faults)}")
+        images = {fault.image_id for fault in faults}
+        cause = "" if everywhere else off_objects(dataset, detections)
+        raise InvalidRun(f"{cause and f'{cause}; '}detections of {len(images)} of {len(dataset)} images"
+                         f"{_period(dataset, images)} cannot be scored; first {_first(faults)}")
 
 
 def _period(dataset: Dataset, images: set[int]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from statistics import median
 from typing import Any, Callable, NamedTuple
 
@@ -13,6 +14,7 @@ from harness.machine.noise import MOST_LEFT_EXPONENT, MOST_REFERENCE_EXPONENT, C
 
 LEAST_WINDOWS = 5  # fewer have no "usual"
 SIGMAS = 3.0
+BETTER = 2 / 3
 STANDS_OUT = 1.5  # times as fast or as slow, from which on a step is worth a word
 OF_PROCESSOR = {"steal", "others", "reference", "waited", "mhz"}  # conditions whose effect has a known size
 OWN_STEP = {
@@ -183,24 +185,33 @@ class Step(NamedTuple):
 
 
 def step(windows: Sequence[Any]) -> Step | None:
-    """The step that stands out most in the rates of a soak's windows; None where no time parts fast from slow.
+    """The step in the rates of a soak's windows; None where there is none, or a steady loss describes them better.
 
-    Half of it at least lies between the nearest windows of both sides: a steady loss has no step.
+    It is where two levels describe the logarithms best, by the sum of absolute deviations. They leave at most BETTER of
+    what one level leaves, and less than a slope does (Theil and Sen's).
     """
-    rates, found = [window.images_per_second for window in windows], []
-    for end in range(1, len(rates)):
-        first, rest = rates[:end], rates[end:]
-        before, after = median(first), median(rest)
-        if min(rates) > 0:
-            size = abs(math.log(before / after))
-            between = math.log(min(first) / max(rest) if before > after else min(rest) / max(first))
-            if size >= math.log(STANDS_OUT) and between >= size / 2:
-                found.append((size * math.sqrt(end * len(rest)), end, before, after))
-    if not found:
+    if len(windows) < LEAST_WINDOWS or not all(window.images_per_second > 0 for window in windows):
         return None
-    _, end, before, after = max(found)
+    rates = [math.log(window.images_per_second) for window in windows]
+    end = min(range(1, len(rates)), key=lambda end: _apart(rates[:end]) + _apart(rates[end:]))
+    before, after = median(rates[:end]), median(rates[end:])
+    left = _apart(rates[:end]) + _apart(rates[end:])
+    if abs(before - after) < math.log(STANDS_OUT) or left > min(BETTER * _apart(rates), _apart(_without_slope(rates))):
+        return None
     images = sum(window.images for window in windows[:end])
-    return Step(end, before, after, images, _cause_of_step(windows[:end], windows[end:], before / after))
+    cause = _cause_of_step(windows[:end], windows[end:], math.exp(before - after))
+    return Step(end, math.exp(before), math.exp(after), images, cause)
+
+
+def _apart(values: Sequence[float]) -> float:
+    """The sum of the absolute deviations from the median."""
+    middle = median(values)
+    return sum(abs(value - middle) for value in values)
+
+
+def _without_slope(values: Sequence[float]) -> list[float]:
+    slope = median((later - earlier) / (j - i) for (i, earlier), (j, later) in combinations(enumerate(values), 2))
+    return [value - slope * number for number, value in enumerate(values)]
 
 
 def _cause_of_step(before: Sequence[Any], after: Sequence[Any], slowdown: float) -> str:

@@ -80,4 +80,4 @@ def test_boxes_of_another_convention_are_named_by_it(ragged_dataset, fault, word
     right = synthetic.perfect(ragged_dataset)
     wrong = {image: replace(one, boxes=fault(one.boxes, *ragged_dataset.size(image)).astype(np.float32))
              for image, one in right.items()}
-    assert off_objects(ragged_dataset, wrong).startswith(f"boxes are {words}: put right, they find 40 objects, and ")
+    assert off_objects(ragged_dataset, wrong).startswith(f"boxes are {words}: corrected, they find 40 objects, and ")
