@@ -6,6 +6,7 @@ a reader can use. A results file keeps everything, because JSON escapes it.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from typing import Any
 
 NAME = 120  # characters of one name or value
@@ -42,6 +43,13 @@ def label(name: Any, most: int = 40) -> str:
     """A name for a matplotlib plot: not read as mathematics, nor left out of the legend for a leading underscore."""
     text = shown(name, most).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
+
+
+def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """The rows of a table as lines, its columns two blanks apart; cells at the places `right` stand to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(cell.rjust(width) if place in right else cell.ljust(width)
+                      for place, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows]
 
 
 def _escaped(line: str) -> str:

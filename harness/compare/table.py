@@ -1,15 +1,15 @@
 """A comparison as lines for a terminal or a log, none too long for it or a command to a CI system."""
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from itertools import groupby
 
 from harness.compare.comparison import RATIO, SHARE, Compared, differing, known_by_one
 from harness.compare.record import Run
-from harness.text import as_line, printable, shown
+from harness.text import as_line, columns, printable, shown
 from harness.verdict.metrics import label, percent
 from harness.verdict.metrics import shown as value_text
+from harness.verdict.table import beside
 
 WIDTH = 120  # characters of a line at most
 RIGHT = (1, 2)  # the columns of values
@@ -51,9 +51,7 @@ def place(run: Run) -> str:
 def table(base: Run, other: Run, rows: Sequence[Compared]) -> list[str]:
     """A head, a line a figure, then what explains the differences and why figures were not compared."""
     head = ("figure", base.name, other.name, f"{other.name} against {base.name}", f"{other.name} is")
-    whole = [head, *map(cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*whole)]
-    lines = [as_line("  ".join(_aligned(row, widths)).rstrip()[:WIDTH]) for row in whole]
+    lines = [as_line(line[:WIDTH]) for line in columns([head, *map(cells, rows)], RIGHT)]
     return lines + _reasons(rows) + _notes(base, other)
 
 
@@ -92,11 +90,6 @@ def cells(row: Compared) -> tuple[str, ...]:
     return (figure_name(row), *values, change_text(row), verdict)
 
 
-def _aligned(texts: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [text.rjust(width) if place in RIGHT else text.ljust(width)
-            for place, (text, width) in enumerate(zip(texts, widths))]
-
-
 def _reasons(rows: Sequence[Compared]) -> list[str]:
     """Why figures were not compared, each reason once."""
     missing = sorted((row for row in rows if row.why), key=lambda row: row.why)
@@ -126,6 +119,4 @@ def _subject(run: Run) -> str:
 
 def wrapped(head: str, words: str) -> list[str]:
     """The words in lines of at most WIDTH characters, later lines below the start of the first."""
-    text = " ".join(printable(words).split())
-    parts = textwrap.wrap(text, WIDTH - len(head)) or [""]
-    return [as_line(((" " * len(head) if number else head) + part).rstrip()) for number, part in enumerate(parts)]
+    return beside(head, " ".join(printable(words).split()), WIDTH)

@@ -15,7 +15,7 @@ from harness.files import Unwritable, write
 from harness.history.store import History
 from harness.places import PlaceError
 from harness.targets.drawn import TooFew, drawn, toml
-from harness.text import printable, shown
+from harness.text import columns, printable, shown
 from harness.verdict import own
 from harness.verdict.targets import ANY, CHECKS, PUBLISHED, Table, Target, cells, markdown_table
 
@@ -80,9 +80,7 @@ def _rows(table: Table, platform: str | None, backend: str) -> Sequence[Target]:
 
 
 def _plain(rows: Sequence[Target]) -> str:
-    lines = [HEAD, *map(_short, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    return "\n".join(columns([HEAD, *map(_short, rows)]))
 
 
 def _short(row: Target) -> tuple[str, ...]:

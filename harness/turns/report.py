@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.machine.facts import facts
-from harness.text import as_line, shown
+from harness.text import as_line, columns, shown
 from harness.turns.arms import NAMES, SNAPSHOT, Arm
 from harness.turns.checkout import Commit
 from harness.turns.comparison import Comparison
@@ -15,7 +15,7 @@ from harness.verdict import metrics
 
 WIDTH = 120
 COLUMNS = ("outcome", "check", "metric", "A", "B", "change", "interval", "values")
-RIGHT = ("A", "B", "change", "interval", "values")
+RIGHT = [COLUMNS.index(name) for name in ("A", "B", "change", "interval", "values")]
 EQUAL = ("equal detectors: model, harness, gate, requirements and options of A and B are the same; a difference is the "
          "machine's")
 
@@ -23,7 +23,8 @@ EQUAL = ("equal detectors: model, harness, gate, requirements and options of A a
 def remarks(arms: Sequence[Arm], commits: Mapping[str, Commit], is_dirty: bool) -> Iterator[str]:
     """Lines before anything is measured: which commits they are, and what a reader may have overlooked."""
     for arm in arms:
-        yield shown(f"{arm.name}  {commits[arm.name]}  {_options(arm)}".rstrip(), 300)
+        options = " ".join([*(f"{name}={value}" for name, value in arm.variables), *arm.options])
+        yield shown(f"{arm.name}  {commits[arm.name]}  {options}".rstrip(), 300)
     if is_equal(arms, commits):
         yield EQUAL
     if is_dirty and not any(arm.revision == SNAPSHOT for arm in arms):
@@ -36,23 +37,13 @@ def is_equal(arms: Sequence[Arm], commits: Mapping[str, Commit]) -> bool:
     return commits["A"].sources == commits["B"].sources and a[2:] == b[2:]
 
 
-def _options(arm: Arm) -> str:
-    return " ".join([*(f"{name}={value}" for name, value in arm.variables), *arm.options])
-
-
 def table(found: Comparison) -> list[str]:
     """Lines of at most 120 characters: a line a row, why, what differs between the arms, and the control."""
     rows = found.accuracy + found.speed
-    cells = [COLUMNS, *map(_cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = [as_line("  ".join(cell.rjust(width) if name in RIGHT else cell.ljust(width)
-                               for name, cell, width in zip(COLUMNS, row, widths)).rstrip()[:WIDTH]) for row in cells]
-    remarks_ = [*(f"{row.check} {metrics.label(row.metric)}: {row.why}" for row in rows), *_about(found)]
-    return ["", *lines, "", *(line for text in remarks_ for line in _wrapped(text))]
-
-
-def _wrapped(text: str) -> list[str]:
-    return [as_line(line) for line in textwrap.wrap(shown(text, 1000), WIDTH, subsequent_indent="  ")]
+    lines = [as_line(line[:WIDTH]) for line in columns([COLUMNS, *map(_cells, rows)], RIGHT)]
+    texts = [*(f"{row.check} {metrics.label(row.metric)}: {row.why}" for row in rows), *_about(found)]
+    wrapped = (line for text in texts for line in textwrap.wrap(shown(text, 1000), WIDTH, subsequent_indent="  "))
+    return ["", *lines, "", *map(as_line, wrapped)]
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -5,13 +5,13 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from harness.text import as_line, printable, shown
+from harness.text import as_line, columns, printable, shown
 from harness.verdict.metrics import SIGNS, label, margin, value_and_bound
 from harness.verdict.targets import CHECKS, RELEASE
 from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS, Verdict, without_repeats
 
 COLUMNS = ("verdict", "check", "metric", "value", "bound", "margin", "samples", "")
-RIGHT = ("value", "margin", "samples")  # columns of numbers
+RIGHT = [COLUMNS.index(name) for name in ("value", "margin", "samples")]  # columns of numbers
 LONGEST_NAME = 40  # characters of a metric with its variant
 LONGEST_EVIDENCE = 2_000
 LEAST_ROOM = 24  # characters beside a check's name
@@ -26,8 +26,7 @@ def table(verdicts: Sequence[Verdict], width: int = 120) -> list[str]:
     ordered = sorted(verdicts, key=place)
     judged = [one for one in ordered if one.reason != NOT_JUDGED]
     rows = [COLUMNS, *map(_cells, judged)] if judged else []
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [_aligned(row, widths)[:width] for row in rows]
+    lines = [as_line(line)[:width] for line in columns(rows, RIGHT)]
     not_judged = _not_judged([one for one in ordered if one.reason == NOT_JUDGED], width)
     return lines + _evidence(judged, width) + ([""] if judged and not_judged else []) + not_judged
 
@@ -54,12 +53,6 @@ def _name(one: Verdict) -> str:
     return shown(f"{label(one.metric)}, {one.variant}" if one.variant else label(one.metric), LONGEST_NAME)
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    aligned = (cell.rjust(width) if name in RIGHT else cell.ljust(width)
-               for name, cell, width in zip(COLUMNS, cells, widths))
-    return as_line("  ".join(aligned).rstrip())
-
-
 def _evidence(judged: Sequence[Verdict], width: int) -> list[str]:
     """The evidence of each check, and before it why its rows are INVALID; what one shares with another is said once."""
     lines, said, margin_width = [], {}, 2 + max((len(one.check) for one in judged), default=0)
@@ -68,8 +61,8 @@ def _evidence(judged: Sequence[Verdict], width: int) -> list[str]:
         text = "; ".join([*_reasons(rows), *without_repeats(_plain(one.evidence) for one in rows if one.evidence)])
         is_short = all(one.verdict == PASS for one in rows)
         first = said.setdefault(text, check) if text and not is_short else check
-        lines += _beside(check.ljust(margin_width), text if first == check else f"as {first}", width,
-                         most_lines=1 if is_short else None)
+        lines += beside(check.ljust(margin_width), text if first == check else f"as {first}", width,
+                        most_lines=1 if is_short else None)
     return ["", *lines] if lines else []
 
 
@@ -87,7 +80,7 @@ def _not_judged(verdicts: Sequence[Verdict], width: int) -> list[str]:
     lines, margin_width = [], 2 + max((len(one.check) for one in verdicts), default=0)
     for (check, why), rows in groupby(verdicts, lambda one: (one.check, _plain(one.why))):
         names = ", ".join(map(_name, rows))
-        lines += _beside(f"{INVALID}  {check.ljust(margin_width)}", f"{NOT_JUDGED}, {why}: {names}", width)
+        lines += beside(f"{INVALID}  {check.ljust(margin_width)}", f"{NOT_JUDGED}, {why}: {names}", width)
     return lines
 
 
@@ -95,7 +88,7 @@ def _plain(text: str) -> str:
     return " ".join(printable(text, LONGEST_EVIDENCE).split())
 
 
-def _beside(head: str, text: str, width: int, most_lines: int | None = None) -> list[str]:
+def beside(head: str, text: str, width: int, most_lines: int | None = None) -> list[str]:
     """The text beside its head, later lines below its start; what `most_lines` cuts off ends in '…'."""
     parts = textwrap.wrap(text, max(width - len(head), LEAST_ROOM), max_lines=most_lines, placeholder=" …") or [""]
     return [as_line(((" " * len(head) if number else head) + part).rstrip()) for number, part in enumerate(parts)]
