@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Sequence
 
 from harness.compare.record import Run
@@ -15,7 +14,7 @@ from harness.history import key
 from harness.history.store import History
 from harness.places import PlaceError
 from harness.text import printable, shown
-from harness.verdict.verdict import FAIL, INVALID, PASS
+from harness.verdict.verdict import counted
 
 NEWEST = 50  # runs that are listed by default
 MOST_LINES = 20  # about what was left out
@@ -59,8 +58,7 @@ def _count(text: str) -> int:
 
 
 def _row(run: Run) -> str:
-    verdicts = Counter(figure.verdict for figure in run.figures.values())
-    counts = ", ".join(f"{verdicts[one]} {one}" for one in (PASS, FAIL, INVALID) if verdicts[one])
+    counts = counted([figure.verdict for figure in run.figures.values()])
     commit = run.commit.get("hash", "–")[:12]
     objections = "yes" if run.is_baseline else f"no: {'; '.join(run.objections)}"
     return ROW.format(run.date, commit, key.digest(run.key), counts, shown(objections))

@@ -8,7 +8,7 @@ from itertools import groupby
 from harness.text import as_line, columns, printable, shown
 from harness.verdict.metrics import SIGNS, label, margin, value_and_bound
 from harness.verdict.targets import CHECKS, RELEASE
-from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS, Verdict, without_repeats
+from harness.verdict.verdict import INVALID, NOT_JUDGED, PASS, Verdict, counted, without_repeats
 
 COLUMNS = ("verdict", "check", "metric", "value", "bound", "margin", "samples", "")
 RIGHT = [COLUMNS.index(name) for name in ("value", "margin", "samples")]  # columns of numbers
@@ -33,8 +33,7 @@ def table(verdicts: Sequence[Verdict], width: int = 120) -> list[str]:
 
 def outcomes(verdicts: Iterable[Verdict]) -> str:
     """How many rows have which verdict: 14 PASS, 2 INVALID."""
-    found = [one.verdict for one in verdicts]
-    return ", ".join(f"{found.count(name)} {name}" for name in (PASS, FAIL, INVALID) if name in found)
+    return counted([one.verdict for one in verdicts])
 
 
 def place(one: Verdict) -> tuple:

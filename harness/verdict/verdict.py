@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,11 @@ REASONS = (TOO_FEW, NOISY, BROKEN, OTHER_PLATFORM, NOT_COMPARABLE, NOT_JUDGED, E
 def rows_not_judged(count: int) -> str:
     """How many rows nobody judged, for a sentence."""
     return "1 row was not judged" if count == 1 else f"{count} rows were not judged"
+
+
+def counted(names: Sequence[str]) -> str:
+    """How many rows have which verdict, or were not judged, in words: 14 PASS, 2 INVALID."""
+    return ", ".join(f"{names.count(name)} {name}" for name in (PASS, FAIL, INVALID, NOT_JUDGED) if name in names)
 
 
 @dataclass(frozen=True)
