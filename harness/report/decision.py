@@ -10,7 +10,7 @@ from harness.report import sections
 from harness.report.folder import AGAINST, OUTCOME, RUN, Folder, LeftOut
 from harness.report.sections import text
 from harness.verdict.metrics import SIGNS, value_and_bound
-from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS, rows_not_judged
+from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS, counted, rows_not_judged
 
 YES, NO, OPEN = "yes", "no", "open"
 MOST = 6  # reasons on the first screen
@@ -110,7 +110,7 @@ def _line(check: str, rows: list[dict]) -> dict[str, str]:
     own = [sections.outcome(row) for row in rows if row["check"] == check]
     worst = next(name for name in (FAIL, INVALID, PASS, NOT_JUDGED, *own) if name in own)
     return {"check": text(check), "asks": ASKS.get(check, text(check)), "verdict": text(worst),
-            "count": sections.counted(own)}
+            "count": counted(own)}
 
 
 def _changed(folder: Folder) -> list[str]:

@@ -1,6 +1,7 @@
 """Reads the files of a report folder: what each holds, or in words why it is left out."""
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from harness.text import shown
 OUTCOME, RUN, RESULTS, CURVES = "outcome.json", "run.json", "results.json", "precision_recall.json"
 AGAINST, HISTORY, JOURNAL, SWEEP = "against.json", "history.json", "soak.journal", "sweep.json"
 GALLERY = "gallery"  # the folder of the images that cost most
+IMAGE = re.compile(r"\d{1,20}\.jpg")
+LARGEST_IMAGE = 64 * 2**10  # bytes
 LARGEST = 64 * 2**20  # bytes of a file that is read whole
 # What a run always writes anew, or removes at its start. Any other file may be that of an earlier run.
 ALWAYS_OWN = (OUTCOME, RUN, RESULTS, AGAINST, HISTORY)
@@ -57,3 +60,15 @@ class Folder:
             raise Damaged(f"{name} {error}.") from error
         except (ValueError, RecursionError) as error:
             raise damaged(name, error) from error
+
+    def jpeg(self, name: Any) -> bytes:
+        """An image of the gallery. Raises LeftOut for what is not one that a run has stored."""
+        if not isinstance(name, str) or not IMAGE.fullmatch(name):
+            raise LeftOut(f"{shown(name)} is not the name of an image that a run has stored.")
+        path = self.path / GALLERY / name
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_IMAGE:
+            raise LeftOut(f"{GALLERY}/{name} is missing, or not an image that a run has stored.")
+        content = path.read_bytes()
+        if not content.startswith(b"\xff\xd8\xff"):
+            raise Damaged(f"{GALLERY}/{name} is damaged.")
+        return content

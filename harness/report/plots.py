@@ -12,7 +12,7 @@ from harness.load.points import Point
 from harness.load.sweep import Sweep
 from harness.machine.gpu import THERMAL, gauge
 from harness.report.svg import Axis, Plot, axis
-from harness.soak.result import SoakResult, Window
+from harness.soak.result import SoakResult
 from harness.text import shown
 from harness.verdict.metrics import percent
 
@@ -111,7 +111,9 @@ def _gauge(soak: SoakResult, label: str, values: dict[str, list[float | None]]) 
     known = [one for series in values.values() for one in series if one is not None]
     if not known:
         return None
-    edges, hot = _minutes(soak), [place for place, one in enumerate(soak.windows) if _is_throttled(one)]
+    hot = [place for place, one in enumerate(soak.windows)
+           if any(value for name, value in one.gauges.items() if gauge(name).figure == THERMAL)]
+    edges = _minutes(soak)
     name = label.partition(",")[0]
     throttled = f" Thermal throttling in {len(hot)} of {len(soak.windows)} windows (shaded)." if hot else ""
     words = f"From {min(known):,.4g} to {max(known):,.4g} {label.rpartition(' ')[2]}.{throttled}"
@@ -122,10 +124,6 @@ def _gauge(soak: SoakResult, label: str, values: dict[str, list[float | None]]) 
     for own, series in values.items():
         plot.steps(edges, series, styles[own], own)
     return _drawn(name[0].upper() + name[1:], words, plot, soak, _legend(styles) if len(values) > 1 else [])
-
-
-def _is_throttled(window: Window) -> bool:
-    return any(value for name, value in window.gauges.items() if gauge(name).figure == THERMAL)
 
 
 def _milliseconds(seconds: float | None) -> float | None:

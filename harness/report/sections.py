@@ -6,7 +6,6 @@ what no run has written; the page then says so in its place.
 from __future__ import annotations
 
 import base64
-import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
@@ -19,34 +18,20 @@ from harness.compare.comparison import compare
 from harness.compare.record import Run
 from harness.load.sweep import Sweep
 from harness.report import plots
-from harness.report.folder import (
-    AGAINST,
-    CURVES,
-    GALLERY,
-    HISTORY,
-    JOURNAL,
-    RESULTS,
-    RUN,
-    SWEEP,
-    Damaged,
-    Folder,
-    LeftOut,
-)
+from harness.report.folder import AGAINST, CURVES, HISTORY, JOURNAL, RESULTS, RUN, SWEEP, Folder, LeftOut
 from harness.report.svg import Axis, Plot, axis, bar
 from harness.soak.reader import summarise
 from harness.text import printable, shown
 from harness.verdict.metrics import METRICS, SIGNS, Metric, label, margin, shown_change, value_and_bound
 from harness.verdict.metrics import shown as value_text
 from harness.verdict.targets import CHECKS
-from harness.verdict.verdict import FAIL, INVALID, NOT_JUDGED, PASS, without_repeats
+from harness.verdict.verdict import INVALID, NOT_JUDGED, counted, without_repeats
 
 NAME = 60  # characters of a name from a file
 EVIDENCE = 4_000
 MOST_CLASSES, MOST_DEVIATIONS, MOST_IMAGES = 400, 20, 50  # lines of a table
 MOST_SHOWN = 40  # images of the gallery
 MOST_LABELS = 6  # boxes with a label in an image that is not enlarged
-LARGEST_IMAGE = 64 * 2**10  # bytes
-IMAGE = re.compile(r"\d{1,20}\.jpg")
 
 
 def text(value: Any, most: int = NAME) -> str:
@@ -134,11 +119,6 @@ def _anchor(checks: Sequence[dict]) -> None:
 def outcome(row: dict) -> str:
     """The verdict of a row, or that nobody judged it."""
     return NOT_JUDGED if row["reason"] == NOT_JUDGED else str(row["verdict"])
-
-
-def counted(verdicts: Sequence[str]) -> str:
-    """How many rows have which verdict, in words."""
-    return ", ".join(f"{verdicts.count(name)} {name}" for name in (PASS, FAIL, INVALID, NOT_JUDGED) if name in verdicts)
 
 
 def _check(found: list[dict]) -> dict[str, Any]:
@@ -406,22 +386,17 @@ def _card(folder: Folder, image: dict, names: list[str]) -> dict[str, Any]:
     pairs = " ".join(dict.fromkeys(f"{names.index(box['name'])}:{box['kind']}" for box in image["boxes"]
                                    if box["kind"] in KINDS))
     of_kind = {kind: _grouped([box["words"] for box in found if box["kind"] == kind]) for kind in KINDS}
-    cost = _number(image.get("cost"))
+    cost, since = _number(image.get("cost")), image.get("since")
     wrong = sum(box["kind"] in KINDS for box in found)
     return {
-        "anchor": _image_anchor(image["image_id"]), "crowded": wrong > MOST_LABELS, "since": _since(image),
-        "file": text(image["file_name"]), "data": _jpeg(folder, image["image"]), "width": f"{width:g}",
-        "height": f"{height:g}", "font": f"{width / 27:.1f}", "boxes": found, "pairs": pairs,
+        "anchor": _image_anchor(image["image_id"]), "crowded": wrong > MOST_LABELS,
+        "since": f"Since the baseline: {since['lost']:,} objects lost, {since['gained']:,} gained." if since else "",
+        "file": text(image["file_name"]), "data": base64.b64encode(folder.jpeg(image["image"])).decode(),
+        "width": f"{width:g}", "height": f"{height:g}", "font": f"{width / 27:.1f}", "boxes": found, "pairs": pairs,
         "cost": "" if cost is None else f"Without it AP50 would be {_without(cost)}.",
         "mistakes": [(kind, WORDS[kind], own) for kind, own in of_kind.items() if own],
         "right": len(found) - wrong,
     }
-
-
-def _since(image: dict) -> str:
-    """What changed in an image since the baseline, in words."""
-    found = image.get("since")
-    return f"Since the baseline: {found['lost']:,} objects lost, {found['gained']:,} gained." if found else ""
 
 
 def _grouped(words: list[str]) -> list[str]:
@@ -441,19 +416,6 @@ def _box(box: dict, width: float, height: float) -> dict[str, Any]:
     at, anchor = (x1 * width + 3, "start") if x1 < 0.5 else (x2 * width - 3, "end")
     return {"kind": kind, "label": name, "words": f"{name}{meant}", "at": at, "anchor": anchor, "x": x1 * width,
             "y": y1 * height, "width": (x2 - x1) * width, "height": (y2 - y1) * height}
-
-
-def _jpeg(folder: Folder, name: str) -> str:
-    """A stored image as base64. Raises LeftOut for what is not one that a run has stored."""
-    if not isinstance(name, str) or not IMAGE.fullmatch(name):
-        raise LeftOut(f"{shown(name)} is not the name of an image that a run has stored.")
-    path = folder.path / GALLERY / name
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_IMAGE:
-        raise LeftOut(f"{GALLERY}/{name} is missing, or not an image that a run has stored.")
-    content = path.read_bytes()
-    if not content.startswith(b"\xff\xd8\xff"):
-        raise Damaged(f"{GALLERY}/{name} is damaged.")
-    return base64.b64encode(content).decode()
 
 
 # ---- platforms, environment
