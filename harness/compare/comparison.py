@@ -19,7 +19,7 @@ from harness.stats.comparison import difference, ratio
 from harness.stats.estimate import PROVEN, REFUTED, Estimate, decide
 from harness.stats.resamples import basic_interval
 from harness.text import shown
-from harness.verdict.cost import Price, dollars_per_million
+from harness.verdict.cost import Price, cost_estimate
 from harness.verdict.verdict import BROKEN, ERROR, FAIL, NOT_COMPARABLE, NOT_JUDGED
 
 RATIO, DIFFERENCE, SHARE = "ratio", "difference", "share"
@@ -166,18 +166,9 @@ def _priced(spec: Spec, run: Run, prices) -> Figure | None:
     speed = run.figures.get((spec.check, "images_per_second"))
     if speed is None or not prices or run.instance not in prices:
         return None
-    return speed._replace(metric=spec.metric, estimate=_cost(speed.estimate, prices[run.instance]))
-
-
-def _cost(speed: Estimate | None, price: Price) -> Estimate | None:
-    """Dollars per million images; the bounds change places."""
-    if speed is None or speed.value <= 0:
-        return None
-
-    def dollars(images_per_second: float | None) -> float | None:
-        return dollars_per_million(images_per_second, price.dollars_per_hour) if (images_per_second or 0) > 0 else None
-
-    return Estimate(dollars(speed.value), dollars(speed.high), dollars(speed.low))
+    has_cost = speed.estimate is not None and speed.estimate.value > 0
+    cost = cost_estimate(speed.estimate, prices[run.instance]) if has_cost else None
+    return speed._replace(metric=spec.metric, estimate=cost)
 
 
 # ---- why two figures are not compared

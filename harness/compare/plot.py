@@ -16,6 +16,7 @@ from harness import files
 from harness.compare import table
 from harness.compare.comparison import BETTER, RATIO, SPECS, WORSE, Compared
 from harness.compare.record import Run
+from harness.stats.estimate import Estimate
 from harness.text import label as plain
 
 WIDTH, ROW, FRAME = 14.0, 0.33, 1.75  # inches: of the plot, of a line in it, of title and axis together
@@ -38,14 +39,6 @@ class Line(NamedTuple):
     other: Run
     row: Compared
     y: float
-
-
-class Factor(NamedTuple):
-    """By which factor the other run is better, with bounds; None where there is none."""
-
-    value: float
-    low: float | None
-    high: float | None
 
 
 def write(path: Path, runs: Sequence[Run], compared: Mapping[str, Sequence[Compared]]) -> None:
@@ -86,26 +79,27 @@ def _lines(runs: Sequence[Run], compared: Mapping[str, Sequence[Compared]]) -> l
     return [Line(other, row, -place) for place, (other, row) in enumerate(found)]
 
 
-def factor(row: Compared) -> Factor | None:
-    """By which factor the figure is better, above 1 for a better one; None for what is not a ratio."""
-    if row.change is None or row.spec.how != RATIO:
+def _factor(row: Compared) -> Estimate | None:
+    """By which factor the other run is better, above 1 for a better one; None for what is not a ratio."""
+    change = row.change
+    if change is None or row.spec.how != RATIO:
         return None
-    value, low, high = row.change.value, row.change.low, row.change.high
     if row.spec.sense == ">=":
-        return Factor(value, low, high)
-    return Factor(1 / value, high and 1 / high, low and 1 / low)
+        return change
+    return Estimate(1 / change.value, change.high and 1 / change.high, change.low and 1 / change.low)
 
 
 def _reach(lines: Sequence[Line]) -> float:
     """The factor that the axis spans to either side."""
-    shown_factors = [bound for line in lines if (found := factor(line.row)) for bound in found if bound]
-    widest = max((max(bound, 1 / bound) for bound in shown_factors), default=1.0)
+    factors = filter(None, (_factor(line.row) for line in lines))
+    bounds = [bound for one in factors for bound in (one.value, one.low, one.high) if bound]
+    widest = max((max(bound, 1 / bound) for bound in bounds), default=1.0)
     return min(max(1.12 * widest, LEAST_REACH), MOST_REACH)
 
 
 def _draw_line(ax, line: Line, reach: float) -> None:
     colour = COLOURS.get(line.row.outcome, UNDECIDED)
-    if found := factor(line.row):
+    if found := _factor(line.row):
         value, has_none = min(max(found.value, 1 / reach), reach), not (found.low or found.high)
         for bound, edge in (() if has_none else ((found.low, 1 / reach), (found.high, reach))):
             style = dict(linewidth=2.2) if bound else dict(linewidth=1.6, linestyle=UNKNOWN)
