@@ -10,21 +10,9 @@ from dataclasses import dataclass, field, replace
 from statistics import median_low
 from typing import Any, NamedTuple
 
-from harness.compare.comparison import DIFFERENCE, RATIO, SPECS, distrusted
+from harness.compare.comparison import BETTER, DIFFERENCE, RATIO, SPECS, WORSE, distrusted
 from harness.compare.record import Figure, Run
-from harness.history.between_runs import (
-    BETTER,
-    LEAST_RUNS,
-    MOST_RUNS,
-    SAME,
-    UNKNOWN,
-    WORSE,
-    Change,
-    Outcome,
-    between_runs,
-    outcomes,
-    paired,
-)
+from harness.history.between_runs import LEAST_RUNS, SAME, UNKNOWN, Change, Outcome, between_runs, outcomes, paired
 from harness.history.causes import changed, same_code
 from harness.history.choice import Chosen, described
 from harness.stats.estimate import NOISY, TOO_FEW, Estimate
@@ -202,8 +190,7 @@ def _row(one: Compared, found: Outcome, family: int, same: str) -> Row:
     change, verdict, reason = one.change, PASS, ""
     why = f"{_values(one)}: {_words(one, found, family)}"
     if found.outcome == UNKNOWN:
-        is_few = change.is_paired or (change.runs < MOST_RUNS and not change.noise)
-        verdict, reason = INVALID, TOO_FEW if is_few else NOISY
+        verdict, reason = INVALID, TOO_FEW if change.is_few else NOISY
     elif found.outcome == WORSE and same and one.key != AP:
         verdict, reason, why = INVALID, NOISY, f"{why}; {same}, so the difference is the machine's"
     elif found.outcome == WORSE:
@@ -236,8 +223,9 @@ def _words(one: Compared, found: Outcome, family: int) -> str:
         chance = f"in {percent(found.chance, 2)}" if found.chance >= 1e-4 else "in less than 0.01 %"
         return f"{found.outcome}, which chance alone makes {chance} of comparisons"
     if change.noise and change.loss.value > 0:
-        noisier = f"the machine was noisier than in the earlier runs{_slower(change.noise)}"
-        return f"cannot tell: {noisier}; stop other work and repeat"
+        more = "" if math.isinf(change.noise) else (
+            f", which explains up to {percent(math.expm1(change.noise))} more time")
+        return f"cannot tell: the machine was noisier than in the earlier runs{more}; stop other work and repeat"
     if visible is None:
         few = "too few images for bounds" if one.key == AP else f"{LEAST_RUNS} runs show how much they differ anyway"
         return f"cannot tell: {few}"
@@ -245,10 +233,6 @@ def _words(one: Compared, found: Outcome, family: int) -> str:
         return f"cannot tell changes below {_amount(one.key, visible)}; more images would"
     more = f"{LEAST_RUNS} runs are needed to judge" if change.runs < LEAST_RUNS else "more or quieter runs would"
     return f"cannot tell changes below {_amount(one.key, visible)}, by how much runs differ anyway; {more}"
-
-
-def _slower(noise: float) -> str:
-    return "" if math.isinf(noise) else f", which explains up to {percent(math.expm1(noise))} more time"
 
 
 def _amount(key: tuple[str, str], value: float) -> str:

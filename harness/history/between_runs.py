@@ -20,13 +20,13 @@ from statistics import median
 
 import numpy as np
 
-from harness.compare.comparison import DIFFERENCE, RATIO
+from harness.compare.comparison import BETTER, DIFFERENCE, RATIO, WORSE
 from harness.stats.estimate import Estimate
 from harness.stats.intervals import INTERVAL_CONFIDENCE, student_p, student_t
 
 LEAST_RUNS, MOST_RUNS = 3, 10  # of a baseline: fewer show too little of how runs differ, older ones are another time's
 FAMILY_ERROR = 0.05  # alarms, for better or worse, among comparisons of a detector with itself
-BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "same", "cannot tell"
+SAME, UNKNOWN = "same", "cannot tell"  # beside BETTER and WORSE
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,11 @@ class Change:
             return change
         value, low, high = (None if one is None else -one for one in (change.value, change.high, change.low))
         return Estimate(value, low, high)
+
+    @property
+    def is_few(self) -> bool:
+        """Whether what is undecided lacks images or runs, rather than a quiet machine."""
+        return self.is_paired or (self.runs < MOST_RUNS and not self.noise)
 
     def visible(self, family: int) -> float | None:
         """The least loss that would be found in a family of so many metrics; None where the spread is not known."""
