@@ -130,7 +130,7 @@ def _made(row: dict[str, Any], place: str, kind: type[Row], fault: Callable[[Row
         if one.default is MISSING and name not in row:
             raise OwnError(f"{place}: {name} is missing; add it")
     try:
-        made = kind(**{name: READERS.get(known[name].type.partition(" ")[0], _text)(name, value)
+        made = kind(**{name: (_number if known[name].type.startswith("float") else _text)(name, value)
                        for name, value in row.items()})
         why = fault(made)
     except _WrongValue as error:
@@ -176,9 +176,6 @@ def _date(value: Any) -> str:
 
 def _value(value: Any) -> str:
     return shown(repr(value), 60)
-
-
-READERS = {"float": _number, "str": _text}
 
 
 def _require_once(rows: Sequence[Row]) -> None:
