@@ -103,10 +103,6 @@ def cpu_milliseconds(calls: dict) -> dict:
     return {name: float(np.median(values)) for name, values in spent.items()}
 
 
-def same_detections(ours, theirs) -> bool:
-    return all(np.allclose(a, b, atol=1e-4) for a, b in zip(ours, theirs))
-
-
 def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks.host", description=__doc__.split("\n")[0]).parse_args()
     # One core, as for one caller of several; two would spend time on waking each other.
@@ -118,7 +114,8 @@ def main() -> None:
         "boxes and suppression, tutorial": compiled(tutorial_postprocess, maps),
         "boxes and suppression, ours": compiled(our_postprocess, maps),
     }
-    if not same_detections(calls["boxes and suppression, ours"](), calls["boxes and suppression, tutorial"]()):
+    detections = (calls[f"boxes and suppression, {way}"]() for way in ("ours", "tutorial"))
+    if not all(np.allclose(ours, theirs, atol=1e-4) for ours, theirs in zip(*detections)):
         raise SystemExit("the two ways give different detections, so nothing was measured")
     for call in calls.values():
         call()

@@ -161,7 +161,9 @@ def _load(entrants) -> None:
     for rival in rivals:
         maps = rival.load()
         if maps and expected:
-            rival.row.update(_agreement(maps, expected, TOLERANCE[rival.engine.cast]))
+            worst = difference(maps, expected)
+            rival.row.update(agrees=worst < TOLERANCE[rival.engine.cast],
+                             difference=worst if math.isfinite(worst) else None)
 
 
 def _measure(entrants, yardstick, rounds, images) -> None:
@@ -171,11 +173,6 @@ def _measure(entrants, yardstick, rounds, images) -> None:
         yardstick()
         for entrant in entrants:
             entrant.turn(PRODUCTS if entrant.engine is BF16_PRODUCT else images)
-
-
-def _agreement(maps, reference, tolerance) -> dict:
-    worst = difference(maps, reference)
-    return {"agrees": worst < tolerance, "difference": worst if math.isfinite(worst) else None}
 
 
 def difference(maps, reference) -> float:

@@ -38,6 +38,9 @@ class Errors(NamedTuple):
     failed: float
     undecided: float
 
+    def __str__(self) -> str:
+        return f"{self.passed:.1%} / {self.failed:.1%}"
+
 
 def independent(rng, count) -> np.ndarray:
     return rng.normal(size=count)
@@ -182,10 +185,6 @@ def throughput_rows(runs: int) -> Iterator[Sequence]:
         yield name, *(throughput_verdicts(series, MEAN / (1 + off), runs) for off in (0, 0.01, 0.03, -0.03))
 
 
-def _percent(errors: Errors) -> str:
-    return f"{errors.passed:.1%} / {errors.failed:.1%}"
-
-
 class Table(NamedTuple):
     """What a table promises at the bound, its columns, and its rows for a number of runs."""
 
@@ -217,8 +216,7 @@ def main() -> None:
         print(f"\nPromised: at the bound at most {table.promise} each.\n\n| {' | '.join(table.columns)} |\n"
               f"|{'---|' * len(table.columns)}")
         for row in table.rows(options.runs):
-            cells = (_percent(cell) if isinstance(cell, Errors) else cell for cell in row)
-            print(f"| {' | '.join(cells)} |", flush=True)
+            print(f"| {' | '.join(map(str, row))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -116,14 +116,9 @@ def _stored(records: list[dict]) -> Iterator[str]:
             least = [LEAST[spec.check, spec.metric] for spec in specs]
             found.append([one.outcome for one in judged(changes, least)])
         worse, undecided = sum(WORSE in one for one in found), sum(one[0] == CANNOT_TELL for one in found)
-        yield (f"  against {count} stored runs, which differ by {_variation(runs, specs[0].metric):.0%}: {len(found)} "
+        own = [run["A"][specs[0].metric] for run in runs]
+        yield (f"  against {count} stored runs, which differ by {stdev(own) / fmean(own):.0%}: {len(found)} "
                f"comparisons, B worse in {worse}, {specs[0].metric} undecided in {undecided}")
-
-
-def _variation(runs: list[dict], metric: str) -> float:
-    """The standard deviation of A's runs as a share of their mean."""
-    values = [run["A"][metric] for run in runs]
-    return stdev(values) / fmean(values)
 
 
 def _medians(rounds: list[dict], arm: str) -> dict[str, float]:
