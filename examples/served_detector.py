@@ -36,19 +36,16 @@ def make(url, model="detector", protocol="tensorflow", seconds="10", names=""):
     if protocol not in PATHS:
         raise ValueError(f"protocol {protocol}: must be one of: {', '.join(PATHS)}")
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not _has_possible_port(parts):
+    try:
+        is_possible = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # the port is no number, or too large
+        is_possible = False
+    if not is_possible:
         raise ValueError(f"url {url}: must be like http://localhost:8501")
     detector = Detector(parts, model, protocol, float(seconds))
     if names:
         detector.names = checked_names(names, None)
     return detector
-
-
-def _has_possible_port(parts) -> bool:
-    try:
-        return parts.port != 0
-    except ValueError:  # no number, or too large
-        return False
 
 
 class Detector:
