@@ -38,7 +38,7 @@ def make(url, model="detector", protocol="tensorflow", seconds="10", names=""):
     parts = urlsplit(url)
     try:
         is_possible = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # the port is no number, or too large
+    except ValueError:  # the port is not a number, or too large
         is_possible = False
     if not is_possible:
         raise ValueError(f"url {url}: must be like http://localhost:8501")
