@@ -316,14 +316,11 @@ def _convolutional(section: _Section, index: int) -> records.Convolutional:
         batch_normalize=bool(section.integer("batch_normalize", 0) or section.integer("cbn", 0)),
         activation=_activation(section, "logistic"),
     )
-    return layer if dilation == 1 or size == 1 else _dilated(section, layer, dilation)
-
-
-def _dilated(section: _Section, layer: records.Convolutional, dilation: int) -> records.DilatedConvolutional:
+    if dilation == 1 or size == 1:
+        return layer
     if layer.stride > 1 or layer.size % 2 == 0 or layer.padding != layer.size // 2:
         raise section.key_error("dilation", "is supported only with an odd size, pad=1 and stride=1")
-    fields = {**vars(layer), "padding": layer.padding * dilation}
-    return records.DilatedConvolutional(**fields, dilation=dilation)
+    return records.DilatedConvolutional(**{**vars(layer), "padding": layer.padding * dilation}, dilation=dilation)
 
 
 def _route(section: _Section, index: int) -> records.Route:

@@ -46,10 +46,9 @@ def read_checkpoint(path, architecture: Architecture, epsilon: float | None = No
 
 def write_checkpoint(path, architecture: Architecture, weights: list[ConvolutionWeights]) -> None:
     """Writes the numbers bit for bit, in place of an old file only when complete; the suffix chooses the format."""
-    path = Path(path)
-    encode = _encode_safetensors if path.suffix == ".safetensors" else _encode_torch
     arrays = checkpoint_arrays(architecture, weights)
     with naming(path, WeightsError):
+        encode = _library("safetensors.numpy").save if Path(path).suffix == ".safetensors" else _encode_torch
         content = encode({key: np.array(array, order="C") for key, array in arrays.items()})
     replace_file(path, content)
 
@@ -99,7 +98,11 @@ def _read_torch(data: bytes, most: int):
             warnings.simplefilter("ignore")
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise anything
-        raise WeightsError(_refusal(error)) from None
+        code = re.search(r"GLOBAL (\S+)", str(error)[:10_000])
+        if isinstance(error, pickle.UnpicklingError) and code:
+            raise WeightsError(f"holds more than tensors (`{shown(code[1])}`), which could run code; save the model's "
+                               "state_dict() alone") from None
+        raise WeightsError(f"is not a PyTorch checkpoint, or is damaged ({type(error).__name__})") from None
 
 
 def _check_unpacked(data: bytes, most: int) -> None:
@@ -111,14 +114,6 @@ def _check_unpacked(data: bytes, most: int) -> None:
         return
     if size > most:
         raise WeightsError(f"unpacks to {size:,} bytes, must be at most {most:,} for a checkpoint of this architecture")
-
-
-def _refusal(error) -> str:
-    code = re.search(r"GLOBAL (\S+)", str(error)[:10_000])
-    if isinstance(error, pickle.UnpicklingError) and code:
-        found = shown(code[1])
-        return f"holds more than tensors (`{found}`), which could run code; save the model's state_dict() alone"
-    return f"is not a PyTorch checkpoint, or is damaged ({type(error).__name__})"
 
 
 def _encode_torch(arrays) -> bytes:
@@ -145,7 +140,3 @@ def _stored(key, shape, dtype, data) -> np.ndarray:
     if dtype not in SAFETENSORS_TYPES:
         raise wrong_type(key, dtype)
     return np.frombuffer(data, SAFETENSORS_TYPES[dtype]).reshape(shape)
-
-
-def _encode_safetensors(arrays) -> bytes:
-    return _library("safetensors.numpy").save(arrays)

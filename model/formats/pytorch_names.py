@@ -185,7 +185,10 @@ def _paired(modules, names, keeps_order) -> list[tuple[str, str | None]]:
     convolutions = [name for name, leaves in modules.items() if "weight" in leaves and leaves["weight"].ndim == 4]
     norms = [name for name in modules if name not in convolutions]
     _check_counts(convolutions, norms, names, plain)
-    _check_order_of_execution(convolutions)
+    blocks = [name for name in convolutions if re.search(r"(^|\.)cv\d+(\.|$)", name)]
+    if blocks:  # Ultralytics' (cv1, cv2, …)
+        raise WeightsError(f"blocks like `{shown(blocks[0])}` do not list their convolutions in the cfg's order; "
+                           "export the network as darknet .weights with its own project")
     if not keeps_order:
         convolutions, norms = _by_numbers(convolutions), _by_numbers(norms)
     remaining = iter(norms)
@@ -195,14 +198,6 @@ def _paired(modules, names, keeps_order) -> list[tuple[str, str | None]]:
 def _are_known(modules, names) -> bool:
     """Whether the modules have the names of `names`, whatever their common prefix."""
     return sorted(_plain(modules)) == sorted(module for pair in names for module in pair if module)
-
-
-def _check_order_of_execution(convolutions) -> None:
-    """Raises WeightsError for Ultralytics' blocks (cv1, cv2, …), whose order is not the cfg's."""
-    blocks = [name for name in convolutions if re.search(r"(^|\.)cv\d+(\.|$)", name)]
-    if blocks:
-        raise WeightsError(f"blocks like `{shown(blocks[0])}` do not list their convolutions in the cfg's order; "
-                           "export the network as darknet .weights with its own project")
 
 
 def _plain(modules) -> list[str]:
