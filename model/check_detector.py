@@ -4,12 +4,12 @@ The gate finds the same faults; here they cost seconds, and each has its own lin
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -80,14 +80,14 @@ def findings(detector, images: Sequence[bytes]) -> Iterator[Finding]:
     yield from _facts(detector.metadata)
     alone = []
     for number, image in enumerate(images, 1):
-        found, why = _asked(detector, [image])
+        found, why = _asked(detector.detect, [image])
         if why:
             yield Finding(f"image {number}", BREAKS, why)
             return
         alone.append(found[0])
         yield _values(f"image {number}", found[0], image, detector.metadata["names"])
     yield from _whole(alone)
-    for tried, ask in (("a batch", lambda: _asked(detector, images)),
+    for tried, ask in (("a batch", lambda: _asked(detector.detect, images)),
                        ("again", lambda: _each_alone(detector, images)),
                        (f"{CALLERS} callers", lambda: _at_once(detector, images))):
         found, why = ask()
@@ -106,16 +106,17 @@ def _facts(facts: dict) -> Iterator[Finding]:
                   "none: runs of other weights cannot be told apart; give a hash of the weights")
 
 
-def _asked(detector, images: Sequence[bytes]) -> tuple[list[Detections], str]:
+def _asked(method: Callable, given) -> tuple[Any, str]:
+    """What a method of the detector returns, [] where it fails, and the error."""
     try:
-        return detector.detect(images), ""
+        return method(given), ""
     except Exception as error:  # of any framework
         return [], f"{type(error).__name__}: {error}"
 
 
 def _each_alone(detector, images, run=map) -> tuple[list[Detections], str]:
     """The detections of all images, each in a request of its own, and the first error; `run` is used as `map`."""
-    responses = list(run(lambda image: _asked(detector, [image]), images))
+    responses = list(run(lambda image: _asked(detector.detect, [image]), images))
     return [one for found, _ in responses for one in found], next((why for _, why in responses if why), "")
 
 
@@ -186,7 +187,7 @@ def _are_same(one: Detections, other: Detections) -> bool:
 
 
 def _broken_image(detector, image: bytes) -> Finding:
-    found, why = _asked(detector, [image[:len(image) // 2]])
+    found, why = _asked(detector.detect, [image[:len(image) // 2]])
     if not why and not found[0].error:
         return Finding("half an image", NOTE, "of a file that was cut off it detects objects as in a whole one")
     return Finding("half an image", GOOD, f"is refused: {why or found[0].error}"[:200])
@@ -195,8 +196,6 @@ def _broken_image(detector, image: bytes) -> Finding:
 def _placement(detector, image: bytes) -> Finding:
     if not detector.metadata["checks_placement"]:
         return Finding("fallback()", NOTE, "none: nothing says whether it runs where it should")
-    try:
-        why = detector.fallback(image)
-    except Exception as error:  # of any framework
-        why = f"{type(error).__name__}: {error}"
+    fault, why = _asked(detector.fallback, image)
+    why = why or fault
     return Finding("fallback()", BREAKS if why else GOOD, why or "it runs as promised, by its own word")

@@ -44,7 +44,7 @@ class Detector:
         # A model that this project did not build may decode other formats and sizes.
         profile = self.metadata.get("profile")
         self._max_pixels = profile.get("max_pixels", MAX_PIXELS) if profile else None
-        self._is_on_gpu = _is_on_gpu(self.metadata)
+        self._is_on_gpu = self.metadata.get("cast_engine") == "gpu"
 
     def detect(self, images: Sequence[bytes]) -> list[Detections]:
         """One `Detections` per encoded image, in order.
@@ -158,7 +158,7 @@ class Detector:
 
 def _session_config(metadata: dict):
     # Only what is compiled for the GPU may use it, because the CPU backend is the reference of the others.
-    config = tf.compat.v1.ConfigProto(device_count={} if _is_on_gpu(metadata) else {"GPU": 0})
+    config = tf.compat.v1.ConfigProto(device_count={} if metadata.get("cast_engine") == "gpu" else {"GPU": 0})
     config.gpu_options.allow_growth = True  # else the first process takes all of its memory
     if metadata.get("cast_engine") == "onednn":
         rewrite = config.graph_options.rewrite_options
@@ -167,10 +167,6 @@ def _session_config(metadata: dict):
                                   "needs; compile it in FP32 or run it on TensorFlow 2.10 or newer")
         rewrite.auto_mixed_precision_onednn_bfloat16 = rewrite.ON
     return config
-
-
-def _is_on_gpu(metadata: dict) -> bool:
-    return metadata.get("cast_engine") == "gpu"
 
 
 def _is_narrow_convolution(node) -> bool:

@@ -17,6 +17,7 @@ SCAN, END = 0xDA, b"\xff\xd9"
 ALONE = {0x00, 0x01, *range(0xD0, 0xDA)}
 FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 ARITHMETIC = set(range(0xC9, 0xD0))
+MASKS = (0xFF0000, 0xFF00, 0xFF)  # of a BMP with blue, green and red in a byte each
 
 
 class Header(NamedTuple):
@@ -163,18 +164,14 @@ def _bmp(encoded: bytes) -> Header:
         return Header("a BMP of OS/2", fault=CONVERT)
     width, height, _, bits, compression = struct.unpack_from("<iiHHI", encoded, 18)
     header = Header("a BMP", abs(width), abs(height))
-    if bits not in (8, 24, 32) or compression not in (0, 3) or (compression and not _is_plain(encoded)):
+    if bits not in (8, 24, 32) or compression not in (0, 3) or (
+            compression and struct.unpack_from("<III", encoded, 54) != MASKS):
         return Header(f"a BMP of {bits} bits, packed or masked", *header[1:3], fault=CONVERT)
     if bits == 8 and not _is_grey(encoded[14 + information:start]):
         return Header("a BMP with a palette", *header[1:3], fault=CONVERT)
     if len(encoded) < start + -(-abs(width) * bits // 32) * 4 * abs(height):
         return header._replace(fault=f" and is cut short; {RESTORE}")
     return header
-
-
-def _is_plain(encoded: bytes) -> bool:
-    """Whether the masks of a BMP are those of blue, green and red in a byte each."""
-    return struct.unpack_from("<III", encoded, 54) == (0xFF0000, 0xFF00, 0xFF)
 
 
 def _is_grey(palette: bytes) -> bool:

@@ -101,14 +101,11 @@ def _reader(row: Option, error: type[Exception]) -> Callable[[str], Given]:
                 raise ValueError("must not be empty; give a value or leave the option out")
             return Given(text, row.read(text))
         except (ValueError, OSError) as refused:
-            raise error(f"{row.flag} {_harmless(text)}: {refused}") from None
+            # Printable, short, and without a URL's user and password.
+            typed = shown(re.sub(r"(?<=://).*@", "…@", text), LONGEST_VALUE) or "''"
+            raise error(f"{row.flag} {typed}: {refused}") from None
 
     return read
-
-
-def _harmless(text: str) -> str:
-    """A value fit for an error: printable, short, and without a URL's user and password."""
-    return shown(re.sub(r"(?<=://).*@", "…@", text), LONGEST_VALUE) or "''"
 
 
 def with_flag(message: str, group: type) -> str:

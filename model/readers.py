@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from model.formats import RANDOM
@@ -29,13 +30,11 @@ def above_zero(most: float = math.inf, unit: str = "") -> Callable[[str], float]
 
 def _number(convert: Callable, is_allowed: Callable, bounds: str) -> Callable:
     def read(text: str):
-        try:
+        with suppress(ValueError):
             number = convert(text)
-        except ValueError:
-            raise ValueError(f"must be {bounds}") from None
-        if not is_allowed(number):
-            raise ValueError(f"must be {bounds}")
-        return number
+            if is_allowed(number):
+                return number
+        raise ValueError(f"must be {bounds}")
 
     return read
 
