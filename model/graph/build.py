@@ -37,7 +37,12 @@ def build(architecture: Architecture, weights: list[ConvolutionWeights], output,
     with published(output) as folder:
         module, serve = _serving(architecture, weights, profile)
         tf.saved_model.save(module, str(folder), signatures=serve)
-        write_metadata(folder, _metadata(architecture, weights, profile, names))
+        write_metadata(folder, {
+            "width": architecture.width, "height": architecture.height, "classes": architecture.classes,
+            "names": list(names), "convolutions": len(weights), "parameters": architecture.parameters(),
+            "flops": architecture.flops(), "architecture_sha256": architecture_digest(architecture),
+            "weights_sha256": digest(weights), "profile": asdict(profile),
+        })
     return Path(output)
 
 
@@ -64,21 +69,6 @@ def _serving(architecture, weights, profile) -> tuple:
     # trace a function of the module once more.
     module.parameters = function.variables
     return module, function
-
-
-def _metadata(architecture, weights, profile, names) -> dict:
-    return {
-        "width": architecture.width,
-        "height": architecture.height,
-        "classes": architecture.classes,
-        "names": list(names),
-        "convolutions": len(weights),
-        "parameters": architecture.parameters(),
-        "flops": architecture.flops(),
-        "architecture_sha256": architecture_digest(architecture),
-        "weights_sha256": digest(weights),
-        "profile": asdict(profile),
-    }
 
 
 def architecture_digest(architecture: Architecture) -> str:

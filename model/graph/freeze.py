@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
@@ -129,16 +128,6 @@ def network_part(graph_def):
     return part, sources[0], heads
 
 
-class Network(NamedTuple):
-    """The network of a frozen graph as a `tf.function` of its images, whose `tf.TensorSpec` is that of a batch of one;
-    the tensor that it reads in the graph, and the head maps that it gives."""
-
-    function: Any
-    image: tf.TensorSpec
-    source: str
-    heads: list
-
-
 def imported(graph_def) -> tf.Graph:
     """The graph of a GraphDef, which stays as it is: TensorFlow would add default values to it, unknown to 1.15."""
     copied = tf.compat.v1.GraphDef()
@@ -148,8 +137,12 @@ def imported(graph_def) -> tf.Graph:
     return graph
 
 
-def network_function(graph_def, batch=1) -> Network:
-    """The network of a frozen graph for `batch` images, to be compiled or planned alone. Raises SavedModelError."""
+def network_function(graph_def, batch=1) -> tuple:
+    """The network of a frozen graph, to be compiled or planned alone: (`tf.function` of `batch` images, the
+    `tf.TensorSpec` of those, the tensor that it reads in the graph, the head maps that it gives).
+
+    Raises SavedModelError.
+    """
     part, source, heads = network_part(graph_def)
     tensor = imported(graph_def).get_tensor_by_name(source + ":0")
     image = tf.TensorSpec([batch, *tensor.shape.as_list()[1:]], tensor.dtype)
@@ -158,7 +151,7 @@ def network_function(graph_def, batch=1) -> Network:
     def network(images):
         return tf.import_graph_def(part, {source: images}, [head + ":0" for head in heads], name="")
 
-    return Network(network, image, source, heads)
+    return network, image, source, heads
 
 
 def call_instead_of_network(graph_def, source: str, heads: list, function, shape, dtype=tf.float32):

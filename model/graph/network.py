@@ -111,10 +111,6 @@ def _first_channels(x, channels):
     return tf.keras.layers.Lambda(lambda t: tf.pad(t, [[0, 0], [0, 0], [0, 0], [0, missing]]))(x)
 
 
-def _product(inputs, layer, name):
-    return tf.keras.layers.Multiply(name=name)(inputs)
-
-
 def _route(sources, layer, name):
     if layer.groups > 1:
         sources = [_group(source, layer) for source in sources]
@@ -160,10 +156,6 @@ def _local_average(inputs, layer, name):
     return tf.keras.layers.Lambda(pool, name=name)(x)
 
 
-def _average(inputs, layer, name):
-    return tf.keras.layers.GlobalAveragePooling2D(keepdims=True, name=name)(*inputs)
-
-
 def _reorg(inputs, layer, name):
     return tf.keras.layers.Lambda(lambda t: tf.nn.space_to_depth(t, layer.stride), name=name)(*inputs)
 
@@ -191,9 +183,11 @@ def _upsample(inputs, layer, name):
 
 # Record → its output before the activation, from the outputs that it reads, the record and the name.
 BEFORE_ACTIVATION = {
-    records.MaxPool: _max_pool, records.LocalAvgPool: _local_average, records.AvgPool: _average,
-    records.Reorg: _reorg, records.Route: _route, records.Upsample: _upsample, records.Shortcut: _sum,
-    records.MultiShortcut: _sum, records.ScaleChannels: _product, records.Sam: _product,
+    records.MaxPool: _max_pool, records.LocalAvgPool: _local_average, records.Reorg: _reorg, records.Route: _route,
+    records.Upsample: _upsample, records.Shortcut: _sum, records.MultiShortcut: _sum,
+    records.AvgPool: lambda inputs, _, name: tf.keras.layers.GlobalAveragePooling2D(keepdims=True, name=name)(*inputs),
+    **dict.fromkeys((records.ScaleChannels, records.Sam),
+                    lambda inputs, _, name: tf.keras.layers.Multiply(name=name)(inputs)),
 }
 
 
@@ -219,8 +213,8 @@ def trained_weights(keras_network, architecture: Architecture) -> list[Convoluti
 
 
 def _trained(keras_network, name, conv) -> ConvolutionWeights:
-    arrays = [np.asarray(a) for a in keras_network.get_layer(name).get_weights()]
+    kernel, *bias = keras_network.get_layer(name).get_weights()
     if not conv.batch_normalize:
-        return ConvolutionWeights(*arrays)
-    scale, bias, mean, variance = map(np.asarray, keras_network.get_layer(f"{name}_bn").get_weights())
-    return ConvolutionWeights(arrays[0], bias, scale, mean, variance)
+        return ConvolutionWeights(kernel, *bias)
+    scale, bias, mean, variance = keras_network.get_layer(f"{name}_bn").get_weights()
+    return ConvolutionWeights(kernel, bias, scale, mean, variance)

@@ -93,17 +93,16 @@ def _tf2(tfn, frozen, output, cast, workdir, batch, dynamic) -> dict:
 
     meta_graph = read_meta_graph(frozen)
     graph_def, signature = meta_graph.graph_def, meta_graph.signature_def[SIGNATURE]
-    network = network_function(graph_def, batch)
+    network, image, source, heads = network_function(graph_def, batch)
     # --fast-math=none is this route's own, as is a flag that costs latency wherever the number of cores is not given.
     given = [*flags(cast)[1:], "--neuroncore-pipeline-cores=1", *["--dynamic-batch-size"] * dynamic,
              "--workdir=" + workdir]
     os.environ["NEURON_CC_FLAGS"] = " ".join(given)  # of the process, which compiles nothing else
-    traced = _traced(tfn, network.function, tf.zeros(network.image.shape, network.image.dtype))
+    traced = _traced(tfn, network, tf.zeros(image.shape, image.dtype))
     compiled = getattr(traced, "aws_neuron_function", None)
     if compiled is None:
         raise CompileError("tensorflow.neuron.trace returned the network uncompiled; its warnings may explain why")
-    image = network.image
-    call_instead_of_network(graph_def, network.source, network.heads, compiled, image.shape, image.dtype)
+    call_instead_of_network(graph_def, source, heads, compiled, image.shape, image.dtype)
     inputs = {key: info.name for key, info in signature.inputs.items()}
     outputs = {key: info.name for key, info in signature.outputs.items()}
     write_saved_model(graph_def, inputs, outputs, output)

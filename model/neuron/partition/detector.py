@@ -14,6 +14,7 @@ def plan_of_detector(graph_def, inputs, outputs, route: str) -> Plan:
     """
     if route == "tf1":
         return plan(graph_def, inputs, outputs, route, excluded(graph_def), MINIMUM_SEGMENT_SIZE)
-    traced = network_function(graph_def).function.get_concrete_function()
+    network, *_ = network_function(graph_def)
+    traced = network.get_concrete_function()
     names = ([tensor.name for tensor in tensors] for tensors in (traced.inputs, traced.outputs))
     return plan(traced.graph.as_graph_def(), *names, route)
