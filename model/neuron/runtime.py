@@ -69,13 +69,10 @@ def explained(message: str) -> str:
     for words, meaning in MEANINGS.items():
         for line in message.splitlines():
             if re.search(words, line):
-                return f"{re.sub('status=([0-9]+)', _named, line.strip())}; {_of_status(line) or meaning}"
+                status = re.search("status=([0-9]+)", line)
+                meaning = MEANING_OF_STATUS.get(int(status[1]), meaning) if status else meaning
+                return f"{re.sub('status=([0-9]+)', _named, line.strip())}; {meaning}"
     return ""
-
-
-def _of_status(line: str) -> str:
-    found = re.search(r"status=([0-9]+)", line)
-    return MEANING_OF_STATUS.get(int(found[1]), "") if found else ""
 
 
 def _named(status) -> str:

@@ -112,17 +112,12 @@ def detections(header: dict, buffers: Sequence[bytes], images: int) -> list[Dete
         raise FrameError(f"it has {len(errors)} responses and {len(found)} arrays for {images} images")
     of_images = [Detections(*found[3 * i:3 * i + 3], error=error) for i, error in enumerate(errors)]
     for number, one in enumerate(of_images, 1):
-        _check_detections(number, one)
+        count = one.boxes.shape[:1]
+        for array, (name, dtype, rest) in zip(one, DETECTIONS):
+            if array.dtype != dtype or array.shape != (*count, *rest) or not count:
+                raise FrameError(f"the {name} of image {number} are {array.dtype} {shown(list(array.shape))}, must be "
+                                 f"{dtype} {shown([*(count or ['n']), *rest])}")
     return of_images
-
-
-def _check_detections(number: int, found: Detections) -> None:
-    count = found.boxes.shape[:1]
-    for name, dtype, rest in DETECTIONS:
-        array = getattr(found, name)
-        if array.dtype != dtype or array.shape != (*count, *rest) or not count:
-            raise FrameError(f"the {name} of image {number} are {array.dtype} {shown(list(array.shape))}, must be "
-                             f"{dtype} {shown([*(count or ['n']), *rest])}")
 
 
 def shown(value: Any) -> str:

@@ -83,7 +83,8 @@ class Host:
                 return Output(_read(output), f"{name} did not end within {seconds:g} s")
             finally:
                 stop(process)
-            return Output(_read(output), _complaint(name, code, _read(errors)))
+            last = (_read(errors).strip().splitlines() or ["no reason given"])[-1]
+            return Output(_read(output), f"{name} ended with {code}: {last[:200]}" if code else "")
 
     def start(self, command: list[str], output, errors) -> subprocess.Popen:
         """Starts a tool in a new session, with its output into two open files. Raises OSError."""
@@ -105,10 +106,3 @@ def stop(process: subprocess.Popen) -> None:
 def _read(file) -> str:
     file.seek(0)
     return file.read(LONGEST).decode(errors="replace")
-
-
-def _complaint(name: str, code: int, errors: str) -> str:
-    if code == 0:
-        return ""
-    last = (errors.strip().splitlines() or ["no reason given"])[-1]
-    return f"{name} ended with {code}: {last[:200]}"

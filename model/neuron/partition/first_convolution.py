@@ -80,7 +80,10 @@ def _inserted(graph: Graph, index: int, image: Tensor, kernel: Tensor) -> Graph:
     paddings = _node(f"{name}/paddings", "Const", (), "int32", (4, 2))
     shape = _padded_shape(convolution, image, kernel)
     pad = _node(name, "Pad", (convolution.inputs[0], (index, 0)), image.dtype, shape)
-    nodes[index] = _unpadded(convolution, (index + 1, 0))
+    definition = node_def_pb2.NodeDef()
+    definition.CopyFrom(convolution.definition)
+    definition.attr["padding"].s = b"VALID"
+    nodes[index] = convolution._replace(definition=definition, inputs=((index + 1, 0), *convolution.inputs[1:]))
     nodes[index:index] = [paddings, pad]
     return replace(graph, nodes=tuple(nodes), inputs=frozenset(map(moved, graph.inputs)),
                    outputs=frozenset(map(moved, graph.outputs)))
@@ -97,10 +100,3 @@ def _padded_shape(node: Node, image: Tensor, kernel: Tensor) -> tuple:
         position = _format(node).index(axis)
         shape[position] += max(size - (shape[position] % stride or stride), 0)
     return tuple(shape)
-
-
-def _unpadded(node: Node, source) -> Node:
-    definition = node_def_pb2.NodeDef()
-    definition.CopyFrom(node.definition)
-    definition.attr["padding"].s = b"VALID"
-    return node._replace(definition=definition, inputs=(source, *node.inputs[1:]))

@@ -93,12 +93,10 @@ class _Contraction:
         for bits in (self._members, self._successors, self._sources):
             bits[head] |= bits[consumer]
         if leads_elsewhere:  # nodes before the consumer now also reach everything after the head
-            self._spread(self._members[head], self._members[head] | self._reached[head])
-
-    def _spread(self, members, reached) -> None:
-        for index in self._waiting:
-            if self._reached[index] & members:
-                self._reached[index] |= reached
+            reached = self._members[head] | self._reached[head]
+            for index in self._waiting:
+                if self._reached[index] & self._members[head]:
+                    self._reached[index] |= reached
 
     def segments(self) -> list[frozenset]:
         found: dict = {}
