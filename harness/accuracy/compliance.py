@@ -206,6 +206,7 @@ def require_answered(load: Load) -> None:
         sent = len(load.requests) + len(load.warm_up)
         before = sum(not one.error and one.end <= first.end for one in load.warm_up + load.requests)
         later = [one for one in load.warm_up + load.requests if one.start > first.end]
-        never = ", and none succeeded after it (repeat it: if it fails there again, it is the detector)" if later and all(one.error for one in later) else ""
+        is_end = later and all(one.error for one in later)
+        never = ", and none succeeded after it (repeat it: what fails there again is the detector)" if is_end else ""
         raise InvalidRun(f"{len(load.failed)} of {sent} requests failed; the first, for image {first.image_ids[0]} "
                          f"after {before} responses{never}: {first.error}")

@@ -67,8 +67,8 @@ def _otherwise(dataset: Dataset, detections: Mapping[int, Any]) -> Iterator[tupl
                "what is kept from one request to the next"), len(list(found))
     for name, reading in READINGS.items():
         found = _all_found(dataset, zip(ids, ids), detections, reading)
-        yield (f"boxes are {name}: corrected, they find {{there}}, and {{own}} as they are; look at what turns the image "
-               "or makes boxes of the network's output"), len(list(found))
+        yield (f"boxes are {name}: corrected, they find {{there}}, and {{own}} as they are; look at what turns the "
+               "image or makes boxes of the network's output"), len(list(found))
 
 
 def found_objects(dataset: Dataset, detections: Mapping[int, Any]) -> list[Found]:
