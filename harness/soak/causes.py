@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import median
 from typing import Any, Callable, NamedTuple
@@ -33,8 +32,7 @@ class Deviation(NamedTuple):
     cause: str
 
 
-@dataclass(frozen=True)
-class _Measure:
+class _Measure(NamedTuple):
     """A figure of a window, and the least share of its median by which it deviates."""
 
     name: str
@@ -43,8 +41,7 @@ class _Measure:
     words: Callable[[float, float], str]
 
 
-@dataclass(frozen=True)
-class _Condition:
+class _Condition(NamedTuple):
     """A figure of the machine, and the least change that explains anything, absolute or as a share of its median.
 
     The name is that of a field of the window, or of one of its `gauges`.
@@ -105,7 +102,7 @@ def deviations(windows: Sequence[Any]) -> list[Deviation]:
 def _conditions(windows: Sequence[Any]) -> list[_Condition]:
     """Those of the machine's GPUs, as far as they were sampled, and those that every machine has."""
     sampled = sorted({name for window in windows for name in window.gauges})
-    of_gpus = [replace(one, name=name, label=one.label.format(gauge(name).gpu))
+    of_gpus = [one._replace(name=name, label=one.label.format(gauge(name).gpu))
                for one in GPU_CONDITIONS for name in sampled if gauge(name).figure == one.name]
     return [*of_gpus, *CONDITIONS]
 

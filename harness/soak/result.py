@@ -200,7 +200,8 @@ class SoakResult:
         rate = self.memory_growth_per_hour
         if self.hours < 1 or rate is None:
             return Estimate.exactly(grown)
-        hourly = grown / (sum(_hours_apart(windows) for windows in sessions) or self.hours)
+        hours = sum(_growth([one.start for one in windows]) / HOUR for windows in sessions)  # between those tenths
+        hourly = grown / (hours or self.hours)
         return Estimate(hourly, min(hourly, rate.low), max(hourly, rate.high))
 
     @cached_property
@@ -212,13 +213,10 @@ class SoakResult:
 
     def _remembered(self) -> list[list[Window]]:
         """The windows of each session whose memory is known, without its first tenth."""
-        remembered = []
-        for session in self.sessions:
-            windows = [one for one in self.windows if one.session == session.number and one.rss is not None]
-            later = windows[math.ceil(len(windows) / TENTHS):]
-            if len(later) > 1:
-                remembered.append(later)
-        return remembered
+        known = [[one for one in self.windows if one.session == session.number and one.rss is not None]
+                 for session in self.sessions]
+        later = [windows[math.ceil(len(windows) / TENTHS):] for windows in known]
+        return [windows for windows in later if len(windows) > 1]
 
     @property
     def others(self) -> float | None:
@@ -252,8 +250,3 @@ class SoakResult:
 def _growth(values: list[float]) -> float:
     tenth = max(1, len(values) // TENTHS)
     return median(values[-tenth:]) - median(values[:tenth])
-
-
-def _hours_apart(windows: list[Window]) -> float:
-    """Hours between the middles of the tenths that `_growth` compares."""
-    return _growth([one.start for one in windows]) / HOUR

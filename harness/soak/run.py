@@ -75,11 +75,14 @@ def run_soak(
     ValueError as `drive`, and JournalError if the journal cannot be written.
     """
     identity = _here(identity)
-    reader = JournalReader()
-    with Journal(journal_path, reader.add if resume else None) as journal:
+    path, reader = Path(journal_path), JournalReader()
+    with Journal(path, reader.add if resume else None) as journal:
         past = reader.result()
         if resume:
-            _require_resumable(past, Path(journal_path), {**identity, **plan.as_record()})
+            if ended := _end(past):
+                raise JournalError(f"{path}: cannot resume, because this soak is over ({ended}, {len(past.windows)} of "
+                                   f"{past.planned} windows); start a new one without resuming")
+            _require_same(past, path, {**identity, **plan.as_record()})
         noise = NoiseMonitor(past.reference or None)
         send = partial(drive, detect, samples, plan.pattern, deadline=deadline)
         session = _Session(send, plan, journal, wrong or (lambda detections: ""), progress, before_window, noise,
@@ -123,13 +126,6 @@ def this_machine() -> dict[str, Any]:
     """The facts of this machine that must be equal for windows to belong to one soak."""
     known = facts()
     return {"host": platform.node(), **{name: known[name] for name in ("processor", "cores", "memory")}}
-
-
-def _require_resumable(past: SoakResult, path: Path, wanted: dict) -> None:
-    if _end(past):
-        raise JournalError(f"{path}: cannot resume, because this soak is over ({_end(past)}, {len(past.windows)} of "
-                           f"{past.planned} windows); start a new one without resuming")
-    _require_same(past, path, wanted)
 
 
 def _require_same(past: SoakResult, path: Path, wanted: dict) -> None:
