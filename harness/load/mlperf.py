@@ -70,9 +70,11 @@ def run_scenario(
     plan = Plan(SCENARIOS[scenario], pattern, seconds, latency_bound, deadline)
     with _logs(folder) as logs:
         trial = _try(detect, samples, plan)
-        failed = _failures(trial)
-        if failed:
-            return _not_started(plan, trial, failed)
+        if failed := _failures(trial):
+            evidence = (f"MLPerf {scenario} was not started, because the detector failed in the warm-up: "
+                        f"{_listed(failed)}")
+            return ScenarioResult(scenario, INVALID, figures={}, requests=0, answered=0, failed=failed,
+                                  evidence=evidence, detections=trial.detections)
         service = Service(loadgen, detect, *zip(*samples[:LOADED_SAMPLES]), plan)
         _run(loadgen, service, settings(loadgen, plan, trial, len(samples)), logs)
         return _result(plan, service, read_log(logs))
@@ -105,13 +107,6 @@ def _failures(trial: Load) -> list[str]:
     if not (reasons or trial.requests):
         return ["no request was sent in time, because the machine was busy with other work"]
     return _counted(reasons) or ([f"{lost} × detections with an error"] if lost else [])
-
-
-def _not_started(plan: Plan, trial: Load, failed: list[str]) -> ScenarioResult:
-    evidence = f"MLPerf {plan.scenario.name} was not started, because the detector failed in the warm-up: " \
-               f"{_listed(failed)}"
-    return ScenarioResult(plan.scenario.name, INVALID, figures={}, requests=0, answered=0, failed=failed,
-                          evidence=evidence, detections=trial.detections)
 
 
 def _run(loadgen, service: Service, settings, folder: Path) -> None:

@@ -65,25 +65,21 @@ class Plan(NamedTuple):
 
 def settings(loadgen, plan: Plan, trial: Load, count: int):
     """LoadGen's TestSettings: MLPerf's rules for a dataset of `count` images, and what the trial lets us expect."""
+    percentile = plan.scenario.percentile
     latency = max(min(trial.latencies), plan.seconds / MOST_QUERIES)
     made = loadgen.TestSettings()
     made.scenario = getattr(loadgen.TestScenario, plan.scenario.name)
     made.mode = loadgen.TestMode.PerformanceOnly
     made.min_duration_ms = math.ceil(plan.seconds * 1000)
-    made.min_query_count = _least_queries(plan.scenario, count)
-    made.single_stream_expected_latency_ns = math.ceil(latency * 1e9)
-    made.multi_stream_expected_latency_ns = math.ceil(latency * 1e9)
+    # As many as early stopping asks for when one of them is slow; in Offline, images.
+    made.min_query_count = requests_needed(percentile, 1) if percentile else min(OFFLINE_SAMPLES, count)
+    made.single_stream_expected_latency_ns = made.multi_stream_expected_latency_ns = math.ceil(latency * 1e9)
     made.offline_expected_qps = OFFLINE_SLACK * images_per_second([trial])
     made.server_target_qps = plan.pattern.rate or 0
     made.server_target_latency_ns = math.ceil((plan.latency_bound or 0) * 1e9)
     made.server_max_async_queries = 2 * plan.most_waiting
     for name in ("single_stream", "multi_stream", "server"):
-        setattr(made, f"{name}_target_latency_percentile", (plan.scenario.percentile or 99) / 100)
+        setattr(made, f"{name}_target_latency_percentile", (percentile or 99) / 100)
     for name, seed in SEEDS.items():
         setattr(made, name, seed)
     return made
-
-
-def _least_queries(scenario: Scenario, count: int) -> int:
-    """As many as early stopping asks for when one of them is slow; in Offline, images."""
-    return requests_needed(scenario.percentile, 1) if scenario.percentile else min(OFFLINE_SAMPLES, count)

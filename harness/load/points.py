@@ -83,7 +83,14 @@ class Point:
     dynamic_batch: bool = False
 
     def __post_init__(self):
-        self._check_counts()
+        for name, least in LEAST.items():
+            _check_whole(name, getattr(self, name), least)
+        if self.compiled_batch is not None:
+            _check_whole("compiled_batch", self.compiled_batch, 1)
+        if not isinstance(self.dynamic_batch, bool):
+            raise ValueError(f"dynamic_batch of a point is {self.dynamic_batch!r}: must be true or false")
+        if not isinstance(self.invalid, str):
+            raise ValueError(f"invalid of a point is {self.invalid!r}: must be a text")
         for name in FIGURES:
             if not _fits(getattr(self, name), self.invalid):
                 kind = "missing, because the point is invalid" if self.invalid else "a finite number from 0"
@@ -93,16 +100,6 @@ class Point:
         measured = self.requests and self.blocks and self.images_per_second
         if not self.invalid and (self.failed or not measured):
             raise ValueError("a point with a failed request, or without one that succeeded, must say why it is invalid")
-
-    def _check_counts(self) -> None:
-        for name, least in LEAST.items():
-            _check_whole(name, getattr(self, name), least)
-        if self.compiled_batch is not None:
-            _check_whole("compiled_batch", self.compiled_batch, 1)
-        if not isinstance(self.dynamic_batch, bool):
-            raise ValueError(f"dynamic_batch of a point is {self.dynamic_batch!r}: must be true or false")
-        if not isinstance(self.invalid, str):
-            raise ValueError(f"invalid of a point is {self.invalid!r}: must be a text")
 
     @property
     def in_flight(self) -> int:

@@ -9,7 +9,7 @@ random order, and those on which the knee or the best build depends in further p
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
@@ -224,13 +224,12 @@ class _Blocks:
 
     def _opened(self, setup: Setup, stack: ExitStack) -> Detect | None:
         """The detector, or None where it cannot be opened: of any framework, the error is that detector's alone."""
-        if setup in self._unopened:
-            return None
-        try:
-            return stack.enter_context(self.detect_for(setup))
-        except Exception as error:
-            self._unopened[setup] = f"{type(error).__name__}: {error}"
-            return None
+        if setup not in self._unopened:
+            try:
+                return stack.enter_context(self.detect_for(setup))
+            except Exception as error:
+                self._unopened[setup] = f"{type(error).__name__}: {error}"
+        return None
 
     def _measure(self, detect: Detect | None, place: Place) -> None:
         blocks = self._blocks[place]
@@ -261,10 +260,9 @@ class _Blocks:
         squares = sum((one - middle) ** 2 for group in groups for middle in [fmean(group)] for one in group)
         return student_t(INTERVAL_CONFIDENCE, freedom) * sqrt(squares / freedom)
 
-    def _rates(self) -> Iterator[list[float]]:
-        for blocks in self._blocks.values():
-            if blocks and all(block.rate for block in blocks):
-                yield [block.rate for block in blocks]
+    def _rates(self) -> list[list[float]]:
+        return [[block.rate for block in blocks] for blocks in self._blocks.values()
+                if blocks and all(block.rate for block in blocks)]
 
     def _invalid(self, place: Place, blocks: list[_Block]) -> Point | None:
         """The point without figures of a place that could not be measured; else None."""
@@ -308,8 +306,7 @@ def _point(place: Place, blocks: list[_Block], spread: float | None) -> Point:
 def _rate(load: Load) -> float:
     """Images a second from when each caller had its first response until the last request was sent.
 
-    In between there are always equally many in flight. Where that is less than half of the time, it is that of all
-    of it.
+    In between equally many are in flight. Where that is less than half of the time, it is that of all of it.
     """
     first_ends = {request.caller: request.end for request in sorted(load.requests, key=lambda one: -one.end)}
     full, last = max(first_ends.values()), max(request.start for request in load.requests)

@@ -23,7 +23,14 @@ def table(found: Sweep) -> list[str]:
 
 def figures(found: Sweep) -> list[dict[str, Any]]:
     """A record for each point: its throughput as value with interval, then load, build and latency."""
-    return [_record(point, found) for point in found.points]
+    return [{
+        "metric": "images_per_second", "value": point.images_per_second, "count": point.requests,
+        "interval": None if point.low is None else (point.low, point.high),
+        "compiled_batch": point.compiled_batch, "dynamic_batch": point.dynamic_batch,
+        "callers": point.callers, "batch_size": point.batch_size, "workers": point.workers,
+        "p50_seconds": point.p50_seconds, "p90_seconds": point.p90_seconds, "p99_seconds": point.p99_seconds,
+        "is_best": not point.invalid and point == found.knee, "why": point.invalid,
+    } for point in found.points]
 
 
 def _cells(found: Sweep, build: Build) -> tuple[str, ...]:
@@ -41,15 +48,3 @@ def _interval(value: float, low: float | None, high: float | None, form: str) ->
 
 def _load(point: Point) -> str:
     return str(point.place._replace(build=Build()))
-
-
-def _record(point: Point, found: Sweep) -> dict[str, Any]:
-    is_best = not point.invalid and point == found.knee
-    return {
-        "metric": "images_per_second", "value": point.images_per_second, "count": point.requests,
-        "interval": None if point.low is None else (point.low, point.high),
-        "compiled_batch": point.compiled_batch, "dynamic_batch": point.dynamic_batch,
-        "callers": point.callers, "batch_size": point.batch_size, "workers": point.workers,
-        "p50_seconds": point.p50_seconds, "p90_seconds": point.p90_seconds, "p99_seconds": point.p99_seconds,
-        "is_best": is_best, "why": point.invalid,
-    }
