@@ -46,21 +46,16 @@ def matrix_product_rates(seconds: float = 0.3) -> list[float]:
     OMP_NUM_THREADS and the like say in this process. They have a process of their own, so that the two do not share
     threads. Raises OSError where it cannot be started, and RuntimeError with its last output where it fails.
     """
+    bound = ("_AFFINITY", "_PROC_BIND", "_PLACES", "_THREAD_LIMIT")  # variables that limit threads to fewer cores
+    others = {name: value for name, value in os.environ.items() if not name.endswith(bound)}
     ended = subprocess.run(
-        [sys.executable, str(PRODUCTS), str(seconds)], capture_output=True, text=True, env=_with_threads(cores()),
-        timeout=LONGEST_PRODUCTS + seconds, check=False,
+        [sys.executable, str(PRODUCTS), str(seconds)], capture_output=True, text=True,
+        env={**others, **dict.fromkeys(THREADED, str(cores()))}, timeout=LONGEST_PRODUCTS + seconds, check=False,
     )
     if ended.returncode:
         raise RuntimeError(f"matrix products ended with {ended.returncode}: {ended.stderr.strip()[-300:]}; the Python "
                            f"that runs the gate, {sys.executable}, must be able to import NumPy")
     return json.loads(ended.stdout)
-
-
-def _with_threads(count: int) -> dict[str, str]:
-    """This process's environment with so many threads for every BLAS."""
-    bound = ("_AFFINITY", "_PROC_BIND", "_PLACES", "_THREAD_LIMIT")  # variables that limit threads to fewer cores
-    others = {name: value for name, value in os.environ.items() if not name.endswith(bound)}
-    return {**others, **dict.fromkeys(THREADED, str(count))}
 
 
 def _processor() -> str:

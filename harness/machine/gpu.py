@@ -24,6 +24,7 @@ ADVICE = {
     18: "restart the machine: driver and library have different versions",  # NVML_ERROR_LIB_RM_VERSION_MISMATCH
 }
 USUAL_ADVICE = "`nvidia-smi` must list the GPU"
+CLOSED = object()  # in place of the handle of a GPU that this user may not open
 
 
 class Reading(NamedTuple):
@@ -118,14 +119,14 @@ class Gpus:
         }
 
     def _handle(self, number: int) -> Any:
-        """The library's handle; None for a GPU that is lost, `_Closed` for one that may not be opened."""
+        """The library's handle; None for a GPU that is lost, `CLOSED` for one that may not be opened."""
         try:
             return self._nvml.nvmlDeviceGetHandleByIndex(number)
         except self._nvml.NVMLError as error:
-            return None if error.value in LOST else _Closed
+            return None if error.value in LOST else CLOSED
 
     def _figures(self, gpu: Any) -> dict[str, float]:
-        if gpu is _Closed:
+        if gpu is CLOSED:
             return {}
         try:
             if gpu is None:
@@ -164,10 +165,6 @@ def _reported(ask: Callable[..., Any], *gpu: Any) -> Any:
     except Exception:
         return None
     return found.decode(errors="replace") if isinstance(found, bytes) else found
-
-
-class _Closed:
-    """In place of the handle of a GPU that this user may not open."""
 
 
 def throttling(reasons: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from threading import Event, Thread
 from typing import Any, Callable
 
@@ -10,7 +11,6 @@ import psutil
 from harness.machine.noise import ProcessTree
 
 PERIOD = 1.0  # seconds
-CHILDREN_EVERY = 10  # samples: looking for new processes takes milliseconds
 LONGEST_LAST_SAMPLE = 5.0  # seconds
 
 
@@ -31,7 +31,7 @@ class Sampler:
         self._clock = clock
         self._extra = extra or dict
         self._period = period
-        self._processes = ProcessTree(CHILDREN_EVERY)
+        self._processes = ProcessTree()
         self._end = Event()
         self._thread = Thread(target=self._run, daemon=True)
 
@@ -45,14 +45,12 @@ class Sampler:
 
     def _run(self) -> None:
         before, is_last = self._counters(), False
-        try:
+        with suppress(Exception):  # the journal cannot be written: the run gets the same error
             while not is_last:
                 is_last = self._end.wait(self._period)
                 now = self._counters()
                 self._record({"kind": "sample", "at": now["at"], **_differences(before, now), **self._present()})
                 before = now
-        except Exception:  # the journal cannot be written: the run gets the same error
-            return
 
     def _counters(self) -> dict[str, Any]:
         own = _reported(lambda: self._processes.seconds()[0])
@@ -62,7 +60,8 @@ class Sampler:
         return {
             "load": _reported(lambda: psutil.getloadavg()[0]),
             "mhz": _reported(lambda: psutil.cpu_freq().current),
-            "celsius": _reported(_hottest),
+            "celsius": _reported(lambda: max(
+                sensor.current for group in psutil.sensors_temperatures().values() for sensor in group)),
             "available": _reported(lambda: psutil.virtual_memory().available),
             "rss": _reported(self._rss),
             "extra": {str(name): value for name, value in (_reported(self._extra) or {}).items() if _is_number(value)},
@@ -95,10 +94,6 @@ def _differences(before: dict, now: dict) -> dict[str, Any]:
     if before["own"] is not None and now["own"] is not None:
         figures["others"] = max(0.0, spent["busy"] - (now["own"] - before["own"])) / seconds
     return figures
-
-
-def _hottest() -> float | None:
-    return max((sensor.current for group in psutil.sensors_temperatures().values() for sensor in group), default=None)
 
 
 def _is_number(value: Any) -> bool:
