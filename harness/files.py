@@ -56,8 +56,7 @@ def write(path: str | Path, content: bytes) -> None:
     path = Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
-        with suppress(FileNotFoundError):
-            draft.unlink()  # of a killed run that had the id of this process
+        draft.unlink(missing_ok=True)  # of a killed run that had the id of this process
         _write_new(draft, content)
         os.replace(draft, path)
     except OSError as error:

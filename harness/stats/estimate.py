@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Callable
 
 # The reasons for which a value may leave a limit undecided, for programs.
@@ -44,8 +44,7 @@ class Estimate:
 
     def as_record(self) -> dict[str, Any]:
         """A dictionary for strict JSON: value, low and high, and count and needed where they are known."""
-        record = asdict(self)
-        del record["more"], record["reason"]
+        record = {name: getattr(self, name) for name in ("value", "low", "high", "count", "needed")}
         return {name: one for name, one in record.items() if one is not None or name in ("low", "high")}
 
 
