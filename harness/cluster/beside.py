@@ -193,13 +193,10 @@ class _Soak:
     """A soak in a thread of its own, so that the node can be asked how far it is."""
 
     def __init__(self, detect, samples, order: SoakOrder, wrong, extra):
-        self._detect, self._samples, self._order = detect, samples, order
-        self._wrong, self._extra = wrong, extra
-        self._journal = os.path.expanduser(order.journal)
         self._ready, self._opened, self._end = Event(), Event(), Event()
         self._openings: Openings | None = None
         self._windows, self._late, self._why = 0, 0.0, ""
-        self._thread = Thread(target=self._run, daemon=True)
+        self._thread = Thread(target=self._run, args=(detect, samples, order, wrong, extra), daemon=True)
         self._thread.start()
 
     def open(self, openings: Openings) -> None:
@@ -214,14 +211,13 @@ class _Soak:
         self._end.set()
         self._opened.set()
 
-    def _run(self) -> None:
-        order = self._order
+    def _run(self, detect, samples, order: SoakOrder, wrong, extra) -> None:
         try:
-            os.makedirs(os.path.dirname(self._journal), exist_ok=True)
+            journal = os.path.expanduser(order.journal)
+            os.makedirs(os.path.dirname(journal), exist_ok=True)
             run_soak(
-                self._detect, self._samples, order.plan, self._journal, order.identity, deadline=order.deadline,
-                wrong=self._wrong, resume=order.resume, extra=self._extra, progress=self._progress,
-                before_window=self._await,
+                detect, samples, order.plan, journal, order.identity, deadline=order.deadline, wrong=wrong,
+                resume=order.resume, extra=extra, progress=self._progress, before_window=self._await,
             )
         except _Stopped:
             self._why = STOPPED

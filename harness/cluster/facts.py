@@ -26,8 +26,7 @@ ALIKE = {
 
 
 def own() -> dict[str, Any]:
-    """Host, process id, versions of Python, Ray (None without it) and NumPy, digest of the code, facts of the machine.
-    """
+    """Host, process id, versions of Python, Ray (None without it) and NumPy, digest of the code, the machine."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "python": platform.python_version(),
             "ray": _version("ray"), "numpy": _version("numpy"), "code": code_digest(), "machine": machine.facts()}
 

@@ -49,8 +49,7 @@ def attempt(nodes: Sequence, method: str, arguments: Callable[[Any], tuple] = la
 
 def require_alive(found: Mapping[str, Any]) -> None:
     """Raises InvalidRun where a node's result is an error: what the others measured is not what was asked for."""
-    lost = [one for one in found.values() if isinstance(one, NodeError)]
-    if lost:
+    if lost := [one for one in found.values() if isinstance(one, NodeError)]:
         reasons = "; ".join(map(str, lost))
         raise InvalidRun(f"{len(lost)} of {len(found)} nodes did not do their part: {reasons}; repair or leave them "
                          "out, and repeat", ERROR)
@@ -142,8 +141,7 @@ class NodesUnderLoad(AbstractContextManager):
         """The most by which a node's machine can have slowed its load in each span of the driver's clock, from 1 on."""
         clock = self.offsets[name]
         own = [(clock.on_node(start), clock.on_node(end)) for start, end in spans]
-        node = next(node for node in self.nodes if node.name == name)
-        return ask([node], "slowdowns", lambda node: (own,), deadline=REACH)[name]
+        return ask([self.nodes[self._places[name]]], "slowdowns", lambda node: (own,), deadline=REACH)[name]
 
     def readings(self) -> dict[str, dict[str, float | None]]:
         """Temperature and clock rate of each node's machine, as of `Beside.readings`; None for a node that is lost."""

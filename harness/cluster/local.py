@@ -1,5 +1,4 @@
-"""Nodes in threads of this process, with the handles that a cluster of Ray has: for tests, and where Ray is not needed.
-"""
+"""Nodes in threads of this process, with the handles of a cluster of Ray: for tests, and where Ray is not needed."""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -55,8 +55,7 @@ def _content(detector: Any, task: Task, image_ids: Any, what: str) -> bytes:
 def merge(ledger: Ledger, task: Task) -> Outcome:
     """The detections of all parts. Raises InvalidRun where shards are missing or parts disagree, and PlaceError."""
     found, lines = ledger.done(task.shards)
-    missing = [shard.number for shard in task.shards if shard.number not in found]
-    if missing:
+    if missing := [shard.number for shard in task.shards if shard.number not in found]:
         more = ", …" if len(missing) > NAMED else ""
         damaged = f"; {'; '.join(lines)}" if lines else ""
         raise InvalidRun(f"{ledger}: {len(missing)} of {len(task.shards)} shards are missing (numbers "

@@ -167,8 +167,7 @@ class Cluster(Handles):
         return RayHandle(self._ray, actor, name)
 
     def _require_ready(self) -> None:
-        failed = [error for error in self.all("ready", deadline=STARTUP) if isinstance(error, NodeError)]
-        if failed:
+        if failed := [error for error in self.all("ready", deadline=STARTUP) if isinstance(error, NodeError)]:
             others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
             raise ClusterError(f"--ray: {failed[0]}{others}; every worker must start, repair the node or ask for fewer")
 

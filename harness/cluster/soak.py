@@ -44,8 +44,7 @@ APART = 0.1  # share of a window by which windows may open apart and still be ad
 
 
 class Member(NamedTuple):
-    """A node: the name of its handle, its host, and the place that it has in every run, by which its files are named.
-    """
+    """A node: the name of its handle, its host, and its place, the same in every run, by which its files are named."""
 
     name: str
     host: str
@@ -205,13 +204,15 @@ class _Run:
     # ---- the soak
 
     def work(self, resume: bool, progress) -> None:
-        """Orders the soak and returns when it runs nowhere any more."""
+        """Orders the soak and returns when it runs nowhere any more. JournalError where it has failed."""
         self._clocks = offsets(self._nodes)
         done = self._done(resume)
         self._running = [node for node in self._nodes if not done[node.name][1]]
         if not self._running:
             return
-        self._require_unfailed(done)
+        if failed := [name for name, (windows, ended) in done.items() if ended and windows < self._plan.windows]:
+            raise JournalError(f"{self._folder / RECORD}: cannot resume, because the soak failed on "
+                               f"{', '.join(failed)}; start a new one without resuming")
         gap = self._gap(ask(self._running, "request_seconds", lambda node: (self._plan.pattern, self._deadline),
                             deadline=READY))
         ask(self._running, "soak_start", lambda node: (self._order(node, resume and done[node.name][0] > 0),),
@@ -238,12 +239,6 @@ class _Run:
             return {node.name: (0, False) for node in self._nodes}
         return ask(self._nodes, "soak_found",
                    lambda node: (self._journal(node), self._plan, self._identity_of(node)), deadline=READY)
-
-    def _require_unfailed(self, done: Mapping[str, tuple[int, bool]]) -> None:
-        failed = [name for name, (windows, is_over) in done.items() if is_over and windows < self._plan.windows]
-        if failed:
-            raise JournalError(f"{self._folder / RECORD}: cannot resume, because the soak failed on "
-                               f"{', '.join(failed)}; start a new one without resuming")
 
     def _journal(self, node) -> str:
         return f"{self._on_nodes}/{journal_of(self._places[node.name])}"
