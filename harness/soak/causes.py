@@ -95,8 +95,7 @@ def deviations(windows: Sequence[Any]) -> list[Deviation]:
     conditions = _conditions(windows)
     usual = {one.name: _median(windows, one.name) for one in (*MEASURES, *conditions)}
     reach = {one.name: _reach(windows, one, usual[one.name]) for one in MEASURES}
-    found = (_deviation(window, windows, conditions, usual, reach) for window in windows)
-    return [one for one in found if one]
+    return list(filter(None, (_deviation(window, windows, conditions, usual, reach) for window in windows)))
 
 
 def _conditions(windows: Sequence[Any]) -> list[_Condition]:

@@ -40,8 +40,7 @@ class JournalReader:
         if isinstance(record, Entry):
             self._request(record)
             return
-        at = record.get("end", record.get("at"))
-        if at is not None:
+        if (at := record.get("end", record.get("at"))) is not None:
             self._change_session(seconds=at)
         self._handlers[record["kind"]](record)
 

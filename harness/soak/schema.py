@@ -152,8 +152,7 @@ def _fields_fault(values: Any, fields: dict[str, Any]) -> str:
         if name not in fields:
             return f"{shown(name)} is not a field"
     for name, field in fields.items():
-        nested = isinstance(field, dict) and _fields_fault(values[name], field)
-        if nested:
+        if isinstance(field, dict) and (nested := _fields_fault(values[name], field)):
             return f"{name}: {nested}"
         if isinstance(field, Field) and not field.holds(values[name]):
             return _value_fault(name, values[name], field)
