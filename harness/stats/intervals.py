@@ -72,18 +72,22 @@ def correlation(errors: np.ndarray, doubt: float = 0.0, groups: np.ndarray | Non
     return min(max(r, 0.0), MOST_CORRELATION)
 
 
-@lru_cache(maxsize=4096)
 def student_t(confidence: float, freedom: float) -> float:
     """The quantile of Student's t, 0.5 <= confidence < 1, from 1 degree of freedom, right to 0.1 %."""
-    angles, below = _student_angles(round(freedom, 2))
-    angle = np.interp(1 - 2 * error_rate(confidence), below, angles)
-    return math.sqrt(round(freedom, 2)) * math.tan(angle)
+    return _student_t(confidence, round(freedom, 2))
 
 
 def student_p(t: float, freedom: float) -> float:
     """How often chance alone makes Student's t as far from 0 as this, on either side; from 1 degree of freedom."""
     angles, below = _student_angles(round(freedom, 2))
     return float(1 - np.interp(math.atan(abs(t) / math.sqrt(freedom)), angles, below))
+
+
+@lru_cache(maxsize=4096)
+def _student_t(confidence: float, freedom: float) -> float:
+    angles, below = _student_angles(freedom)
+    angle = np.interp(1 - 2 * error_rate(confidence), below, angles)
+    return math.sqrt(freedom) * math.tan(angle)
 
 
 @lru_cache(maxsize=64)
