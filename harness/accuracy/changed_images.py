@@ -28,7 +28,7 @@ def variant(encoded: bytes, number: int) -> bytes:
 
 
 def red_for_blue(encoded: bytes) -> bytes:
-    """The image with red and blue exchanged; one of greys stays as it is. Raises as `variant`."""
+    """The image with red and blue exchanged; one of greys has none. Raises as `variant`."""
     return _changed(encoded, _exchanged)
 
 

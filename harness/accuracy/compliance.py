@@ -37,6 +37,7 @@ SAME_IOU, SAME_SCORE = 0.99, 0.01
 TIE_IOU, TIED_SHARE, TIED_IMAGES = 0.45, 0.01, 2
 
 LEAST_TURNS, MOST_TURNS = 12, 96
+LEAST_LATER = 5  # requests that all fail, from which on a detector is said not to recover
 LOOKS = 4  # after 12, 24, 48 and 96 turns
 RESAMPLES = 4000
 
@@ -205,8 +206,8 @@ def require_answered(load: Load) -> None:
         first = load.failed[0]
         sent = len(load.requests) + len(load.warm_up)
         before = sum(not one.error and one.end <= first.end for one in load.warm_up + load.requests)
-        later = [one for one in load.warm_up + load.requests if one.start > first.end]
-        is_end = later and all(one.error for one in later)
+        later = [one for one in load.warm_up + load.requests if one.end > first.end]
+        is_end = len(later) >= LEAST_LATER and all(one.error for one in later)
         never = ", and none succeeded after it (repeat it: what fails there again is the detector)" if is_end else ""
         raise InvalidRun(f"{len(load.failed)} of {sent} requests failed; the first, for image {first.image_ids[0]} "
                          f"after {before} responses{never}: {first.error}")

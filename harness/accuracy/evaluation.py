@@ -15,7 +15,7 @@ from harness.accuracy import sanity
 from harness.accuracy.boxes import overlaps
 from harness.accuracy.confirmation import confirmed, loaded
 from harness.accuracy.dataset import Dataset
-from harness.accuracy.off_objects import off_objects
+from harness.accuracy.off_objects import BESIDE, off_objects
 from harness.accuracy.processes import ProcessError
 from harness.machine.facts import cores
 from harness.verdict.metrics import PRECISIONS
@@ -192,6 +192,8 @@ def _require_sane(dataset: Dataset, detections: Mapping[int, Any]) -> None:
     if faults:
         images = {fault.image_id for fault in faults}
         cause = "" if everywhere else off_objects(dataset, detections)
+        if cause.startswith(BESIDE) and not all(sanity.LEAVES in fault.what for fault in faults):
+            cause = ""  # it is not what the others have come of
         raise InvalidRun(f"{cause and f'{cause}; '}detections of {len(images)} of {len(dataset)} images"
                          f"{_period(dataset, images)} cannot be scored; first {_first(faults)}")
 

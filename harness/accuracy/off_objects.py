@@ -1,6 +1,7 @@
 """How confident boxes lie to the objects of their images: the likely cause of a low AP, in words."""
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Callable, NamedTuple
 
@@ -13,6 +14,8 @@ from harness.accuracy.sanity import malformed
 CONFIDENT = 0.25  # the score from which on a detection is looked at
 LOOSE = 0.3  # IoU from which on a box may be one of the object
 OF_IMAGE = "the detections are those of the image"  # before or after
+BESIDE = "boxes lie beside the objects that they find"
+SURE = 4.0  # standard deviations of a sign test, which chance exceeds once in thousands, of several that are made
 IMAGES = 1000  # that are looked at, the first ones
 LEAST = 10  # objects, below which what they have in common may be chance
 
@@ -50,12 +53,11 @@ def off_objects(dataset: Dataset, detections: Mapping[int, Any]) -> str:
     dataset = dataset.only(dataset.image_ids[:IMAGES])
     own = found_objects(dataset, detections)
     words, there = max(_otherwise(dataset, detections), key=lambda pair: pair[1])
-    if there >= max(LEAST, 2 * len(own)):
+    if there - len(own) >= max(LEAST, SURE * math.sqrt(there + len(own))):
         return words.format(there=f"{there:,} objects", own=f"{len(own):,}")
     boxes = [np.array([getattr(one, name) for one in own]) for name in ("truth", "box")]
     words = displacement(*boxes) if len(own) >= LEAST else ""
-    return words and (f"boxes lie beside the objects that they find, in the median {words}: look at what scales them "
-                      "back to the image")
+    return words and f"{BESIDE}, in the median {words}: look at what scales them back to the image"
 
 
 def _otherwise(dataset: Dataset, detections: Mapping[int, Any]) -> Iterator[tuple[str, int]]:

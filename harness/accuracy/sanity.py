@@ -11,6 +11,7 @@ BORDER_TOLERANCE = 1.0  # pixels, for rounding in the detector's resize
 COLUMNS = {"boxes": (np.float32, 2), "scores": (np.float32, 1), "classes": (np.int32, 1)}  # dtype, dimensions
 LEAST_SYSTEMATIC = 10  # detections, below which a property of all of them may be chance
 REPEATED = 0.1  # the share of all detections from which on their repetition is worth a word
+LEAVES = "box leaves"
 MOST = 100  # detections of an image, as COCO scores them
 
 
@@ -99,7 +100,7 @@ def _wrong_values(detections: Any, classes: int, width: int, height: int) -> Ite
         ("score is higher than the one before it", ~(np.append(scores[:1], scores[:-1]) < scores), scores),
         (f"class is not in [0, {classes})", (labels >= 0) & (labels < classes), labels),
         ("box has x1 > x2 or y1 > y2", boxes[:, :2] <= boxes[:, 2:], boxes),
-        (f"box leaves the {width} x {height} image", (boxes[:, :2] >= low) & (boxes[:, 2:] <= high), boxes),
+        (f"{LEAVES} the {width} x {height} image", (boxes[:, :2] >= low) & (boxes[:, 2:] <= high), boxes),
     )
     for what, good, values in checks:
         bad = np.flatnonzero(~good.reshape(len(good), -1).all(axis=1)) if len(good) else ()

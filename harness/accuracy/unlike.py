@@ -48,10 +48,12 @@ def unmatched(reference: Mapping[int, Any], candidate: Mapping[int, Any], gap: f
 def _of_one_alone(
     reference: Mapping[int, Any], candidate: Mapping[int, Any], names: Sequence[str], whose: str,
 ) -> list[str]:
-    """The classes that only one of both is confident of, in words."""
+    """The classes that one of both finds with confidence and the other not at all, in words."""
     here, there = (Counter(label for one in found.values() for label in one.classes[one.scores >= CONFIDENT].tolist())
                    for found in (reference, candidate))
-    alone = [label for label in sorted(here | there) if not (here[label] and there[label])]
+    both = set.intersection(*({label for one in found.values() for label in one.classes.tolist()}
+                              for found in (reference, candidate)))
+    alone = [label for label in sorted(here | there) if label not in both]
     return [f"of class {label} ({shown(names[label])}) the reference has {_count(here[label])} and {whose} "
             f"{_count(there[label])}" for label in alone if max(here[label], there[label]) >= LEAST][:MOST_CLASSES]
 

@@ -3,16 +3,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import combinations
 from statistics import median
 from typing import Any, Callable, NamedTuple
 
 from harness.machine.explanation import MAD_TO_SIGMA
 from harness.machine.gpu import GONE, HARDWARE, POWER, THERMAL, gauge
 from harness.machine.noise import MOST_LEFT_EXPONENT, MOST_REFERENCE_EXPONENT, Conditions
+from harness.stats.trend import slope
 
 LEAST_WINDOWS = 5  # fewer have no "usual"
 SIGMAS = 3.0
+MOST_WINDOWS, LEAST_AFTER = 300, 3  # that are looked at for a step, and that must follow it
 BETTER = 2 / 3
 STANDS_OUT = 1.5  # times as fast or as slow, from which on a step is worth a word
 OF_PROCESSOR = {"steal", "others", "reference", "waited", "mhz"}  # conditions whose effect has a known size
@@ -134,11 +135,12 @@ def _is_off(window: Any, measure: _Measure, usual: float | None, reach: float) -
 
 
 def _causes(
-    value: Callable[[str], float | None], conditions: Sequence[_Condition], usual: dict, direction: int
+    value: Callable[[str], float | None], conditions: Sequence[_Condition], usual: dict, direction: int,
+    when: str = "usually",
 ) -> dict[str, str]:
     """The changes of the machine, from `usual` to `value`, which make a detector worse (direction 1) or better (-1).
 
-    By the condition's name, in words.
+    By the condition's name, in words; `when` says what `usual` is.
     """
     found = {}
     for one in conditions:
@@ -148,7 +150,7 @@ def _causes(
         change = now - middle
         if one.harm * direction * change > max(one.absolute, one.relative * middle):
             verb = "rose" if change > 0 else "fell"
-            found[one.name] = f"{one.label} {verb} to {one.shown(now)} (usually {one.shown(middle)})"
+            found[one.name] = f"{one.label} {verb} to {one.shown(now)} ({when} {one.shown(middle)})"
     return found
 
 
@@ -168,12 +170,12 @@ def _middle(values: Iterable[float | None]) -> float | None:
 
 
 class Step(NamedTuple):
-    """All windows up to number `end` were faster, or slower, than all after it; the median rates of both, images/s.
+    """From window number `first` on a soak was slower, or faster; the median rates before and after, images/s.
 
     `images` is how many there were before it; `cause` says what else changed on the machine, in words.
     """
 
-    end: int
+    first: int
     before: float
     after: float
     images: int
@@ -184,19 +186,23 @@ def step(windows: Sequence[Any]) -> Step | None:
     """The step in the rates of a soak's windows; None where there is none, or a steady loss describes them better.
 
     It is where two levels describe the logarithms best, by the sum of absolute deviations. They leave at most BETTER of
-    what one level leaves, and less than a slope does (Theil and Sen's).
+    what one level leaves, and less than a slope does. Windows without an image are left out, and of many windows some
+    are looked at.
     """
-    if len(windows) < LEAST_WINDOWS or not all(window.images_per_second > 0 for window in windows):
+    looked_at = [window for window in windows if window.images_per_second > 0]
+    looked_at = looked_at[::math.ceil(len(looked_at) / MOST_WINDOWS) or 1]
+    if len(looked_at) < LEAST_WINDOWS:
         return None
-    rates = [math.log(window.images_per_second) for window in windows]
-    end = min(range(1, len(rates)), key=lambda end: _apart(rates[:end]) + _apart(rates[end:]))
+    rates = [math.log(window.images_per_second) for window in looked_at]
+    left, end = min((_apart(rates[:end]) + _apart(rates[end:]), end) for end in range(1, len(rates) - LEAST_AFTER + 1))
     before, after = median(rates[:end]), median(rates[end:])
-    left = _apart(rates[:end]) + _apart(rates[end:])
     if abs(before - after) < math.log(STANDS_OUT) or left > min(BETTER * _apart(rates), _apart(_without_slope(rates))):
         return None
-    images = sum(window.images for window in windows[:end])
-    cause = _cause_of_step(windows[:end], windows[end:], math.exp(before - after))
-    return Step(end, math.exp(before), math.exp(after), images, cause)
+    first = looked_at[end].number
+    earlier = [window for window in windows if window.number < first]
+    later = [window for window in windows if window.number >= first]
+    return Step(first, math.exp(before), math.exp(after), sum(window.images for window in earlier),
+                _cause_of_step(earlier, later, math.exp(before - after)))
 
 
 def _apart(values: Sequence[float]) -> float:
@@ -206,17 +212,18 @@ def _apart(values: Sequence[float]) -> float:
 
 
 def _without_slope(values: Sequence[float]) -> list[float]:
-    slope = median((later - earlier) / (j - i) for (i, earlier), (j, later) in combinations(enumerate(values), 2))
-    return [value - slope * number for number, value in enumerate(values)]
+    each = slope(range(len(values)), values).value
+    return [value - each * number for number, value in enumerate(values)]
 
 
 def _cause_of_step(before: Sequence[Any], after: Sequence[Any], slowdown: float) -> str:
     """What changed on the machine with the step; that it was the detector's own where nothing did, or too little."""
     conditions = _conditions([*before, *after])
     usual = {one.name: _median(before, one.name) for one in conditions}
-    causes = _causes(lambda name: _median(after, name), conditions, usual, 1 if slowdown > 1 else -1)
+    causes = _causes(lambda name: _median(after, name), conditions, usual, 1 if slowdown > 1 else -1, "before")
     words = "; ".join(causes.values())
-    if causes and (set(causes) - OF_PROCESSOR or _explains(before, after, slowdown)):
+    is_unsized = set(causes) - OF_PROCESSOR or ("mhz" in causes and _median(after, "reference") is None)
+    if causes and (is_unsized or _explains(before, after, slowdown)):
         return words
     if all(value is None for value in usual.values()):
         return UNSEEN

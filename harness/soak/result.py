@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from harness.machine.explanation import Explanation, explain
 from harness.machine.noise import Conditions
-from harness.soak.causes import Deviation, deviations
+from harness.soak.causes import Deviation, Step, deviations, step
 from harness.soak.histogram import Histogram
 from harness.stats.estimate import Estimate
 from harness.stats.intervals import mean_of_windows
@@ -228,6 +228,11 @@ class SoakResult:
     def deviations(self) -> list[Deviation]:
         """Each window that is unlike the others, and what on the machine explains it."""
         return deviations(self.windows)
+
+    @cached_property
+    def step(self) -> Step | None:
+        """The time from which on it was slower or faster."""
+        return step(self.windows)
 
     def as_record(self) -> dict[str, Any]:
         """A dictionary for strict JSON."""

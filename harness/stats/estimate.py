@@ -79,10 +79,10 @@ def narrowing(estimate: Estimate, amount: float, unit: str) -> Estimate:
         reach = high - value if value < limit else value - low
         if limit == value:
             return "it is the bound itself"
-        times = (reach / (limit - value)) ** 2 - 1
-        if times > HOPELESS:
+        if reach > math.sqrt(1 + HOPELESS) * abs(limit - value):
             return f"more than {HOPELESS} times the {amount:,.0f} {unit} would be needed to decide"
-        return f"about {math.ceil(amount * times):,} more {unit} would decide"
+        wanted = amount * ((reach / (limit - value)) ** 2 - 1)
+        return f"about {math.ceil(wanted):,} more {unit} would decide"
 
     return replace(estimate, more=more)
 

@@ -55,12 +55,13 @@ def _name(one: Verdict) -> str:
 def _evidence(judged: Sequence[Verdict], width: int) -> list[str]:
     """The evidence of each check, and before it why its rows are INVALID; what one shares with another is said once."""
     lines, said, margin_width = [], {}, 2 + max((len(one.check) for one in judged), default=0)
-    for (check, _), group in groupby(judged, lambda one: (one.check, one.variant)):
+    for (check, variant), group in groupby(judged, lambda one: (one.check, one.variant)):
         rows = list(group)
         text = "; ".join([*_reasons(rows), *without_repeats(_plain(one.evidence) for one in rows if one.evidence)])
         is_short = all(one.verdict == PASS for one in rows)
-        first = said.setdefault(text, check) if text and not is_short else check
-        lines += beside(check.ljust(margin_width), text if first == check else f"as {first}", width,
+        own = f"{check} {variant}".strip()
+        first = said.setdefault(text, own) if text and not is_short else own
+        lines += beside(check.ljust(margin_width), text if first == own else f"as {first}", width,
                         most_lines=1 if is_short else None)
     return ["", *lines] if lines else []
 

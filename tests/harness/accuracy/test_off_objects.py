@@ -52,6 +52,15 @@ def test_the_detections_of_another_image_are_known_by_its_objects(ragged_dataset
     assert off_objects(ragged_dataset, right) == ""
 
 
+def test_a_few_more_by_chance_are_no_cause(ragged_dataset):
+    right = synthetic.perfect(ragged_dataset)
+    images = list(right)
+    few = {image: right[image] if image in images[:3] else synthetic.NOTHING for image in images}
+    few |= {image: replace(right[image], boxes=mirrored(right[image].boxes, *ragged_dataset.size(image)))
+            for image in images[3:9]}
+    assert off_objects(ragged_dataset, few) == ""
+
+
 def mirrored(boxes, width, height):
     return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
 

@@ -58,6 +58,12 @@ def test_what_lacks_a_match_is_said_with_its_cause(fault):
     assert f"of the {found.total - found.matched:,} unmatched" in said
 
 
+def test_a_class_that_the_other_finds_with_less_confidence_is_not_called_lost():
+    reference = made()
+    candidate = {image: one._replace(scores=one.scores * np.float32(0.2)) for image, one in reference.items()}
+    assert "the cast none" not in unmatched(reference, candidate, SCORE_GAP, False, NAMES, "the cast")
+
+
 def test_a_few_of_a_kind_are_left_out():
     reference = made()
     candidate = {image: one._replace(scores=one.scores / 2) for image, one in reference.items()}

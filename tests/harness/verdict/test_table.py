@@ -50,6 +50,11 @@ def test_what_checks_have_in_common_is_written_with_the_first_of_them():
     assert lines[5:] == ["accuracy  device lost", "latency   as accuracy"]
 
 
+def test_what_two_casts_have_in_common_is_written_once():
+    lines = table([invalid(FLOOR, "device lost", BROKEN, variant=cast, **DETAILS) for cast in ("bf16", "fp16")])
+    assert lines[4:] == ["accuracy  device lost", "accuracy  as accuracy bf16"]
+
+
 def test_the_evidence_of_a_pass_is_one_line_and_of_anything_else_whole():
     long = "word " * 60
     passed, failed = table([verdict(P99, 0.029, long)]), table([verdict(P99, 0.06, long)])
