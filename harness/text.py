@@ -1,7 +1,7 @@
 """Makes names, values and messages from files safe for a terminal, a CI log, a plot and a table.
 
 No control or bidirectional character reaches a reader, no line is a command to a CI system, and no text is longer than
-a reader can use. A results file keeps everything, because JSON escapes it.
+a reader can use. A results file keeps everything, because JSON escapes it. Rows are laid out as a table here too.
 """
 from __future__ import annotations
 

@@ -5,8 +5,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from harness.accuracy.boxes import box_iou
 from harness.accuracy.dataset import Dataset
 
@@ -45,14 +43,12 @@ def confusion(dataset: Dataset, detections: Mapping[int, Any]) -> Confusion:
 
 def _pairs(dataset: Dataset, image_id: int, found: Any) -> list[tuple[int, int]]:
     """(class of the object, class of the best-scored box that fits it) for each object that has one."""
-    rows = [row for row in dataset.annotations_of(image_id) if not row["iscrowd"]]
-    if not rows or not len(found.scores):
+    boxes, true = dataset.objects_of(image_id)
+    if not len(boxes) or not len(found.scores):
         return []
-    corner, extent = np.hsplit(np.array([row["bbox"] for row in rows], np.float64), 2)
-    fits = box_iou(np.hstack([corner, corner + extent]), found.boxes) >= FITS
+    fits = box_iou(boxes, found.boxes) >= FITS
     best = found.classes[fits.argmax(1)].tolist()  # scores fall, so the first is the best
-    true = [dataset.places[row["category_id"]] for row in rows]
-    return [pair for pair, is_found in zip(zip(true, best), fits.any(1)) if is_found]
+    return [pair for pair, is_found in zip(zip(true.tolist(), best), fits.any(1)) if is_found]
 
 
 def _mostly(pairs: Counter, names: list[str]) -> dict[str, str]:

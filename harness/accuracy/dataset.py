@@ -15,6 +15,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.accuracy.image_files import ImageSize, image_size
 from harness.text import shown
 
@@ -157,6 +159,12 @@ class Dataset:
     def annotations_of(self, image_id: int) -> list[dict[str, Any]]:
         """The annotations of the image in the ground truth."""
         return self._annotations.get(image_id, [])
+
+    def objects_of(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Its objects without crowds: boxes x1, y1, x2, y2 in pixels, float64 [n, 4], and class indexes [n]."""
+        rows = [row for row in self.annotations_of(image_id) if not row["iscrowd"]]
+        corner, extent = np.hsplit(np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4), 2)
+        return np.hstack([corner, corner + extent]), np.array([self.places[row["category_id"]] for row in rows], int)
 
     @cached_property
     def places(self) -> dict[int, int]:

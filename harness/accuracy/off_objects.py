@@ -36,7 +36,7 @@ READINGS: dict[str, Reading] = {
 
 
 class Found(NamedTuple):
-    """An object that has a confident box of its class: the place in its image's annotations, and both boxes [4]."""
+    """An object that has a confident box of its class: the place among its image's objects, and both boxes [4]."""
 
     image_id: int
     place: int
@@ -87,13 +87,10 @@ def _all_found(
 
 
 def _of_image(dataset: Dataset, image_id: int, found: Any, reading: Reading | None) -> Iterator[Found]:
-    rows = [row for row in dataset.annotations_of(image_id) if not row["iscrowd"]]
-    if not rows or any(malformed(found)) or not len(found.scores) or not np.isfinite(found.boxes).all():
+    objects, classes = dataset.objects_of(image_id)
+    if not len(objects) or any(malformed(found)) or not len(found.scores) or not np.isfinite(found.boxes).all():
         return
-    corner, extent = np.hsplit(np.array([row["bbox"] for row in rows], np.float64), 2)
-    objects = np.hstack([corner, corner + extent])
     boxes = reading(found.boxes, *dataset.size(image_id)) if reading else found.boxes
-    classes = np.array([dataset.places[row["category_id"]] for row in rows])
     meant = (classes[:, None] == found.classes) & (found.scores >= CONFIDENT)
     fits = np.where(meant, box_iou(objects, boxes), 0.0)
     for place, (box, own) in enumerate(zip(objects, fits)):

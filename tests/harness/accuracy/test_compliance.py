@@ -21,6 +21,7 @@ from harness.accuracy.compliance import (
     changed,
     exchanged,
     identical,
+    require_answered,
 )
 from harness.accuracy.evaluation import InvalidRun
 from harness.load.generator import LoadPattern, drive
@@ -375,6 +376,24 @@ def test_few_turns_decide_nothing_and_many_that_do_not_are_noise():
     assert (few.low, few.high, few.reason) == (None, None, TOO_FEW) and many.reason == NOISY
     assert few.more(1.5, "<=") == "at least 12 turns are needed" and "96 turns" in many.more(1.5, "<=")
     assert LEAST_TURNS * 2 ** (LOOKS - 1) == MOST_TURNS
+
+
+@pytest.mark.parametrize(("fails", "is_end"), [
+    (lambda call: call > 12, True), (lambda call: call == 12, False), (lambda call: call > 22, False),
+    (lambda call: call % 2, False),
+])
+def test_a_detector_that_never_recovers_is_said_not_to(fails, is_end):
+    calls = []
+
+    def detect(images):
+        calls.append(len(images))
+        if fails(len(calls)):
+            raise RuntimeError("device lost")
+        return [GOOD] * len(images)
+
+    with pytest.raises(InvalidRun, match="device lost") as error:
+        require_answered(drive(detect, SAMPLES, ONE, warm_up=0))
+    assert ("none succeeded after it" in str(error.value)) == is_end
 
 
 # Faults under load that `changed` is there for.
